@@ -1,0 +1,1 @@
+"""The Beam job: captioned images in, TFRecord shards of SequenceExamples out."""

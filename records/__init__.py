@@ -1,0 +1,1 @@
+"""The contract between the job that writes records and everything that reads them."""

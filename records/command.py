@@ -1,0 +1,44 @@
+"""How every command starts, fails and exits. No flag is declared or read here."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from records.errors import UsageError, UserError
+
+
+def run(main: Callable[[list[str]], int | None], *, others: str = "refused") -> None:
+    """Parse the flags, call `main(rest)` and exit the process.
+
+    Call arguments:
+        main: takes what is left of the command line once the flags are parsed (without the
+            program's name); returns the exit code, None for 0.
+        others: what arguments that are no flag of ours mean: "refused" (an error), "positional"
+            (files, handed to `main`; unknown flags stay errors) or "passed" (all of them, flags
+            included, are handed to `main`, which must refuse what it does not know).
+
+    Exits with 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, or what `main` returns.
+    """
+    try:
+        sys.exit(main(_parse(sys.argv, others)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(argv: Sequence[str], others: str) -> list[str]:
+    program, *given = argv
+    if any(arg in ("--help", "-help", "--helpshort") for arg in given):
+        print(flags.FLAGS.main_module_help())
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv, known_only=others == "passed")[1:]
+    except flags.Error as error:
+        raise UsageError(f"{error} (--help lists the flags)") from None
+    if rest and others == "refused":
+        raise UsageError(f"unexpected argument {rest[0]!r}: this command takes flags only")
+    return rest

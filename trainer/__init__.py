@@ -1,0 +1,1 @@
+"""Training and batch evaluation over records."""
