@@ -31,8 +31,7 @@ def run(main: Callable[[list[str]], int | None], *, others: str = "refused") -> 
 
 
 def _parse(argv: Sequence[str], others: str) -> list[str]:
-    program, *given = argv
-    if any(arg in ("--help", "-help", "--helpshort") for arg in given):
+    if any(arg in ("--help", "-help", "--helpshort") for arg in argv[1:]):
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
     try:

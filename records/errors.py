@@ -11,6 +11,6 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """The command line itself is wrong: an unknown flag, a value out of range, two flags at odds."""
+    """The command line is wrong: an unknown flag, a value out of range, two flags at odds."""
 
     exit_code = 2

@@ -1,0 +1,202 @@
+"""What lies in a records directory: shards, their sidecars, and dataset_info.json, written last.
+
+A directory without dataset_info.json is not a data set. Files are opened through an `open` callable
+`(path) -> binary file`, so that Beam's file systems fit.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import posixpath
+import re
+from collections.abc import Callable
+from typing import BinaryIO
+
+from records.errors import UserError
+from records.schema import SCHEMA_VERSION
+from records.vocabulary import Vocabulary
+
+DATASET_INFO = "dataset_info.json"
+VOCABULARY = "vocabulary.tsv"
+REJECTED = "rejected.jsonl"
+TEMPORARY_PREFIX = ".tmp-"
+
+# Raised by hand whenever the writer's bytes change for the same input and flags.
+WRITER_VERSION = 1
+
+Open = Callable[[str], BinaryIO]
+_SHARD = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.tfrecord")
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """`train-00000-of-00004.tfrecord`."""
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def sidecar_name(shard: str) -> str:
+    """The name of a shard's sidecar, its commit mark."""
+    return shard + ".json"
+
+
+def parse_shard_name(name: str) -> tuple[str, int, int] | None:
+    """(split, index, count) of a shard's name, None for any other name."""
+    match = _SHARD.fullmatch(name)
+    return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def to_json(value: dict) -> bytes:
+    """The one way JSON is written here: sorted, indented, UTF-8, a newline at the end."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def fingerprint(value) -> str:
+    """sha256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One finished shard, as its sidecar and dataset_info.json list it.
+
+    Attributes:
+        name: the file's name in the directory.
+        listed: images dealt to the shard, before any was rejected.
+        images: distinct images written.
+        pairs: image-caption pairs written.
+        records: records written: `images`, or more with --captions_per_record.
+        bytes: size of the file.
+        sha256: checksum of the file.
+    """
+
+    name: str
+    listed: int
+    images: int
+    pairs: int
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The shards of one split and what was left out of it (`rejected`: reason -> count)."""
+
+    shards: tuple[Shard, ...]
+    rejected: dict[str, int]
+
+    def total(self, field: str) -> int:
+        """Sum of a field of `Shard` over the split: `split.total("images")`."""
+        return sum(getattr(shard, field) for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """The manifest.
+
+    Attributes:
+        dataset: name of the source: coco2017, flickr8k, scenes ...
+        splits: split name -> `Split`.
+        vocabulary_size: V, special words counted.
+        vocabulary_fingerprint: of `Vocabulary.fingerprint`.
+        encoder: None in image shards; else name, weights' fingerprint and device.
+        preprocessing: what was done to the images: {"image_size": N}.
+        seed: of the permutation that dealt images to shards.
+        flags: every flag of the build, exactly.
+    """
+
+    dataset: str
+    splits: dict[str, Split]
+    vocabulary_size: int
+    vocabulary_fingerprint: str
+    preprocessing: dict
+    seed: int
+    flags: dict
+    encoder: dict | None = None
+    schema_version: int = SCHEMA_VERSION
+    writer_version: int = WRITER_VERSION
+
+    def to_bytes(self) -> bytes:
+        """The content of dataset_info.json."""
+        return to_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> "DatasetInfo":
+        """The inverse of `to_bytes`.
+
+        Raises:
+            UserError: not a manifest, or one of another schema version.
+        """
+        try:
+            value = json.loads(content)
+            version = value["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise UserError(
+                    f"{where}: written with schema version {version}, this program reads"
+                    f" {SCHEMA_VERSION}; build the records again"
+                )
+            value["splits"] = {
+                name: Split(tuple(Shard(**s) for s in split["shards"]), split["rejected"])
+                for name, split in value["splits"].items()
+            }
+            return cls(**value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{where}: not a data set's manifest ({error})") from None
+
+
+def _open_local(path: str) -> BinaryIO:
+    return open(path, "rb")
+
+
+def read_info(records_dir: str, open_file: Open = _open_local) -> DatasetInfo:
+    """The manifest of a records directory.
+
+    Raises:
+        UserError: the directory or its dataset_info.json is missing or damaged.
+    """
+    path = posixpath.join(records_dir, DATASET_INFO)
+    try:
+        with open_file(path) as file:
+            return DatasetInfo.from_bytes(file.read(), path)
+    except OSError:
+        raise UserError(
+            f"{records_dir}: not a finished data set, {DATASET_INFO} is missing; build it with"
+            " `python -m pipeline.build_records` (a build that was stopped goes on when its"
+            " command is run again)"
+        ) from None
+
+
+def read_vocabulary(path: str, open_file: Open = _open_local) -> Vocabulary:
+    """A vocabulary.tsv, or that of a records directory.
+
+    Raises:
+        UserError: missing, unreadable or damaged.
+    """
+    if not path.endswith(".tsv"):
+        path = posixpath.join(path, VOCABULARY)
+    try:
+        with open_file(path) as file:
+            return Vocabulary.from_tsv(file.read().decode(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no readable vocabulary ({error})") from None
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """Write a local file whole or not at all: a temporary beside it, then a rename.
+
+    Raises:
+        OSError: as the file system gives it; `path` is untouched then.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise

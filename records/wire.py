@@ -1,0 +1,126 @@
+"""CaptionedImage <-> SequenceExample bytes, and TFRecord framing, without TensorFlow.
+
+The proto classes are TensorFlow Datasets' own copies of tf.train.*, which need no TensorFlow.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_generated_pb2 as proto
+
+from records import schema
+from records.schema import CaptionedImage
+
+# A longer record is taken for a damaged length, not for an allocation to try.
+MAX_RECORD_BYTES = 1 << 30
+
+
+class CorruptRecordError(ValueError):
+    """Bytes that are no whole record of this schema; the message says what is wrong and where."""
+
+
+def to_bytes(image: CaptionedImage) -> bytes:
+    """The record of one image: a serialised SequenceExample, the same bytes in every process."""
+    example = proto.SequenceExample()
+    context = example.context.feature
+    context[schema.IMAGE_ID].int64_list.value.append(image.image_id)
+    context[schema.FILE_NAME].bytes_list.value.append(image.file_name.encode())
+    if image.encoded is not None:
+        context[schema.ENCODED].bytes_list.value.append(image.encoded)
+    if image.features is not None:
+        height, width, depth = image.features.shape
+        grid = np.ascontiguousarray(image.features, dtype="<f2")
+        context[schema.FEATURES].bytes_list.value.append(grid.tobytes())
+        context[schema.FEATURES_SHAPE].int64_list.value.extend([height, width, depth])
+    lists = example.feature_lists.feature_list
+    for text, ids in zip(image.captions, image.caption_ids, strict=True):
+        lists[schema.CAPTION_IDS].feature.add().int64_list.value.extend(ids)
+        lists[schema.CAPTION_TEXT].feature.add().bytes_list.value.append(text.encode())
+    # Map fields have no order of their own between processes.
+    return example.SerializeToString(deterministic=True)
+
+
+def from_bytes(record: bytes) -> CaptionedImage:
+    """The inverse of `to_bytes`.
+
+    Raises:
+        CorruptRecordError: the bytes are no SequenceExample, or one that breaks the schema.
+    """
+    try:
+        example = proto.SequenceExample.FromString(record)
+    except DecodeError as error:
+        raise CorruptRecordError(f"not a SequenceExample: {error}") from None
+    context = example.context.feature
+    lists = example.feature_lists.feature_list
+    if len(context[schema.IMAGE_ID].int64_list.value) != 1:
+        raise CorruptRecordError(f"{schema.IMAGE_ID} is not one int64")
+    if len(context[schema.FILE_NAME].bytes_list.value) != 1:
+        raise CorruptRecordError(f"{schema.FILE_NAME} is not one string")
+    ids = tuple(tuple(f.int64_list.value) for f in lists[schema.CAPTION_IDS].feature)
+    texts = [f.bytes_list.value for f in lists[schema.CAPTION_TEXT].feature]
+    if len(ids) != len(texts) or any(len(text) != 1 for text in texts):
+        raise CorruptRecordError(f"{len(texts)} caption texts for {len(ids)} id sequences")
+    encoded = context[schema.ENCODED].bytes_list.value
+    try:
+        return CaptionedImage(
+            image_id=context[schema.IMAGE_ID].int64_list.value[0],
+            file_name=context[schema.FILE_NAME].bytes_list.value[0].decode(),
+            captions=tuple(text[0].decode() for text in texts),
+            caption_ids=ids,
+            encoded=encoded[0] if encoded else None,
+            features=_features(context),
+        )
+    except UnicodeDecodeError as error:
+        raise CorruptRecordError(f"text is not UTF-8: {error}") from None
+
+
+def _features(context) -> np.ndarray | None:
+    values = context[schema.FEATURES].bytes_list.value
+    if not values:
+        return None
+    shape = tuple(context[schema.FEATURES_SHAPE].int64_list.value)
+    if len(shape) != 3 or min(shape) < 1 or 2 * np.prod(shape) != len(values[0]):
+        raise CorruptRecordError(f"{schema.FEATURES}: {len(values[0])} bytes, shape {shape}")
+    return np.frombuffer(values[0], dtype="<f2").reshape(shape)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    # TFRecord rotates and offsets its CRCs so that a CRC of data holding CRCs stays a good one.
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def frame(record: bytes) -> bytes:
+    """`record` in TFRecord framing: length, CRC of the length, the record, CRC of the record."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+
+
+def read_frames(file: BinaryIO) -> Iterator[bytes]:
+    """The records of an open TFRecord file, CRCs checked.
+
+    Raises:
+        CorruptRecordError: a CRC does not match or the file ends inside a record; the message
+            gives the record's number and byte offset.
+    """
+    number = offset = 0
+    while header := file.read(12):
+        place = f"record {number} at byte {offset}"
+        if len(header) < 12:
+            raise CorruptRecordError(f"{place}: the file ends inside the header")
+        if header[8:] != _masked_crc(header[:8]):
+            raise CorruptRecordError(f"{place}: the length's CRC does not match")
+        (length,) = struct.unpack("<Q", header[:8])
+        if length > MAX_RECORD_BYTES:
+            raise CorruptRecordError(f"{place}: {length} bytes is no plausible record")
+        record, crc = file.read(length), file.read(4)
+        if len(record) < length or len(crc) < 4:
+            raise CorruptRecordError(f"{place}: the file ends inside the record")
+        if crc != _masked_crc(record):
+            raise CorruptRecordError(f"{place}: the record's CRC does not match")
+        yield record
+        number, offset = number + 1, offset + length + 16
