@@ -1,0 +1,182 @@
+"""Images -> grids of features. Decoding, resizing and preprocessing live here alone, so that the
+records job, the trainer and serving see the same pixels.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSpec:
+    """How one encoder is built.
+
+    Attributes:
+        size: side of the square input, pixels.
+        grid: (height, width, depth) of the features.
+        preprocess: float32 RGB [B, size, size, 3] in 0..255 -> the network's own input.
+        network: (weights: "imagenet" or None) -> keras.Model without its classification top.
+        pretrained: whether "imagenet" weights exist.
+    """
+
+    size: int
+    grid: tuple[int, int, int]
+    preprocess: Callable[[tf.Tensor], tf.Tensor]
+    network: Callable[[str | None], keras.Model]
+    pretrained: bool = True
+
+
+class WeightsError(ValueError):
+    """Encoder weights that cannot be had; the message says what to do."""
+
+
+def _zero_centred(images: tf.Tensor) -> tf.Tensor:
+    # The "tf" mode of keras.applications: NASNet, Inception and MobileNet were trained so.
+    return images / 127.5 - 1.0
+
+
+def _application(build: Callable[..., keras.Model], size: int, **options):
+    def network(weights: str | None) -> keras.Model:
+        return build(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
+
+    return network
+
+
+def _small_cnn(weights: str | None) -> keras.Model:
+    """A network small enough to be trained along with the decoder on a CPU: 64x64 -> 8x8x128.
+
+    Two channels hold each pixel's coordinates (Liu et al. 2018, CoordConv): attention alone keeps
+    no order of the locations, so without them "left of" could not be said.
+    """
+    layers = keras.layers
+    image = keras.Input((64, 64, 3))
+    x = _Coordinates()(image)
+    for depth, stride in ((32, 2), (64, 2), (96, 2), (128, 1)):
+        x = layers.Conv2D(depth, 3, stride, padding="same", activation="relu")(x)
+        if stride == 2:
+            x = layers.GroupNormalization(groups=8)(x)
+    return keras.Model(image, x, name="small_cnn")
+
+
+class _Coordinates(keras.layers.Layer):
+    """Appends x and y in -1..1 to the channels: [B, H, W, C] -> [B, H, W, C + 2]."""
+
+    def call(self, images):
+        height, width = images.shape[1:3]
+        y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+        grid = tf.constant(np.stack([x, y], -1)[None], images.dtype)
+        return tf.concat([images, tf.tile(grid, [tf.shape(images)[0], 1, 1, 1])], -1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 2)
+
+
+_A = keras.applications
+ENCODERS = {
+    "nasnet_large": EncoderSpec(
+        331, (11, 11, 4032), _zero_centred, _application(_A.NASNetLarge, 331)
+    ),
+    "nasnet_mobile": EncoderSpec(
+        224, (7, 7, 1056), _zero_centred, _application(_A.NASNetMobile, 224)
+    ),
+    "inception_v3": EncoderSpec(
+        299, (8, 8, 2048), _zero_centred, _application(_A.InceptionV3, 299)
+    ),
+    "resnet50": EncoderSpec(
+        224, (7, 7, 2048), _A.resnet.preprocess_input, _application(_A.ResNet50, 224)
+    ),
+    "resnet101": EncoderSpec(
+        224, (7, 7, 2048), _A.resnet.preprocess_input, _application(_A.ResNet101, 224)
+    ),
+    "mobilenet_v2": EncoderSpec(
+        224, (7, 7, 1280), _zero_centred, _application(_A.MobileNetV2, 224)
+    ),
+    "small_cnn": EncoderSpec(64, (8, 8, 128), _zero_centred, _small_cnn, pretrained=False),
+}
+
+
+def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Encoded image -> pixels, the whole picture squashed to a square.
+
+    Call arguments:
+        encoded: scalar string: JPEG (grayscale and CMYK too), PNG, BMP or GIF (first frame).
+        size: side of the square.
+
+    Returns: float32 RGB [size, size, 3] in 0..255.
+    """
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    pixels.set_shape([None, None, 3])
+    # Antialiasing: photographs shrink 3x here, and plain bilinear would skip most pixels.
+    resized = tf.image.resize(pixels, [size, size], antialias=True)
+    return tf.clip_by_value(resized, 0.0, 255.0)
+
+
+class Encoder(keras.layers.Layer):
+    """An image network without its top, its grid flattened to L locations.
+
+    Batch statistics are never updated: `network` always runs in inference mode, as is usual when
+    a pretrained encoder is fine-tuned on small batches.
+
+    Call arguments:
+        name: a key of `ENCODERS`.
+        weights: "imagenet", "random", or the path of a Keras `.weights.h5` of the network.
+
+    Raises:
+        WeightsError: the weights cannot be downloaded, read, or are another network's.
+    """
+
+    def __init__(self, name: str, weights: str = "random", trainable: bool = False):
+        super().__init__(name=name, trainable=trainable)
+        self.spec = ENCODERS[name]
+        self.network = _network(name, self.spec, weights)
+        self.network.trainable = trainable
+        self.built = True
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """float32 RGB [B, size, size, 3] in 0..255 -> features [B, L, D]."""
+        grid = self.network(self.spec.preprocess(images), training=False)
+        height, width, depth = self.spec.grid
+        return tf.reshape(grid, [-1, height * width, depth])
+
+    def fingerprint(self) -> str:
+        """sha256 of the network's weights, in order."""
+        digest = hashlib.sha256()
+        for array in self.network.get_weights():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _network(name: str, spec: EncoderSpec, weights: str) -> keras.Model:
+    if weights == "imagenet":
+        if not spec.pretrained:
+            raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")
+        try:
+            return spec.network("imagenet")
+        except Exception as error:  # Keras raises bare Exception when a download fails
+            raise WeightsError(
+                f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)});"
+                " fetch the no-top .h5 file of keras.applications on a connected machine and give"
+                " --encoder_weights=PATH"
+            ) from None
+    network = spec.network(None)
+    if weights != "random":
+        if not os.path.isfile(weights):
+            raise WeightsError(
+                f"--encoder_weights={weights}: no such file (or give `imagenet` or `random`)"
+            )
+        try:
+            network.load_weights(weights)
+        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+            raise WeightsError(
+                f"--encoder_weights={weights}: not the weights of {name} ({_first_line(error)})"
+            ) from None
+    return network
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
