@@ -17,6 +17,7 @@ So the share of true claims cannot be raised by vagueness, by repetition, or by 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,8 +78,28 @@ Claim = Phrase | Related | Broken
 
 def claims(caption: str) -> list[Claim]:
     """The claims of any string, at least one, in the order in which they are completed."""
-    reading = _Reading(_marks(re.findall(r"[\w<>]+", caption.lower())))
-    return reading.claims or [Broken(())]
+    made: list[Claim] = []
+    named: Counter[Kind] = Counter()
+    last = head = None  # the phrase that "above Q" speaks of, and the one that "and above Q" does
+    pending = None  # that phrase and the relation, until its second phrase comes
+    before = "edge"
+    for mark in _mended(_marks(re.findall(r"[^\s.,;:!?]+", caption.lower()))):
+        if mark.sort == "broken":
+            made.append(Broken(mark.words))
+        elif mark.sort == "relation":
+            pending = (head if before == "and" else last), mark.meaning
+        elif mark.sort == "phrase":
+            count, exact, kind = mark.meaning
+            named[kind] += count
+            last = Phrase(count, exact, kind, named[kind])
+            made.append(last)
+            if pending:
+                made.append(Related(*pending, last))
+            else:
+                head = last
+            pending = None
+        before = mark.sort
+    return made or [Broken(())]
 
 
 def check(caption: str, scene: Scene) -> tuple[int, int]:
@@ -96,10 +117,11 @@ def check_all(captions: Mapping[int, str], truth: Mapping[int, Scene]) -> tuple[
     return sum(true for true, _ in checked), sum(total for _, total in checked)
 
 
-# What a run of words is: its sort, the words, and what it means (for phrases and relations).
 @dataclass(frozen=True)
 class _Mark:
-    sort: str  # phrase, relation, verb, and, opening, closing, unknown
+    """A run of words: its sort, and for phrases and relations what they mean."""
+
+    sort: str  # phrase, relation, verb, and, opening, closing; unknown, then broken
     words: tuple[str, ...]
     meaning: tuple | str | None = None
 
@@ -156,45 +178,22 @@ _NEIGHBOURS = {
 }
 
 
-class _Reading:
-    """One pass over the marks, gathering claims."""
+def _mended(marks: Sequence[_Mark]) -> list[_Mark]:
+    """The marks with each run of those that do not fit where they stand made one, "broken".
 
-    def __init__(self, marks: Sequence[_Mark]):
-        self.claims: list[Claim] = []
-        self._named: dict[Kind, int] = {}
-        self._broken: list[str] = []
-        sorts = ["edge", *(mark.sort for mark in marks), "edge"]
-        fits = [_fits(*sorts[at : at + 3]) for at in range(len(marks))]
-        said = None  # the relation, and of what, that waits for its second phrase
-        head = last = None  # what "and above Q" is about; what "above Q" is about
-        for at, mark in enumerate(marks):
-            if not fits[at]:
-                self._broken += mark.words
-                continue
-            self._close_broken()
-            if mark.sort == "relation":
-                after_and = sorts[at] == "and"
-                said = (head if after_and else last), mark.meaning
-            elif mark.sort == "phrase":
-                last = self._phrase(mark)
-                if said:
-                    self.claims.append(Related(said[0], said[1], last))
-                else:
-                    head = last
-                said = None
-        self._close_broken()
-
-    def _phrase(self, mark: _Mark) -> Phrase:
-        count, exact, kind = mark.meaning
-        self._named[kind] = self._named.get(kind, 0) + count
-        made = Phrase(count, exact, kind, self._named[kind])
-        self.claims.append(made)
-        return made
-
-    def _close_broken(self) -> None:
-        if self._broken:
-            self.claims.append(Broken(tuple(self._broken)))
-            self._broken = []
+    So in what comes back a relation always has a phrase right after it, and one to be said of.
+    """
+    mended: list[_Mark] = []
+    for at, mark in enumerate(marks):
+        before = mended[-1].sort if mended else "edge"
+        after = marks[at + 1].sort if at + 1 < len(marks) else "edge"
+        if _fits(before, mark.sort, after):
+            mended.append(mark)
+        elif before == "broken":
+            mended[-1] = _Mark("broken", mended[-1].words + mark.words)
+        else:
+            mended.append(_Mark("broken", mark.words))
+    return mended
 
 
 def _fits(before: str, sort: str, after: str) -> bool:
