@@ -1,0 +1,157 @@
+"""The recipe: every flag of a training run, declared once, frozen into one checked dataclass."""
+
+import dataclasses
+import json
+import os
+
+from absl import flags
+
+from model.encoder import ENCODERS
+from model.precision import PRECISIONS
+from records.errors import UsageError, UserError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("records_dir", None, "Folder that pipeline.build_records wrote.")
+flags.DEFINE_string("run_dir", None, "Folder of the run: config, checkpoints, metrics, scores.")
+flags.DEFINE_enum("encoder", "nasnet_large", sorted(ENCODERS), "Network that gives the features.")
+flags.DEFINE_string("encoder_weights", "imagenet", "`imagenet`, `random` or a .weights.h5 file.")
+flags.DEFINE_bool("encoder_trainable", False, "Train the encoder along with the decoder.")
+flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the matrix products.")
+flags.DEFINE_integer("epochs", 20, "Times through the training split.", lower_bound=1)
+flags.DEFINE_integer("max_steps", 0, "Stop after so many steps; 0: after --epochs.", lower_bound=0)
+flags.DEFINE_integer("batch_size", 16, "Images in a batch, all captions of each.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 5e-4, "Adam's, at the end of the warm-up.", lower_bound=0.0)
+flags.DEFINE_integer("warmup_steps", 200, "Steps of linear warm-up.", lower_bound=0)
+flags.DEFINE_integer("rnn_units", 512, "U, the LSTM's size.", lower_bound=1)
+flags.DEFINE_integer("embedding_dim", 512, "Size of a word's vector.", lower_bound=1)
+flags.DEFINE_integer("attention_units", 512, "A, the attention's hidden size.", lower_bound=1)
+flags.DEFINE_integer("feature_projection", 512, "D', of the features; 0: none.", lower_bound=0)
+flags.DEFINE_float("dropout", 0.5, "Rate.", lower_bound=0.0, upper_bound=0.99)
+flags.DEFINE_float("l2", 1e-6, "Weight of the sum of squares of the dense kernels.", lower_bound=0)
+flags.DEFINE_float("doubly_stochastic", 0.01, "Weight of the attention penalty.", lower_bound=0.0)
+flags.DEFINE_float("clip_norm", 5.0, "Global norm that gradients are clipped to.", lower_bound=1e-9)
+flags.DEFINE_float("label_smoothing", 0.0, "Share.", lower_bound=0.0, upper_bound=0.99)
+flags.DEFINE_integer("patience", 0, "Epochs without a better score; 0: never stop.", lower_bound=0)
+flags.DEFINE_integer("seed", 1, "Of the weights, the order and the dropout.", lower_bound=0)
+flags.DEFINE_integer("cache_memory_mb", 4096, "Room for frozen features; 0: none.", lower_bound=0)
+flags.DEFINE_integer("shuffle_mb", 512, "Window of encoded records to shuffle.", lower_bound=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The values of the flags above, by the same names."""
+
+    records_dir: str
+    run_dir: str
+    encoder: str
+    encoder_weights: str
+    encoder_trainable: bool
+    precision: str
+    epochs: int
+    max_steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    rnn_units: int
+    embedding_dim: int
+    attention_units: int
+    feature_projection: int
+    dropout: float
+    l2: float
+    doubly_stochastic: float
+    clip_norm: float
+    label_smoothing: float
+    patience: int
+    seed: int
+    cache_memory_mb: int
+    shuffle_mb: int
+
+    def model(self, vocabulary_size: int) -> dict:
+        """The `model` part of config.json, what `model.weights.build` takes."""
+        return {
+            "encoder": self.encoder,
+            "encoder_trainable": self.encoder_trainable,
+            "decoder": {
+                "vocabulary_size": vocabulary_size,
+                "feature_depth": ENCODERS[self.encoder].grid[2],
+                "rnn_units": self.rnn_units,
+                "embedding_dim": self.embedding_dim,
+                "attention_units": self.attention_units,
+                "feature_projection": self.feature_projection,
+                "precision": self.precision,
+            },
+        }
+
+
+# What may change when a run goes on or is evaluated; the rest makes another model or another order.
+CHANGEABLE = frozenset(
+    ["records_dir", "run_dir", "epochs", "max_steps", "patience", "cache_memory_mb"]
+)
+
+
+def from_flags() -> TrainConfig:
+    """The configuration that the command line and its flagfiles give.
+
+    Raises:
+        UsageError: --records_dir or --run_dir is missing.
+    """
+    for name in ("records_dir", "run_dir"):
+        require(name)
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    return TrainConfig(**{name: FLAGS[name].value for name in fields})
+
+
+def require(name: str) -> str:
+    """The value of a flag that must be given.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not FLAGS[name].value:
+        raise UsageError(f"--{name} is missing; give it or a --flagfile that has it")
+    return FLAGS[name].value
+
+
+def read_run(run_dir: str) -> dict:
+    """config.json of a run: {"model", "training", "data"}.
+
+    Raises:
+        UserError: there is no run, or its config.json is damaged.
+    """
+    path = os.path.join(run_dir, "config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        return {part: config[part] for part in ("model", "training", "data")}
+    except OSError:
+        raise UserError(
+            f"{run_dir}: no run here ({path} is missing); train one with"
+            " `python -m trainer.main --flagfile=...`"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a run's config ({error})") from None
+
+
+def refuse_contradictions(trained: dict, given: dict) -> None:
+    """Compare flags with those that a run was trained with.
+
+    Call arguments:
+        trained: the `training` part of the run's config.json.
+        given: name -> value.
+
+    Raises:
+        UsageError: one that may not change has another value.
+    """
+    for name in sorted(given.keys() - CHANGEABLE):
+        if name in trained and given[name] != trained[name]:
+            raise UsageError(
+                f"--{name}={given[name]} contradicts the run, trained with"
+                f" --{name}={trained[name]}; give that, or another --run_dir"
+            )
+
+
+def given_flags() -> dict:
+    """The recipe flags that this command line or its flagfiles name: name -> value."""
+    names = (field.name for field in dataclasses.fields(TrainConfig))
+    return {name: FLAGS[name].value for name in names if FLAGS[name].present}

@@ -1,0 +1,193 @@
+"""Records -> batches, with tf.data.
+
+One record is one image and its captions, so that a batch of B images needs B decodes and B passes
+of the encoder for all their captions. The order of an epoch is a function of (seed, epoch) alone:
+skipping `step` batches resumes it, and decodes nothing of what it skips.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from model.encoder import decode
+from records import schema
+from records.errors import UserError
+from records.manifest import DatasetInfo, read_info
+
+# Batches whose captions are sorted by length together: a longer window pads less.
+_LENGTH_WINDOW = 32
+_PARALLEL = tf.data.AUTOTUNE
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of a records directory.
+
+    Raises (from `open_split`):
+        UserError: no such data set, split or shard.
+    """
+
+    split: str
+    paths: tuple[str, ...]
+    images: int  # records in the split: images, or pairs with --captions_per_record=1
+    bytes: int
+
+
+def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
+    """The manifest and one split, its files checked to be there."""
+    info = read_info(records_dir)
+    if split not in info.splits:
+        raise UserError(
+            f"{records_dir}: no split {split!r}; it has {', '.join(sorted(info.splits))}"
+        )
+    shards = info.splits[split].shards
+    paths = tuple(os.path.join(records_dir, shard.name) for shard in shards)
+    for path, shard in zip(paths, shards, strict=True):
+        size = os.path.getsize(path) if os.path.exists(path) else None
+        if size != shard.bytes:
+            found = "no such file" if size is None else f"{size:,} bytes"
+            raise UserError(
+                f"{path}: expected {shard.bytes:,} bytes, found {found}; run"
+                " `python -m pipeline.verify_records` or build the records again"
+            )
+    records, size = (info.splits[split].total(field) for field in ("records", "bytes"))
+    if not records:
+        raise UserError(f"{records_dir}: the split {split!r} has no images")
+    return info, Source(split, paths, records, size)
+
+
+def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+    """One serialised record -> its parts.
+
+    Returns: image_id int64, file_name string, encoded string (empty in feature shards), ids [N, T]
+    int32 padded with 0, texts [N] string.
+    """
+    context, lists = tf.io.parse_single_sequence_example(
+        record,
+        context_features={
+            schema.IMAGE_ID: tf.io.FixedLenFeature([], tf.int64),
+            schema.FILE_NAME: tf.io.FixedLenFeature([], tf.string),
+            schema.ENCODED: tf.io.FixedLenFeature([], tf.string, ""),
+        },
+        sequence_features={
+            schema.CAPTION_IDS: tf.io.VarLenFeature(tf.int64),
+            schema.CAPTION_TEXT: tf.io.FixedLenSequenceFeature([], tf.string),
+        },
+    )
+    return {
+        "image_id": context[schema.IMAGE_ID],
+        "file_name": context[schema.FILE_NAME],
+        "encoded": context[schema.ENCODED],
+        "ids": tf.cast(tf.sparse.to_dense(lists[schema.CAPTION_IDS]), tf.int32),
+        "texts": lists[schema.CAPTION_TEXT],
+    }
+
+
+def records(source: Source, order_seed: int | None = None) -> tf.data.Dataset:
+    """Parsed records of a split, its shards read side by side.
+
+    Call arguments:
+        order_seed: shuffles the order of the shards; None keeps it.
+    """
+    paths = list(source.paths)
+    if order_seed is not None:
+        np.random.default_rng(order_seed).shuffle(paths)
+    return (
+        tf.data.Dataset.from_tensor_slices(paths)
+        .interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(16, len(paths)),
+            num_parallel_calls=_PARALLEL,
+            deterministic=True,
+        )
+        .map(parse, num_parallel_calls=_PARALLEL, deterministic=True)
+    )
+
+
+def in_order(source: Source, batch_size: int, size: int) -> tf.data.Dataset:
+    """A split once, in the order on disk: batches of parsed records and their decoded images.
+
+    Returns: `parse`'s parts, batched and padded, `encoded` replaced by images float32
+    [B, size, size, 3] in 0..255.
+    """
+
+    def load(parts):
+        parts["images"] = decode(parts.pop("encoded"), size)
+        return parts
+
+    return (
+        records(source)
+        .map(load, num_parallel_calls=_PARALLEL, deterministic=True)
+        .padded_batch(batch_size)
+        .prefetch(2)
+    )
+
+
+def epoch(
+    elements: tf.data.Dataset,
+    load: Callable[[tf.Tensor], tf.Tensor],
+    *,
+    window: int,
+    batch_size: int,
+    seed: int,
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """One epoch of training batches: shuffled, of like length, the first `skip` left out.
+
+    Call arguments:
+        elements: (key, ids [N, T]): the key is what `load` makes an image or features of.
+        load: keys [B] -> images [B, size, size, 3] or features [B, L, D].
+        window: elements that are shuffled together.
+        seed: of the order, another for each epoch.
+
+    Returns: (images or features, ids [B, N, T] int32), ceil(elements / batch_size) batches.
+    """
+    together = batch_size * _LENGTH_WINDOW
+
+    def by_length(number, group):
+        keys, ids = group
+        order = _length_order(ids, batch_size, tf.stack([tf.cast(seed, tf.int64), number]))
+        return tf.gather(keys, order), tf.gather(ids, order)
+
+    def trim(keys, ids):
+        # The padding of the group that this batch was cut from.
+        captions = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 2]), tf.int32))
+        words = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 1]), tf.int32))
+        return keys, ids[:, :captions, :words]
+
+    return (
+        elements.shuffle(window, seed=seed, reshuffle_each_iteration=False)
+        .padded_batch(together, padded_shapes=([], [None, None]))
+        .enumerate()
+        .map(by_length)
+        .rebatch(batch_size)
+        .map(trim)
+        .skip(skip)
+        .map(lambda keys, ids: (load(keys), ids), num_parallel_calls=_PARALLEL, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Indices that put images of like longest caption side by side, the batches shuffled.
+
+    A last batch that is not full stays last, so that cutting by `batch_size` finds the batches.
+    """
+    longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != 0, tf.int32), -1), -1)  # [images]
+    order = tf.argsort(longest, stable=True)
+    full = tf.shape(order)[0] // batch_size
+    batches = tf.reshape(order[: full * batch_size], [full, batch_size])
+    batches = tf.random.experimental.stateless_shuffle(batches, seed)
+    return tf.concat([tf.reshape(batches, [-1]), order[full * batch_size :]], 0)
+
+
+def decode_all(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Encoded images [B] -> float32 [B, size, size, 3] in 0..255."""
+    return tf.map_fn(
+        lambda image: decode(image, size),
+        encoded,
+        fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+    )

@@ -1,0 +1,272 @@
+"""The training loop: one step, many steps, an epoch's validation, and what is kept of it."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.captioner import Captioner
+from records.errors import UserError
+from records.progress import bar
+from trainer import losses
+from trainer.checkpoints import Checkpoints
+from trainer.config import TrainConfig
+from trainer.validation import Validation
+
+LOG_STEPS = 50
+CHECKPOINT_SECONDS = 300
+STOPPED = 75  # the exit code after SIGTERM: saved, run the same command to go on
+
+# (epoch, batches of it to skip) -> (images or features, ids [B, N, T])
+Batches = Callable[[int, int], Iterable[tuple[tf.Tensor, tf.Tensor]]]
+
+
+class _StopRequestedError(Exception):
+    """SIGTERM came; the loop saves and ends."""
+
+
+def build_optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Adam:
+    """Adam with linear warm-up and cosine decay to zero over `total_steps`."""
+    warmup = min(config.warmup_steps, total_steps // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else config.learning_rate,
+        max(1, total_steps - warmup),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.Adam(schedule)
+
+
+def build_step(
+    config: TrainConfig, captioner: Captioner, optimizer: keras.optimizers.Optimizer
+) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+    """The compiled training step.
+
+    Returns: a function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
+    [B, N, T]) that updates the weights and gives scalars: the fields of `Losses`, `gradient_norm`
+    (before clipping) and `words`.
+    """
+    variables = captioner.trainable_variables
+    kernels = captioner.decoder.dense_kernels
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
+        with tf.GradientTape() as tape:
+            features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
+            forced = captioner.forced(features, ids, config.dropout, seed)
+            result = losses.objective(
+                forced,
+                kernels,
+                l2_weight=config.l2,
+                doubly_stochastic_weight=config.doubly_stochastic,
+                label_smoothing=config.label_smoothing,
+            )
+        # Dense, the embedding's too: its clipped norm must count a word once, however often used.
+        gradients = [
+            tf.convert_to_tensor(gradient) for gradient in tape.gradient(result.total, variables)
+        ]
+        gradients, norm = tf.clip_by_global_norm(gradients, config.clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return {**result._asdict(), "gradient_norm": norm, "words": tf.size(forced.targets)}
+
+    return step
+
+
+class History:
+    """metrics.jsonl and TensorBoard's events of a run; lines past the step gone on from are cut."""
+
+    def __init__(self, run_dir: str, step: int):
+        self.path = os.path.join(run_dir, "metrics.jsonl")
+        lines = []
+        if os.path.exists(self.path):
+            with open(self.path, encoding="utf-8") as file:
+                lines = [line for line in file if _step_of(line) <= step]
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        self._events = tf.summary.create_file_writer(os.path.join(run_dir, "events"))
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl and the same scalars for TensorBoard."""
+        line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        with self._events.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(f"{kind}/{name}", value, step=step)
+        self._events.flush()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return np.inf  # a line cut by a kill
+
+
+class Loop:
+    """A run from its first or last step to its end.
+
+    Attributes:
+        epoch, skip: where the run is: batches of the epoch that are done.
+        best: {"CIDEr", "cross_entropy", "epoch"} of the best validation, or None.
+        without_better: epochs since then.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        captioner: Captioner,
+        batches: Batches,
+        validate: Callable[[], Validation] | None,
+        steps_per_epoch: int,
+    ):
+        self.config, self.batches, self.validate = config, batches, validate
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = config.max_steps or config.epochs * steps_per_epoch
+        self.optimizer = build_optimizer(config, self.total_steps)
+        self.optimizer.build(captioner.trainable_variables)
+        self.checkpoints = Checkpoints(
+            config.run_dir, captioner.trainable_variables, self.optimizer
+        )
+        self.step_function = build_step(config, captioner, self.optimizer)
+        self.step, self.best, self.without_better = 0, None, 0
+        self._stop = False
+
+    def run(self) -> int:
+        """Train to the end.
+
+        Returns: the exit code: 0 done, 75 stopped by SIGTERM after saving.
+
+        Raises:
+            UserError: the loss is no number any more, or a checkpoint cannot be written.
+        """
+        note = self.checkpoints.restore()
+        if note:
+            self.step, self.best = note["step"], note["best"]
+            self.without_better = note["without_better"]
+            print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
+        self.history = History(self.config.run_dir, self.step)
+        self._saved_at = time.monotonic()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        try:
+            with bar(self.total_steps, "training", "step", self.step) as progress:
+                while self.step < self.total_steps and not self._patience_spent():
+                    self._epoch(progress)
+        except _StopRequestedError:
+            print(f"stopped at step {self.step:,}: {self._save()} is saved", file=sys.stderr)
+            return STOPPED
+        return 0
+
+    def _on_sigterm(self, *_) -> None:
+        self._stop = True
+
+    def _patience_spent(self) -> bool:
+        spent = 0 < self.config.patience <= self.without_better
+        if spent:
+            print(f"no better score in {self.without_better} epochs: stopping early")
+        return spent
+
+    def _epoch(self, progress) -> None:
+        epoch, skip = divmod(self.step, self.steps_per_epoch)
+        window = Window()
+        for inputs, ids in self.batches(epoch, skip):
+            values = {k: float(v) for k, v in self.step_function(inputs, ids).items()}
+            self.step += 1
+            if not np.isfinite(values["total"] + values["gradient_norm"]):
+                raise self._not_finite(values)
+            window.add(values, int(np.sum(np.any(ids != 0, -1))))
+            progress.update()
+            if self.step % LOG_STEPS == 0:
+                summary = window.summary()
+                rate = self.optimizer.learning_rate
+                self.history.write("train", self.step, {**summary, "learning_rate": rate})
+                progress.set_postfix_str(
+                    f"loss {summary['cross_entropy']:.3f}"
+                    f" perplexity {summary['perplexity']:.1f}"
+                    f" {summary['captions_per_second']:.0f} captions/s"
+                )
+                window = Window()
+            if self._stop:
+                raise _StopRequestedError
+            if self.step >= self.total_steps:
+                break
+            if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+                self._save()
+        self._end_of_epoch(epoch, progress)
+
+    def _end_of_epoch(self, epoch: int, progress) -> None:
+        if self.validate:
+            progress.clear()
+            score = self.validate()
+            values = {
+                "CIDEr": score.cider,
+                "cross_entropy": score.cross_entropy,
+                "perplexity": np.exp(score.cross_entropy),
+            }
+            self.history.write("val", self.step, values)
+            better = self.best is None or (score.cider, -score.cross_entropy) > (
+                self.best["CIDEr"],
+                -self.best["cross_entropy"],
+            )
+            progress.write(
+                f"epoch {epoch + 1}: val perplexity {values['perplexity']:.2f}, greedy CIDEr"
+                f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+            )
+            self.without_better += 1
+        else:
+            score, better = None, True  # nothing to choose by: the last is taken
+        if better:
+            self.best, self.without_better = {"epoch": epoch + 1, "step": self.step}, 0
+            if score:
+                self.best |= {"CIDEr": score.cider, "cross_entropy": score.cross_entropy}
+            self.checkpoints.save_best(self.best)
+        self._save()
+
+    def _save(self) -> str:
+        note = {"step": self.step, "best": self.best, "without_better": self.without_better}
+        path = self.checkpoints.save(self.step, note)
+        self._saved_at = time.monotonic()
+        return path
+
+    def _not_finite(self, values: dict[str, float]) -> UserError:
+        good = next(iter(self.checkpoints.newest()), None)
+        rate = float(np.asarray(self.optimizer.learning_rate))
+        return UserError(
+            f"step {self.step}: the loss is {values['total']}, the gradient's norm"
+            f" {values['gradient_norm']} at learning rate {rate:.2g}; lower --learning_rate or"
+            f" --clip_norm; the last good checkpoint is {good or 'none: it broke before the first'}"
+        )
+
+
+class Window:
+    """Means over the steps since the last log line."""
+
+    def __init__(self):
+        self.began, self.captions, self.rows = time.monotonic(), 0, []
+
+    def add(self, values: dict[str, float], captions: int) -> None:
+        """One step's scalars, and how many captions it had."""
+        self.rows.append(values)
+        self.captions += captions
+
+    def summary(self) -> dict[str, float]:
+        """Means by name, perplexity and captions a second."""
+        words = np.array([row["words"] for row in self.rows])
+        means = {
+            name: float(np.average([row[name] for row in self.rows], weights=words))
+            for name in self.rows[0]
+            if name != "words"
+        }
+        seconds = time.monotonic() - self.began
+        return {
+            **means,
+            "perplexity": float(np.exp(means["cross_entropy"])),
+            "captions_per_second": self.captions / seconds,
+        }

@@ -1,0 +1,75 @@
+"""The objective: cross-entropy per word, the doubly stochastic penalty and L2."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from model.captioner import Forced
+
+
+class Losses(NamedTuple):
+    """Scalars, float32."""
+
+    total: tf.Tensor  # what is minimised
+    cross_entropy: tf.Tensor  # nats per word, unsmoothed: its exp is the perplexity
+    doubly_stochastic: tf.Tensor  # before its weight
+    l2: tf.Tensor  # before its weight
+    attention_entropy: tf.Tensor  # nats, mean over words: log L is attention that never chose
+
+
+def cross_entropy(
+    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean over words, smoothed and not: logits [R, V], targets [R] -> two scalars.
+
+    Smoothing by e puts the share e of the target evenly on all V words (Szegedy et al. 2016).
+    """
+    nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    plain = tf.reduce_mean(nll)
+    if not label_smoothing:
+        return plain, plain
+    even = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
+    smoothed = (1.0 - label_smoothing) * nll + label_smoothing * even
+    return tf.reduce_mean(smoothed), plain
+
+
+def doubly_stochastic(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Mean over captions of sum_l (1 - sum over real t of alpha_tl)^2 (Xu et al. 2015, eq. 14).
+
+    Call arguments:
+        attention: [T, B, N, L]. real: [T, B, N] bool; a caption with no real word is padding.
+    """
+    looked = tf.reduce_sum(tf.where(real[..., None], attention, 0.0), 0)  # [B, N, L]
+    penalty = tf.reduce_sum(tf.square(1.0 - looked), -1)  # [B, N]
+    return tf.reduce_mean(tf.boolean_mask(penalty, tf.reduce_any(real, 0)))
+
+
+def l2(kernels: Iterable[keras.Variable]) -> tf.Tensor:
+    """Sum of squares."""
+    return tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(k))) for k in kernels])
+
+
+def entropy(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Mean over real words of the entropy of alpha, in nats: [T, B, N, L], [T, B, N] -> scalar."""
+    return -tf.reduce_mean(
+        tf.boolean_mask(tf.reduce_sum(tf.math.xlogy(attention, attention), -1), real)
+    )
+
+
+def objective(
+    forced: Forced,
+    kernels: Iterable[keras.Variable],
+    *,
+    l2_weight: float,
+    doubly_stochastic_weight: float,
+    label_smoothing: float,
+) -> Losses:
+    """All of it, for one batch."""
+    smoothed, plain = cross_entropy(forced.logits, forced.targets, label_smoothing)
+    penalty = doubly_stochastic(forced.attention, forced.real)
+    squares = l2(kernels)
+    total = smoothed + doubly_stochastic_weight * penalty + l2_weight * squares
+    attention_entropy = entropy(tf.stop_gradient(forced.attention), forced.real)
+    return Losses(total, plain, penalty, squares, attention_entropy)

@@ -1,0 +1,178 @@
+"""Train a captioner on records: `python -m trainer.main --flagfile=coco.flags`.
+
+The same command again goes on where it was stopped.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model import weights
+from model.captioner import Captioner
+from model.encoder import WeightsError
+from records.command import run
+from records.errors import UserError
+from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
+from records.vocabulary import Vocabulary
+from trainer import config as recipe
+from trainer import input as records_input
+from trainer.config import TrainConfig
+from trainer.features import FeatureCache, cache_bytes, stream
+from trainer.input import Source
+from trainer.loop import Batches, Loop
+from trainer.validation import Validation, Validator
+
+
+def main(_rest: list[str]) -> int:
+    """Flags -> run folder -> batches -> loop."""
+    config = recipe.from_flags()
+    info, train = records_input.open_split(config.records_dir, "train")
+    vocabulary = read_vocabulary(config.records_dir)
+    captioner = open_run(config, info, vocabulary)
+    cached = _fit_in_memory(config, captioner, train)
+    batches = training_batches(config, train, captioner, cached)
+    validate = validation(config, info, captioner, vocabulary, cached)
+    loop = Loop(config, captioner, batches, validate, -(-train.images // config.batch_size))
+    code = loop.run()
+    if code == 0:
+        print(f"done: the best weights are {loop.checkpoints.best_path}")
+    return code
+
+
+def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> Captioner:
+    """The captioner of the run that lies in --run_dir, or of a new one.
+
+    Raises:
+        UsageError: a flag contradicts the run that lies there.
+        UserError: the records are not those of the run, or the folder cannot be written.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = config.model(len(vocabulary))
+    if not os.path.exists(os.path.join(config.run_dir, "config.json")):
+        captioner = _build(model, config.encoder_weights)
+        _start_run(config, model, info, vocabulary, captioner)
+        return captioner
+    earlier = recipe.read_run(config.run_dir)
+    recipe.refuse_contradictions(earlier["training"], dataclasses.asdict(config))
+    if earlier["data"]["vocabulary_fingerprint"] != vocabulary.fingerprint:
+        raise UserError(
+            f"{config.records_dir}: its vocabulary is not the one that {config.run_dir} was"
+            " trained with; give those records or another --run_dir"
+        )
+    captioner = _build(model, "random")
+    if not config.encoder_trainable:
+        try:
+            frozen, _ = weights.load(os.path.join(config.run_dir, "encoder.npz"))
+            weights.scatter(frozen, captioner.encoder.variables)
+        except (weights.DamagedError, FileNotFoundError) as error:
+            raise UserError(f"{error}; remove {config.run_dir} to train from the start") from None
+    return captioner
+
+
+def _build(model: dict, encoder_weights: str) -> Captioner:
+    try:
+        return weights.build(model, encoder_weights)
+    except WeightsError as error:
+        raise UserError(str(error)) from None
+
+
+def _start_run(
+    config: TrainConfig,
+    model: dict,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    captioner: Captioner,
+) -> None:
+    """Write the run's folder; config.json last, for with it the folder is a run."""
+    content = {
+        "model": model,
+        "training": dataclasses.asdict(config),
+        "data": {
+            "dataset": info.dataset,
+            "vocabulary_fingerprint": vocabulary.fingerprint,
+            "encoder_fingerprint": captioner.encoder.fingerprint(),
+        },
+    }
+    try:
+        os.makedirs(config.run_dir, exist_ok=True)
+        write_atomically(os.path.join(config.run_dir, VOCABULARY), vocabulary.to_tsv().encode())
+        if not config.encoder_trainable:
+            frozen = weights.gather(captioner.encoder.variables)
+            weights.save(os.path.join(config.run_dir, "encoder.npz"), frozen, {})
+        write_atomically(os.path.join(config.run_dir, "config.json"), to_json(content))
+    except OSError as error:
+        raise UserError(f"{config.run_dir}: the run cannot be written ({error})") from None
+
+
+def _fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> bool:
+    if config.encoder_trainable:
+        return False
+    needed = cache_bytes(train, captioner) / 1e6
+    if needed <= config.cache_memory_mb:
+        return True
+    print(
+        f"the training features take {needed:,.0f} MB, more than --cache_memory_mb="
+        f"{config.cache_memory_mb:,}: the encoder runs anew in every epoch"
+    )
+    return False
+
+
+def training_batches(
+    config: TrainConfig, train: Source, captioner: Captioner, cached: bool
+) -> Batches:
+    """Epochs of batches: of features from memory, or of images as they are read and decoded."""
+    size = captioner.encoder.spec.size
+    if cached:
+        cache = FeatureCache.fill(train, captioner)
+        window = train.images
+        load: Callable[[tf.Tensor], tf.Tensor] = cache.load
+    else:
+        window = max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes)
+        load = lambda encoded: records_input.decode_all(encoded, size)  # noqa: E731
+
+    def batches(epoch: int, skip: int) -> tf.data.Dataset:
+        seed = int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0] >> 1)
+        elements = (
+            cache.elements()
+            if cached
+            else records_input.records(train, seed).map(lambda p: (p["encoded"], p["ids"]))
+        )
+        return records_input.epoch(
+            elements,
+            load,
+            window=min(window, train.images),
+            batch_size=config.batch_size,
+            seed=seed,
+            skip=skip,
+        )
+
+    return batches
+
+
+def validation(
+    config: TrainConfig,
+    info: DatasetInfo,
+    captioner: Captioner,
+    vocabulary: Vocabulary,
+    cached: bool,
+) -> Callable[[], Validation] | None:
+    """What scores the model on the val split after each epoch; None when there is no such split."""
+    if "val" not in info.splits or not info.splits["val"].total("records"):
+        print("the records have no val split: the last weights are taken for the best")
+        return None
+    _, val = records_input.open_split(config.records_dir, "val")
+    validator = Validator(captioner, vocabulary)
+    if not cached:
+        return lambda: validator(stream(val, captioner, "validating"))
+    cache = FeatureCache.fill(val, captioner)
+    return lambda: validator(cache.batches(config.batch_size))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,78 @@
+"""How good the model is on a split: loss, perplexity, and CIDEr of greedy captions."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from pycocoevalcap.cider.cider import Cider
+
+from model import search
+from model.captioner import Captioner
+from records.text import tokenise
+from records.vocabulary import END, PAD, START, UNK, Vocabulary
+from trainer.features import Examples
+
+
+class Validation(NamedTuple):
+    """Scores of one pass over a split."""
+
+    cross_entropy: float  # nats per word, unsmoothed
+    cider: float  # of greedy captions, on the tokens of records/text.py: for choosing, not quoting
+
+
+def greedy_decoder(captioner: Captioner) -> Callable[[tf.Tensor], search.Captions]:
+    """A compiled function: features [B, L, D] -> greedy captions."""
+    decoder = captioner.decoder
+
+    @tf.function(reduce_retracing=True)
+    def decode(features: tf.Tensor) -> search.Captions:
+        memory = decoder.memory(features)
+        return search.greedy(
+            lambda tokens, state: decoder.step(tokens, state, memory),
+            decoder.initial_state(memory, 1),
+            tf.shape(features)[0],
+            start=START,
+            end=END,
+            banned=(PAD, START, UNK),
+        )
+
+    return decode
+
+
+class Validator:
+    """Keeps the compiled functions from one validation to the next."""
+
+    def __init__(self, captioner: Captioner, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
+        self._decode = greedy_decoder(captioner)
+
+        @tf.function(reduce_retracing=True)
+        def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            forced = captioner.forced(features, ids)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(forced.targets, forced.logits)
+            return tf.reduce_sum(losses), tf.size(losses)
+
+        self._nll = nll
+
+    def __call__(self, examples: Iterable[Examples]) -> Validation:
+        """Score a split.
+
+        Call arguments:
+            examples: all of its batches.
+        """
+        total, words = 0.0, 0
+        references: dict[int, list[str]] = {}
+        captions: dict[int, list[str]] = {}
+        for batch in examples:
+            batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
+            total, words = total + float(batch_nll), words + int(batch_words)
+            said = self._decode(tf.constant(batch.features)).ids.numpy()
+            for image_id, ids, texts in zip(batch.image_ids, said, batch.texts, strict=True):
+                captions[int(image_id)] = [" ".join(self.vocabulary.words_of(ids))]
+                # With strict pairs an image comes once for each of its captions.
+                references.setdefault(int(image_id), []).extend(
+                    " ".join(tokenise(text.decode())) for text in texts if text
+                )
+        score = Cider().compute_score(references, captions)[0]
+        return Validation(total / words, float(np.asarray(score)))
