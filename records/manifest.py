@@ -80,6 +80,39 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sidecar:
+    """A shard's commit mark: the shard is whole when its sidecar lies beside it.
+
+    Attributes:
+        shard: the finished shard.
+        fingerprint: of everything that its bytes and its rejections come from.
+        rejected: what was left out of it, each as a line of rejected.jsonl.
+    """
+
+    shard: Shard
+    fingerprint: str
+    rejected: tuple[dict, ...]
+
+    def to_bytes(self) -> bytes:
+        """The content of the sidecar's file."""
+        return to_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> "Sidecar":
+        """The inverse of `to_bytes`.
+
+        Raises:
+            UserError: not a sidecar.
+        """
+        try:
+            value = json.loads(content)
+            shard, rejected = Shard(**value["shard"]), tuple(value["rejected"])
+            return cls(shard, value["fingerprint"], rejected)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{where}: not a shard's sidecar ({error})") from None
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """The shards of one split and what was left out of it (`rejected`: reason -> count)."""
 

@@ -1,0 +1,177 @@
+"""The flags of `build_records`, read once into one frozen value that travels with the job."""
+
+import dataclasses
+import math
+import posixpath
+
+from absl import flags
+from apache_beam.options import pipeline_options
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import datasets, files
+from pipeline.datasets import coco
+from records import manifest
+from records.errors import UsageError, UserError
+from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED
+
+DEFAULT_COCO = "data/coco2017"
+# About 80 MB of COCO a shard; from 200 images on at least four, so that readers can interleave.
+_IMAGES_PER_SHARD = 500
+# Beam 2.77 would first download and start Prism, a Go program, for these. FnApiRunner is what they
+# fall back to: it runs here, in this Python, from nothing but what is installed.
+_LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a build was asked for; every field but `splits` and `beam_args` is a flag.
+
+    Attributes:
+        splits: the splits that the source has.
+        beam_args: Beam's own options, checked.
+    """
+
+    dataset: str
+    data_dir: str
+    output_dir: str
+    vocabulary: str | None
+    train_shards: int
+    val_shards: int
+    min_word_count: int
+    max_caption_words: int
+    captions_per_record: int
+    image_size: int
+    verify: str
+    max_rejected_fraction: float
+    seed: int
+    scenes_images: int
+    scenes_seed: int
+    splits: tuple[str, ...] = ()
+    beam_args: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> dict:
+        """Flag name -> value, as the manifest keeps them."""
+        value = dataclasses.asdict(self)
+        del value["splits"], value["beam_args"]
+        return value
+
+    def shards(self, split: str, n_images: int) -> int:
+        """How many shards a split of `n_images` gets."""
+        asked = self.train_shards if split == "train" else self.val_shards
+        few = min(4, math.ceil(n_images / 50))
+        return asked or max(few, math.ceil(n_images / _IMAGES_PER_SHARD))
+
+
+def define_flags() -> None:
+    """Declare the flags of Config with absl."""
+    text, number, choice = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_enum
+    choice(
+        "dataset",
+        None,
+        datasets.NAMES,
+        "What to build; by default coco2017 if it lies under --data_dir, else scenes.",
+    )
+    text("data_dir", None, "Where the source lies; by default data/<dataset>.")
+    text("output_dir", None, "Where the records go; by default data/records/<dataset>.")
+    text("vocabulary", None, "A vocabulary.tsv, or records that have one, to use as it is.")
+    number("train_shards", 0, "Shards of the train split; 0: by the number of images.", 0, 99_999)
+    number("val_shards", 0, "Shards of val, and of test; 0: by the number of images.", 0, 99_999)
+    number("min_word_count", 5, "Rarer words of the train split become <unk>.", 1)
+    number("max_caption_words", 21, "Longer train captions are left out; 0: none are.", 0)
+    number("captions_per_record", 0, "0: all captions of an image; 1: strict pairs.", 0, 1)
+    number("image_size", 0, "0: the original bytes; else pixels of the shorter side.", 0, 8192)
+    choice("verify", "header", ("header", "decode"), "How far images are checked.")
+    flags.DEFINE_float(
+        "max_rejected_fraction", 0.01, "Of a split's images; more is an error.", 0, 1
+    )
+    number("seed", 0, "Of the permutation that deals images to shards.")
+    number("scenes_images", DEFAULT_IMAGES, "How many scenes to draw.", 1)
+    number("scenes_seed", DEFAULT_SEED, "Which scenes to draw.")
+
+
+def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[str]]:
+    """(the checked config, what the user should know about it).
+
+    Call arguments:
+        values: parsed flags, as `define_flags` declares them.
+        rest: the other arguments: Beam's options.
+
+    Raises:
+        UserError: a source is missing; UsageError: an option is wrong or nobody's.
+    """
+    beam_args = _checked_beam_args(rest)
+    dataset, data_dir, why = _choose(values.dataset, values.data_dir)
+    names = [f.name for f in dataclasses.fields(Config) if f.name in values]
+    config = Config(
+        **{name: values[name].value for name in names}
+        | {
+            "dataset": dataset,
+            "data_dir": data_dir,
+            "output_dir": values.output_dir or posixpath.join("data/records", dataset),
+        },
+        beam_args=beam_args,
+    )
+    if config.vocabulary:
+        manifest.read_vocabulary(config.vocabulary, files.open_file)
+    return config, [f"building {dataset} from {data_dir} into {config.output_dir}{why}"]
+
+
+def with_splits(config: Config) -> tuple[Config, list[str]]:
+    """(`config` with the splits that its source has, remarks on those it has not)."""
+    source = datasets.source(config.dataset)
+    found, remarks = source.splits(config.data_dir, need_train=not config.vocabulary)
+    return dataclasses.replace(config, splits=tuple(found)), remarks
+
+
+def _choose(dataset: str | None, data_dir: str | None) -> tuple[str, str, str]:
+    """(data set, its folder, why it was chosen): COCO where it lies, else the scenes."""
+    if dataset:
+        return dataset, data_dir or posixpath.join("data", dataset), ""
+    coco_dir = data_dir or DEFAULT_COCO
+    if coco.lies_under(coco_dir):
+        why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
+        return "coco2017", coco_dir, why
+    if data_dir:
+        raise UserError(
+            f"{data_dir}: no COCO 2017 lies there (annotations/captions_train2017.json is missing);"
+            " name another --dataset, or leave --data_dir out for the embedded scenes"
+        )
+    why = (
+        f": no COCO 2017 lies under {DEFAULT_COCO}; to have it, unpack cocodataset.org's zips there"
+        " or give --data_dir"
+    )
+    return "scenes", "data/scenes", why
+
+
+class _OptionParser(pipeline_options._BeamArgumentParser):
+    def error(self, message: str):
+        raise UsageError(message)
+
+
+def _checked_beam_args(rest: list[str]) -> tuple[str, ...]:
+    """`rest`, mapped to a runner that needs no network.
+
+    Raises:
+        UsageError: an option that Beam does not know either, or a value that it does not take.
+    """
+    parser = _OptionParser(allow_abbrev=False)
+    for group in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
+        group._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise UsageError(
+            f"unknown option {unknown[0]!r}: neither a flag of this command (--help lists them)"
+            " nor a Beam option"
+        )
+    extra = []
+    if (known.runner or "direct").lower() in _LOCAL_RUNNERS:
+        extra.append("--runner=FnApiRunner")
+        # Beam's in_memory mode has one worker whatever is asked.
+        if known.direct_num_workers != 1 and not _given(rest, "--direct_running_mode"):
+            extra.append("--direct_running_mode=multi_processing")
+    return (*rest, *extra)
+
+
+def _given(rest: list[str], option: str) -> bool:
+    return any(arg.partition("=")[0] == option for arg in rest)

@@ -1,0 +1,76 @@
+"""What a source says of one split, before anything is left out."""
+
+import dataclasses
+import posixpath
+
+from pipeline import files
+from records.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A caption as annotated. `caption_id` is the data set's own."""
+
+    caption_id: int | str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedImage:
+    """An image as listed.
+
+    Attributes:
+        image_id: the data set's own, an int64.
+        file_name: as in the annotation file.
+        path: where its file must lie; None when the name leads out of the image folder.
+        captions: in the file's order.
+    """
+
+    image_id: int
+    file_name: str
+    path: str | None
+    captions: tuple[Caption, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """One split: its images in the file's order (an id may come twice), and stray captions.
+
+    Attributes:
+        images: the images listed.
+        strays: (image id, caption) of captions of images that are not listed.
+    """
+
+    images: tuple[ListedImage, ...]
+    strays: tuple[tuple[int, Caption], ...] = ()
+
+
+def text_of(path: str) -> str:
+    """The content of an annotation file.
+
+    Raises:
+        UserError: missing, unreadable or not UTF-8.
+    """
+    content = files.read(path)
+    if content is None:
+        raise UserError(f"{path}: no such file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def clean(text: str) -> str:
+    """`text`, each half of a surrogate pair that stands alone replaced by U+FFFD.
+
+    JSON can spell such a half (`\\ud83d`), UTF-8 cannot; all other text stays as it is.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def confined(folder: str, file_name: str) -> str | None:
+    """The path of `file_name` in `folder`; None for a name that leads out of it or names none."""
+    name = posixpath.normpath(file_name)
+    if not file_name or "\0" in name or name in (".", "..") or name.startswith(("/", "../")):
+        return None
+    return posixpath.join(folder, name)

@@ -1,0 +1,22 @@
+"""The embedded data set of drawn scenes: COCO 2017's layout, with a test split."""
+
+from pipeline import files
+from pipeline.datasets import coco
+from records.schema import SPLITS
+from scenes import dataset
+
+read = coco.read
+
+
+def prepare(data_dir: str, n_images: int, seed: int) -> None:
+    """Draw the scenes, unless these very ones lie there.
+
+    Raises:
+        UserError: they cannot be written there.
+    """
+    dataset.write(data_dir, n_images, seed)
+
+
+def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
+    """train, val and test."""
+    return [s for s in SPLITS if files.exists(coco.annotations(data_dir, s))], []

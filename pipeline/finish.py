@@ -1,0 +1,84 @@
+"""The end of the job: from the sidecars of all shards to dataset_info.json, written last."""
+
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline import files
+from pipeline.config import Config
+from records import manifest
+from records.errors import UserError
+from records.manifest import DatasetInfo, Sidecar, Split
+from records.schema import SPLITS
+from records.vocabulary import Vocabulary
+
+
+def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) -> DatasetInfo:
+    """Sweep what no longer belongs; write rejected.jsonl, vocabulary.tsv and dataset_info.json.
+
+    Raises:
+        UserError: more images were rejected than --max_rejected_fraction allows, or nothing is
+            left of a split: no dataset_info.json then, the shards stay for the next run.
+    """
+    sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
+    directory = config.output_dir
+    rejected_path = posixpath.join(directory, manifest.REJECTED)
+    files.write(rejected_path, _lines(sidecars))
+    splits = {name: _summed(sidecars, name) for name in config.splits}
+    for name, split in splits.items():
+        try:
+            _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
+        except UserError:
+            files.delete(posixpath.join(directory, manifest.DATASET_INFO))
+            raise
+    _sweep(directory, {s.shard.name for s in sidecars})
+    files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
+    info = DatasetInfo(
+        dataset=config.dataset,
+        splits=splits,
+        vocabulary_size=len(vocabulary),
+        vocabulary_fingerprint=vocabulary.fingerprint,
+        preprocessing={"image_size": config.image_size},
+        seed=config.seed,
+        flags=config.flags,
+    )
+    files.write(posixpath.join(directory, manifest.DATASET_INFO), info.to_bytes())
+    return info
+
+
+def _split(sidecar: Sidecar) -> str:
+    return manifest.parse_shard_name(sidecar.shard.name)[0]
+
+
+def _lines(sidecars: Sequence[Sidecar]) -> bytes:
+    lines = (json.dumps(line, ensure_ascii=False) for s in sidecars for line in s.rejected)
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _summed(sidecars: Sequence[Sidecar], name: str) -> Split:
+    mine = [sidecar for sidecar in sidecars if _split(sidecar) == name]
+    reasons = Counter(line["reason"] for sidecar in mine for line in sidecar.rejected)
+    return Split(tuple(sidecar.shard for sidecar in mine), dict(sorted(reasons.items())))
+
+
+def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str) -> None:
+    listed = split.total("listed")
+    left_out = listed - split.total("images")
+    if left_out <= allowed * listed and left_out < listed:
+        return
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in split.rejected.items())
+    raise UserError(
+        f"{name}: {left_out:,} of {listed:,} images were rejected ({reasons}), see {rejected_path};"
+        f" allowed is --max_rejected_fraction={allowed}. Mend the images, or raise it: what is"
+        " finished is kept"
+    )
+
+
+def _sweep(directory: str, shards: set[str]) -> None:
+    """Delete shards of another count or split, their sidecars, and what dead writers left."""
+    for name in files.names(directory):
+        shard = name.removesuffix(".json")
+        if manifest.parse_shard_name(shard) and shard not in shards:
+            files.delete(posixpath.join(directory, name))
+    files.sweep(directory)

@@ -1,0 +1,140 @@
+"""JPEG checks, cheapest first, and the one change that a build can make to an image.
+
+`check_header` walks the markers: it catches files that are no JPEG and files cut short. Only
+decoding (`check_pixels`) catches damage inside the entropy-coded data.
+"""
+
+import io
+import re
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+# What one image may cost: the file in memory, and 3 bytes a pixel when decoded.
+MAX_BYTES = 64 << 20
+MAX_PIXELS = 64_000_000
+
+_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
+_SOS = 0xDA
+# Baseline, extended and progressive Huffman: what TensorFlow's decoder reads.
+_FRAMES = {0xC0, 0xC1, 0xC2}
+_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+# The next marker in entropy-coded data: not a stuffed zero, a restart or a fill byte.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_QUALITY = 95
+
+
+class BadImageError(ValueError):
+    """An image that is left out; `reason` is one of `schema.REJECTION_REASONS`."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def check_header(data: bytes) -> None:
+    """The markers from the start of the image to its end; bytes after the end are legal.
+
+    Raises:
+        BadImageError: empty_file, not_jpeg, truncated, corrupt or too_large.
+    """
+    if not data:
+        raise BadImageError("empty_file")
+    if data[:3] != _SOI + b"\xff":
+        raise BadImageError("truncated" if _SOI.startswith(data[:2]) else "not_jpeg")
+    pixels, position = _walk_segments(data, 2)
+    if pixels is None:
+        raise BadImageError("corrupt")
+    if len(data) > MAX_BYTES or pixels > MAX_PIXELS:
+        raise BadImageError("too_large")
+    # Nearly every file ends with its end marker. In others something follows it (a second picture,
+    # zeros), or it is missing; only a walk over all scans tells.
+    if not data.endswith(_EOI):
+        _walk_scans(data, position)
+
+
+def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
+    """(pixels of the frame if one came by, where the scan's data or the end marker is)."""
+    pixels = None
+    while True:
+        marker, position = _next_marker(data, position)
+        if marker == 0xD9:
+            return pixels, position - 2
+        if marker in _OTHER_FRAMES or marker < 0xC0:
+            raise BadImageError("corrupt")
+        length = int.from_bytes(data[position : position + 2], "big")
+        if length < 2:
+            raise BadImageError("truncated" if len(data) < position + 2 else "corrupt")
+        if position + length > len(data):
+            raise BadImageError("truncated")
+        if marker in _FRAMES:
+            pixels = _pixels(data[position : position + length])
+        position += length
+        if marker == _SOS:
+            return pixels, position
+
+
+def _next_marker(data: bytes, position: int) -> tuple[int, int]:
+    """(marker, position behind it); fill bytes before it are legal."""
+    if data[position : position + 1] not in (b"\xff", b""):
+        raise BadImageError("corrupt")
+    while data[position : position + 1] == b"\xff":
+        position += 1
+    if position >= len(data):
+        raise BadImageError("truncated")
+    return data[position], position + 1
+
+
+def _pixels(frame: bytes) -> int:
+    """Height x width of a frame header: length, precision, height, width, components."""
+    if len(frame) < 8:
+        raise BadImageError("corrupt")
+    height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
+    if frame[2] != 8 or not height or not width or frame[7] not in (1, 3, 4):
+        raise BadImageError("corrupt")
+    return height * width
+
+
+def _walk_scans(data: bytes, position: int) -> None:
+    """From entropy-coded data on to the end marker, over the segments between scans."""
+    while not data.startswith(_EOI, position):
+        found = _MARKER.search(data, position)
+        if not found:
+            raise BadImageError("truncated")
+        _, position = _walk_segments(data, found.start())
+
+
+def check_pixels(data: bytes) -> None:
+    """Decode the image strictly; `data` must have passed `check_header`.
+
+    Raises:
+        BadImageError: corrupt.
+    """
+    _decode(data)
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """[height, width, 3] uint8 RGB; [height, width, 4] CMYK as stored for a CMYK image."""
+    try:
+        colours = simplejpeg.decode_jpeg_header(data)[2]
+        return simplejpeg.decode_jpeg(data, "CMYK" if colours in ("CMYK", "YCCK") else "RGB")
+    except ValueError:
+        raise BadImageError("corrupt") from None
+
+
+def resize(data: bytes, side: int) -> bytes:
+    """The image with its shorter side `side` pixels long, as an RGB JPEG.
+
+    Raises:
+        BadImageError: corrupt.
+    """
+    pixels = _decode(data)
+    if pixels.shape[2] == 4:
+        image = Image.open(io.BytesIO(data)).convert("RGB")  # minds Adobe's inverted inks
+    else:
+        image = Image.fromarray(pixels)
+    scale = side / min(image.size)
+    width, height = (max(side, round(length * scale)) for length in image.size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return simplejpeg.encode_jpeg(np.asarray(resized), quality=_QUALITY, colorspace="RGB")
