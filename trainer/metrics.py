@@ -34,9 +34,6 @@ METRICS = {
 }
 """The keys of every score, in order, and how a table heads them."""
 
-# Whatever the locale of this machine, text goes to Java and comes back as UTF-8.
-_UTF8 = ["-Dfile.encoding=UTF-8", "-Dstdin.encoding=UTF-8", "-Dstdout.encoding=UTF-8"]
-
 # Where the PTB tokenizer ends a line; one caption must stay one line.
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
 
@@ -168,7 +165,6 @@ def _tokenise(captions: Mapping[int, Sequence[str]]) -> Tokens:
     texts = [text.translate(_LINE_BREAKS) for texts in captions.values() for text in texts]
     command = [
         str(JAVA),
-        *_UTF8,
         *("-cp", official_tokenizer.STANFORD_CORENLP_3_4_1_JAR),
         "edu.stanford.nlp.process.PTBTokenizer",
         *("-preserveLines", "-lowerCase"),
@@ -219,7 +215,6 @@ def _meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]
     """
     command = [
         str(JAVA),
-        *_UTF8,
         *("-Xmx2G", "-jar", official_meteor.METEOR_JAR),
         *("-", "-", "-stdio", "-l", "en", "-norm"),
     ]
