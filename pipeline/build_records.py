@@ -1,18 +1,15 @@
 """The command that builds records: `python -m pipeline.build_records --runner=DirectRunner`."""
 
-import logging
-import os
 import time
 from collections import Counter
 
 from absl import flags
 
+import pipeline.quiet  # noqa: F401  (before Beam is imported)
 from pipeline import config as config_lib
-from pipeline import files, graph, progress, step
-from pipeline.config import Config
+from pipeline import files, runner
 from pipeline.datasets import scenes
 from records import command, manifest
-from records.errors import UsageError
 from records.manifest import DatasetInfo
 
 
@@ -29,43 +26,10 @@ def main(rest: list[str]) -> int:
     files.make_directory(config.output_dir)
     files.sweep(config.output_dir)
     started = time.monotonic()
-    counts = run(config)
+    counts = runner.run(config)
     info = manifest.read_info(config.output_dir, files.open_file)
     print(summary(info, counts, time.monotonic() - started))
     return 0
-
-
-def run(config: Config) -> Counter[str]:
-    """Run the job to its end; returns what its workers counted.
-
-    Raises:
-        UserError: the job met what one line explains; UsageError: Beam refuses its options.
-    """
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    _quieten()
-    with progress.shown() as (path, counts):
-        try:
-            pipeline = beam.Pipeline(options=PipelineOptions(list(config.beam_args)))
-        except (ValueError, ImportError, AttributeError) as error:
-            raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
-        try:
-            graph.build(pipeline, config, path)
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            known = step.user_error(error)
-            if known is None:
-                raise
-            raise known from None
-    return counts
-
-
-def _quieten() -> None:
-    """Beam tells of every stage and prints every worker's traceback; errors reach us anyway."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    for name in ("apache_beam", "root"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
@@ -91,4 +55,7 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
 
 if __name__ == "__main__":
     config_lib.define_flags()
+    flags.adopt_module_key_flags(config_lib)
+    # `--runner DirectRunner`: what is no flag of ours must not end the flags.
+    flags.FLAGS.set_gnu_getopt(True)
     command.run(main, others="passed")

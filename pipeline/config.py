@@ -19,16 +19,17 @@ DEFAULT_COCO = "data/coco2017"
 _IMAGES_PER_SHARD = 500
 # Beam 2.77 would first download and start Prism, a Go program, for these. FnApiRunner is what they
 # fall back to: it runs here, in this Python, from nothing but what is installed.
-_LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner"}
+_LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner", "fnapirunner"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a build was asked for; every field but `splits` and `beam_args` is a flag.
+    """What a build was asked for; every field but the last three is a flag.
 
     Attributes:
         splits: the splits that the source has.
         beam_args: Beam's own options, checked.
+        local: run on this machine, by FnApiRunner.
     """
 
     dataset: str
@@ -48,12 +49,13 @@ class Config:
     scenes_seed: int
     splits: tuple[str, ...] = ()
     beam_args: tuple[str, ...] = ()
+    local: bool = True
 
     @property
     def flags(self) -> dict:
         """Flag name -> value, as the manifest keeps them."""
         value = dataclasses.asdict(self)
-        del value["splits"], value["beam_args"]
+        del value["splits"], value["beam_args"], value["local"]
         return value
 
     def shards(self, split: str, n_images: int) -> int:
@@ -100,7 +102,7 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
     Raises:
         UserError: a source is missing; UsageError: an option is wrong or nobody's.
     """
-    beam_args = _checked_beam_args(rest)
+    beam_args, local = _checked_beam_args(rest)
     dataset, data_dir, why = _choose(values.dataset, values.data_dir)
     names = [f.name for f in dataclasses.fields(Config) if f.name in values]
     config = Config(
@@ -111,6 +113,7 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
             "output_dir": values.output_dir or posixpath.join("data/records", dataset),
         },
         beam_args=beam_args,
+        local=local,
     )
     if config.vocabulary:
         manifest.read_vocabulary(config.vocabulary, files.open_file)
@@ -149,8 +152,8 @@ class _OptionParser(pipeline_options._BeamArgumentParser):
         raise UsageError(message)
 
 
-def _checked_beam_args(rest: list[str]) -> tuple[str, ...]:
-    """`rest`, mapped to a runner that needs no network.
+def _checked_beam_args(rest: list[str]) -> tuple[tuple[str, ...], bool]:
+    """(Beam's options, whether they ask for a local run).
 
     Raises:
         UsageError: an option that Beam does not know either, or a value that it does not take.
@@ -164,14 +167,9 @@ def _checked_beam_args(rest: list[str]) -> tuple[str, ...]:
             f"unknown option {unknown[0]!r}: neither a flag of this command (--help lists them)"
             " nor a Beam option"
         )
-    extra = []
-    if (known.runner or "direct").lower() in _LOCAL_RUNNERS:
-        extra.append("--runner=FnApiRunner")
-        # Beam's in_memory mode has one worker whatever is asked.
-        if known.direct_num_workers != 1 and not _given(rest, "--direct_running_mode"):
-            extra.append("--direct_running_mode=multi_processing")
-    return (*rest, *extra)
-
-
-def _given(rest: list[str], option: str) -> bool:
-    return any(arg.partition("=")[0] == option for arg in rest)
+    local = (known.runner or "direct").lower() in _LOCAL_RUNNERS
+    mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in rest)
+    if local and known.direct_num_workers != 1 and not mode_given:
+        # Beam's default, in_memory, has one worker whatever is asked.
+        rest = [*rest, "--direct_running_mode=multi_processing"]
+    return tuple(rest), local
