@@ -13,9 +13,9 @@ from records import command, manifest
 from records.manifest import DatasetInfo
 
 
-def main(rest: list[str]) -> int:
+def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     """Read the flags, run the job, say what it made. `rest`: Beam's options."""
-    config, remarks = config_lib.from_flags(flags.FLAGS, rest)
+    config, remarks = config_lib.from_flags(values, rest)
     for remark in remarks:
         print(remark, flush=True)
     if config.dataset == "scenes":

@@ -1,6 +1,7 @@
 """The flags of `build_records`, read once into one frozen value that travels with the job."""
 
 import dataclasses
+import functools
 import math
 import posixpath
 
@@ -65,9 +66,11 @@ class Config:
         return asked or max(few, math.ceil(n_images / _IMAGES_PER_SHARD))
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Declare the flags of Config with absl."""
-    text, number, choice = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_enum
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_integer, flag_values=values)
+    choice = functools.partial(flags.DEFINE_enum, flag_values=values)
     choice(
         "dataset",
         None,
@@ -83,9 +86,19 @@ def define_flags() -> None:
     number("max_caption_words", 21, "Longer train captions are left out; 0: none are.", 0)
     number("captions_per_record", 0, "0: all captions of an image; 1: strict pairs.", 0, 1)
     number("image_size", 0, "0: the original bytes; else pixels of the shorter side.", 0, 8192)
-    choice("verify", "header", ("header", "decode"), "How far images are checked.")
+    choice(
+        "verify",
+        "header",
+        ("header", "decode"),
+        "How far images are checked: cut files and other formats, or the pixels too.",
+    )
     flags.DEFINE_float(
-        "max_rejected_fraction", 0.01, "Of a split's images; more is an error.", 0, 1
+        "max_rejected_fraction",
+        0.01,
+        "Of a split's images; when more are rejected, the build fails.",
+        0,
+        1,
+        flag_values=values,
     )
     number("seed", 0, "Of the permutation that deals images to shards.")
     number("scenes_images", DEFAULT_IMAGES, "How many scenes to draw.", 1)

@@ -20,21 +20,21 @@ from records.vocabulary import END, START, Vocabulary
 _MOST_PROBLEMS = 20
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Declare this command's flags with absl."""
-    flags.DEFINE_string("records_dir", None, "The records to verify.")
-    flags.DEFINE_bool("decode", False, "Decode every image too.")
+    flags.DEFINE_string("records_dir", None, "The records to verify.", flag_values=values)
+    flags.DEFINE_bool("decode", False, "Decode every image too.", flag_values=values)
 
 
-def main(_: list[str]) -> int:
+def main(_: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     """Print what is wrong, one problem a line, and return 1; or a summary and 0."""
-    directory = flags.FLAGS.records_dir
+    directory = values.records_dir
     if not directory:
         raise UsageError("--records_dir is missing: the records to verify")
     info = manifest.read_info(directory, files.open_file)
     vocabulary = manifest.read_vocabulary(directory, files.open_file)
     n_problems = 0
-    for problem in problems(directory, info, vocabulary, flags.FLAGS.decode):
+    for problem in problems(directory, info, vocabulary, values.decode):
         n_problems += 1
         print(problem, flush=True)
     if n_problems:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from records.errors import UserError
-from records.schema import SCHEMA_VERSION
+from records.schema import SCHEMA_VERSION, SPLITS
 from records.vocabulary import Vocabulary
 
 DATASET_INFO = "dataset_info.json"
@@ -171,7 +171,9 @@ class DatasetInfo:
                 )
             value["splits"] = {
                 name: Split(tuple(Shard(**s) for s in split["shards"]), split["rejected"])
-                for name, split in value["splits"].items()
+                for name, split in sorted(
+                    value["splits"].items(), key=lambda item: SPLITS.index(item[0])
+                )
             }
             return cls(**value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
