@@ -1,6 +1,5 @@
 """The end of the job: from the sidecars of all shards to dataset_info.json, written last."""
 
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
     directory = config.output_dir
     rejected_path = posixpath.join(directory, manifest.REJECTED)
-    files.write(rejected_path, _lines(sidecars))
+    lines = [line for sidecar in sidecars for line in sidecar.rejected]
+    files.write(rejected_path, manifest.to_json_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
     for name, split in splits.items():
         try:
@@ -49,11 +49,6 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
 
 def _split(sidecar: Sidecar) -> str:
     return manifest.parse_shard_name(sidecar.shard.name)[0]
-
-
-def _lines(sidecars: Sequence[Sidecar]) -> bytes:
-    lines = (json.dumps(line, ensure_ascii=False) for s in sidecars for line in s.rejected)
-    return "".join(line + "\n" for line in lines).encode()
 
 
 def _summed(sidecars: Sequence[Sidecar], name: str) -> Split:

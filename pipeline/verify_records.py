@@ -61,9 +61,10 @@ def problems(
     yield from _shard_sets(info)
     total = sum(split.total("listed") for split in info.splits.values())
     first_split: dict[int, str] = {}
+    all_rejected: list[dict] = []
     with tqdm(total=total, unit=" images", mininterval=1, leave=False) as bar:
         for split, content in info.splits.items():
-            rejected: Counter[str] = Counter()
+            rejected: list[dict] = []
             for shard in content.shards:
                 yield from _sidecar(directory, shard, rejected)
                 reading = _Reading(shard, vocabulary, decode, info.flags["captions_per_record"])
@@ -73,8 +74,12 @@ def problems(
                     if other != split:
                         yield f"{shard.name}: image {image_id} is in {other} too"
                 bar.update(shard.listed)
-            if rejected != Counter(content.rejected):
+            if Counter(line["reason"] for line in rejected) != content.rejected:
                 yield f"{manifest.DATASET_INFO}: {split}: rejected counts differ from the sidecars'"
+            all_rejected += rejected
+    listed = files.read(posixpath.join(directory, manifest.REJECTED))
+    if listed is not None and listed != manifest.to_json_lines(all_rejected):
+        yield f"{manifest.REJECTED}: not the rejections of the sidecars"
 
 
 def _stray_files(directory: str, info: DatasetInfo) -> Iterator[str]:
@@ -97,7 +102,7 @@ def _shard_sets(info: DatasetInfo) -> Iterator[str]:
             yield f"{manifest.DATASET_INFO}: {name}: not shards 0 to {count - 1} of {count}"
 
 
-def _sidecar(directory: str, shard: Shard, rejected: Counter[str]) -> Iterator[str]:
+def _sidecar(directory: str, shard: Shard, rejected: list[dict]) -> Iterator[str]:
     name = manifest.sidecar_name(shard.name)
     content = files.read(posixpath.join(directory, name))
     if content is None:
@@ -107,7 +112,7 @@ def _sidecar(directory: str, shard: Shard, rejected: Counter[str]) -> Iterator[s
     except UserError as error:
         yield str(error)
         return
-    rejected.update(line["reason"] for line in sidecar.rejected)
+    rejected += sidecar.rejected
     if sidecar.shard != shard:
         yield f"{name}: differs from {manifest.DATASET_INFO}"
 

@@ -10,7 +10,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from records.errors import UserError
@@ -48,6 +48,11 @@ def parse_shard_name(name: str) -> tuple[str, int, int] | None:
 def to_json(value: dict) -> bytes:
     """The one way JSON is written here: sorted, indented, UTF-8, a newline at the end."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def to_json_lines(values: Iterable[dict]) -> bytes:
+    """JSON lines, as rejected.jsonl holds them."""
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode()
 
 
 def fingerprint(value) -> str:
