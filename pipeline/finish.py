@@ -24,7 +24,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     directory = config.output_dir
     rejected_path = posixpath.join(directory, manifest.REJECTED)
     lines = [line for sidecar in sidecars for line in sidecar.rejected]
-    files.write(rejected_path, manifest.to_json_lines(lines))
+    files.write(rejected_path, manifest.rejected_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
     for name, split in splits.items():
         try:

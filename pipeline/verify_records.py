@@ -78,7 +78,7 @@ def problems(
                 yield f"{manifest.DATASET_INFO}: {split}: rejected counts differ from the sidecars'"
             all_rejected += rejected
     listed = files.read(posixpath.join(directory, manifest.REJECTED))
-    if listed is not None and listed != manifest.to_json_lines(all_rejected):
+    if listed is not None and listed != manifest.rejected_lines(all_rejected):
         yield f"{manifest.REJECTED}: not the rejections of the sidecars"
 
 

@@ -25,6 +25,7 @@ TEMPORARY_PREFIX = ".tmp-"
 # Raised by hand whenever the writer's bytes change for the same input and flags.
 WRITER_VERSION = 1
 
+_REJECTED_KEYS = ("split", "image_id", "file_name", "caption_id", "reason")
 Open = Callable[[str], BinaryIO]
 _SHARD = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.tfrecord")
 
@@ -50,9 +51,10 @@ def to_json(value: dict) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def to_json_lines(values: Iterable[dict]) -> bytes:
-    """JSON lines, as rejected.jsonl holds them."""
-    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode()
+def rejected_lines(rejected: Iterable[dict]) -> bytes:
+    """The content of rejected.jsonl, its keys in one order whatever that of the dicts."""
+    ordered = ({key: line[key] for key in _REJECTED_KEYS if key in line} for line in rejected)
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ordered).encode()
 
 
 def fingerprint(value) -> str:

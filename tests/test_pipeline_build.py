@@ -127,15 +127,20 @@ def test_given_vocabulary_serves_a_source_without_train_split(folder, tmp_path, 
 
 def test_rerun_writes_only_what_is_missing(folder, tmp_path, capsys):
     out = tmp_path / "records"
-    build_coco(folder, out)
+    for number in range(12):
+        folder.add("train", number, jpeg(number), [" "])  # a duplicate, so one line for each shard
+    folder.write()
+    build_coco(folder, out, max_rejected_fraction=0.5)
     before = checksums(out)
+    lines = (out / "rejected.jsonl").read_bytes()
+    assert verify(out) == 0
     (out / "dataset_info.json").unlink()
     (out / "train-00001-of-00002.tfrecord.json").unlink()
     old = {path.name: path.stat().st_ino for path in out.glob("*.tfrecord*")}
     capsys.readouterr()
-    build_coco(folder, out)
+    build_coco(folder, out, max_rejected_fraction=0.5)
     assert "2 of 3 shards were finished before and kept" in capsys.readouterr().out
-    assert checksums(out) == before
+    assert checksums(out) == before and (out / "rejected.jsonl").read_bytes() == lines
     new = {path.name: path.stat().st_ino for path in out.glob("*.tfrecord*")}
     assert {name for name in new if new[name] != old.get(name)} == {
         "train-00001-of-00002.tfrecord",
