@@ -59,4 +59,5 @@ class SoftAttention(keras.layers.Layer):
 def attend(query: tf.Tensor, keys: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
     """softmax over l of score . tanh(keys_l + query): [B, N, A], [B, L, A], [A] -> [B, N, L]."""
     energy = tf.tanh(keys[:, None] + query[:, :, None])  # [B, N, L, A]
-    return tf.nn.softmax(tf.linalg.matvec(energy, score))
+    # Not linalg.matvec: TensorFlow 2.21 crashes on it on CPUs when N is 1.
+    return tf.nn.softmax(tf.tensordot(energy, score, 1))
