@@ -25,13 +25,13 @@ SPLITS = ("train", "val", "test")
 # What stands first is the left or the upper one; each relation with its inverse.
 INVERSE = {"left of": "right of", "above": "below", "right of": "left of", "below": "above"}
 
-_SIDES = {"small": (11, 13), "large": (22, 25)}  # pixels, from and to, both included
+_SIDES = {"small": (12, 14), "large": (24, 26)}  # pixels, from and to, both included
 _RIM = 2  # pixels left free at the picture's edge
 _GAP = 3  # pixels left free between two things
 _CELLS = 3  # the coarse position is a cell of a 3 x 3 grid
 # How many things of one kind, each kind once; a pattern is drawn as often as it stands here.
 _PATTERNS = (
-    ((1,),) * 4 + ((2,),) * 2 + ((3,),) * 2 + ((1, 1),) * 6 + ((2, 1),) * 3 + ((1, 1, 1),) * 3
+    ((1,),) * 5 + ((2,),) * 3 + ((3,),) * 2 + ((1, 1),) * 6 + ((2, 1),) * 2 + ((1, 1, 1),) * 2
 )
 
 Kind = tuple[str, str, str]  # size, colour, shape

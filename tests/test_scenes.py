@@ -27,7 +27,7 @@ from scenes.world import (
 )
 
 # Of layouts, pixels and captions. If it changed on purpose, raise `scenes.world.VERSION`.
-WORLD_SHA256 = "d10d35c424f72644ad4e48643e942eb9b60cf7e7618f4f41e5f14dfc905adf8c"
+WORLD_SHA256 = "c58d141fbc060298d04c862c4bb68de1e75e2c443c181f7bf92bca0a2590c658"
 
 
 @pytest.fixture(scope="module")
