@@ -42,12 +42,12 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
             f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)} shards;"
             f" rejected: {reasons or 'none'}"
         )
-    images = sum(split.total("images") for split in info.splits.values())
+    images = sum(split.total("images") for split in info.splits.values()) - counts["kept_images"]
     shards = sum(len(split.shards) for split in info.splits.values())
     if counts["kept_shards"]:
         lines.append(f"{counts['kept_shards']} of {shards} shards were finished before and kept")
     lines.append(
-        f"{info.vocabulary_size:,} words; {images:,} images in {seconds:.1f} s,"
+        f"{info.vocabulary_size:,} words; {images:,} images written in {seconds:.1f} s,"
         f" {images / seconds:,.0f} images/s"
     )
     return "\n".join(lines)

@@ -20,7 +20,7 @@ _LOG_SECONDS = 5
 
 
 class Progress:
-    """A worker's end. Counts are additive: listed, rejected, kept_shards, written_shards, total.
+    """A worker's end. Counts are additive: total, listed, rejected; kept_shards, kept_images.
 
     A failure to note progress never fails the job.
     """

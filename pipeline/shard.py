@@ -35,19 +35,16 @@ def write_shard(
     path = posixpath.join(config.output_dir, name)
     finished = _finished(path, fingerprint)
     if finished:
-        progress.add(kept_shards=1, listed=finished.shard.listed, rejected=_images_left(finished))
+        kept = finished.shard
+        progress.add(kept_shards=1, kept_images=kept.images)
+        progress.add(listed=kept.listed, rejected=kept.listed - kept.images)
         return finished
     # A data set that is about to change is none, and a shard that is about to change is not there.
     files.delete(posixpath.join(config.output_dir, manifest.DATASET_INFO))
     files.delete(manifest.sidecar_name(path))
     sidecar = _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
     files.write(manifest.sidecar_name(path), sidecar.to_bytes())
-    progress.add(written_shards=1)
     return sidecar
-
-
-def _images_left(sidecar: Sidecar) -> int:
-    return sidecar.shard.listed - sidecar.shard.images
 
 
 def _fingerprint(
