@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from model import search
 from model.decoder import Decoder, DecoderConfig, Memory
 from model.encoder import Encoder
 
@@ -57,6 +58,22 @@ class Captioner(keras.Model):
         z, words = tf.boolean_mask(z, real), tf.boolean_mask(words, real)
         deep = _drop(decoder.deep_output(h, z, words), dropout, seed, 3)
         return Forced(decoder.logits(deep), tf.boolean_mask(targets, real), attention, real)
+
+    @tf.function(reduce_retracing=True)
+    def greedy(
+        self, features: tf.Tensor, start: int, end: int, banned: tuple[int, ...]
+    ) -> search.Captions:
+        """Compiled `search.greedy`: features [B, L, D] of any float type -> captions."""
+        decoder = self.decoder
+        memory = decoder.memory(features)
+        return search.greedy(
+            lambda tokens, state: decoder.step(tokens, state, memory),
+            decoder.initial_state(memory, 1),
+            tf.shape(features)[0],
+            start=start,
+            end=end,
+            banned=banned,
+        )
 
 
 def _unroll(

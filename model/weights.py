@@ -15,8 +15,12 @@ from model.encoder import Encoder
 _NOTE = "note.json"
 
 
-class DamagedError(ValueError):
-    """A file of weights that cannot be used; the message says why."""
+class RunError(ValueError):
+    """A run's folder that cannot be used; the message says what to do."""
+
+
+class DamagedError(RunError):
+    """A file of a run that cannot be used; the message says why."""
 
 
 def save(path: str, arrays: Mapping[str, np.ndarray], note: Mapping) -> None:
@@ -90,21 +94,42 @@ def build(config: Mapping, encoder_weights: str = "random") -> Captioner:
     return Captioner(encoder, DecoderConfig(**config["decoder"]))
 
 
-def restore(run_dir: str, config: Mapping, checkpoint: str = "best.npz") -> tuple[Captioner, dict]:
-    """The captioner of a run and its checkpoint's note.
-
-    Call arguments:
-        run_dir: a folder that `trainer.main` wrote.
-        checkpoint: a file of its `checkpoints/`.
+def read_config(run_dir: str) -> dict:
+    """config.json of a run: {"model", "training", "data"}.
 
     Raises:
-        FileNotFoundError: the run has no such checkpoint yet.
-        DamagedError: a file of weights is damaged or another model's.
+        RunError: there is no run, or its config.json is damaged.
     """
+    path = os.path.join(run_dir, "config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        return {part: config[part] for part in ("model", "training", "data")}
+    except OSError:
+        raise RunError(
+            f"{run_dir}: no run here ({path} is missing); train one with"
+            " `python -m trainer.main --flagfile=...`"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path}: not a run's config ({error})") from None
+
+
+def restore(run_dir: str) -> tuple[Captioner, dict]:
+    """The captioner of a run with its best weights, and their note: {"epoch", "step", ...}.
+
+    Raises:
+        RunError: there is no run, it has no weights yet, or a file of it is damaged.
+    """
+    config = read_config(run_dir)["model"]
     captioner = build(config)
-    arrays, note = load(os.path.join(run_dir, "checkpoints", checkpoint))
-    if not config["encoder_trainable"]:
-        frozen, _ = load(os.path.join(run_dir, "encoder.npz"))
-        arrays |= frozen
+    try:
+        arrays, note = load(os.path.join(run_dir, "checkpoints", "best.npz"))
+        if not config["encoder_trainable"]:
+            arrays |= load(os.path.join(run_dir, "encoder.npz"))[0]
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{run_dir}: no trained weights yet ({error.filename} is missing); let"
+            " `python -m trainer.main` finish its first epoch"
+        ) from None
     scatter(arrays, captioner.variables)
     return captioner, note

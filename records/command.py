@@ -8,7 +8,12 @@ from absl import flags
 from records.errors import UsageError, UserError
 
 
-def run(main: Callable[[list[str]], int | None], *, others: str = "refused") -> None:
+def run(
+    main: Callable[[list[str]], int | None],
+    *,
+    others: str = "refused",
+    failures: tuple[type[Exception], ...] = (),
+) -> None:
     """Parse the flags, call `main(rest)` and exit the process.
 
     Call arguments:
@@ -17,14 +22,15 @@ def run(main: Callable[[list[str]], int | None], *, others: str = "refused") -> 
         others: what arguments that are no flag of ours mean: "refused" (an error), "positional"
             (files, handed to `main`; unknown flags stay errors) or "passed" (all of them, flags
             included, are handed to `main`, which must refuse what it does not know).
+        failures: exceptions besides `UserError` whose message is the line to print.
 
     Exits with 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, or what `main` returns.
     """
     try:
         sys.exit(main(_parse(sys.argv, others)))
-    except UserError as error:
+    except (UserError, *failures) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", UserError.exit_code))
     except KeyboardInterrupt:
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

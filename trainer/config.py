@@ -1,14 +1,12 @@
 """The recipe: every flag of a training run, declared once, frozen into one checked dataclass."""
 
 import dataclasses
-import json
-import os
 
 from absl import flags
 
 from model.encoder import ENCODERS
 from model.precision import PRECISIONS
-from records.errors import UsageError, UserError
+from records.errors import UsageError
 
 FLAGS = flags.FLAGS
 
@@ -111,26 +109,6 @@ def require(name: str) -> str:
     if not FLAGS[name].value:
         raise UsageError(f"--{name} is missing; give it or a --flagfile that has it")
     return FLAGS[name].value
-
-
-def read_run(run_dir: str) -> dict:
-    """config.json of a run: {"model", "training", "data"}.
-
-    Raises:
-        UserError: there is no run, or its config.json is damaged.
-    """
-    path = os.path.join(run_dir, "config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-        return {part: config[part] for part in ("model", "training", "data")}
-    except OSError:
-        raise UserError(
-            f"{run_dir}: no run here ({path} is missing); train one with"
-            " `python -m trainer.main --flagfile=...`"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a run's config ({error})") from None
 
 
 def refuse_contradictions(trained: dict, given: dict) -> None:

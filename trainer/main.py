@@ -7,8 +7,9 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import model.quiet  # noqa: F401  before TensorFlow
 
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf
@@ -55,17 +56,17 @@ def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> 
     keras.utils.set_random_seed(config.seed)
     model = config.model(len(vocabulary))
     if not os.path.exists(os.path.join(config.run_dir, "config.json")):
-        captioner = _build(model, config.encoder_weights)
+        captioner = weights.build(model, config.encoder_weights)
         _start_run(config, model, info, vocabulary, captioner)
         return captioner
-    earlier = recipe.read_run(config.run_dir)
+    earlier = weights.read_config(config.run_dir)
     recipe.refuse_contradictions(earlier["training"], dataclasses.asdict(config))
     if earlier["data"]["vocabulary_fingerprint"] != vocabulary.fingerprint:
         raise UserError(
             f"{config.records_dir}: its vocabulary is not the one that {config.run_dir} was"
             " trained with; give those records or another --run_dir"
         )
-    captioner = _build(model, "random")
+    captioner = weights.build(model, "random")
     if not config.encoder_trainable:
         try:
             frozen, _ = weights.load(os.path.join(config.run_dir, "encoder.npz"))
@@ -73,13 +74,6 @@ def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> 
         except (weights.DamagedError, FileNotFoundError) as error:
             raise UserError(f"{error}; remove {config.run_dir} to train from the start") from None
     return captioner
-
-
-def _build(model: dict, encoder_weights: str) -> Captioner:
-    try:
-        return weights.build(model, encoder_weights)
-    except WeightsError as error:
-        raise UserError(str(error)) from None
 
 
 def _start_run(
@@ -175,4 +169,4 @@ def validation(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, failures=(WeightsError, weights.RunError))

@@ -1,16 +1,15 @@
 """How good the model is on a split: loss, perplexity, and CIDEr of greedy captions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from pycocoevalcap.cider.cider import Cider
 
-from model import search
 from model.captioner import Captioner
 from records.text import tokenise
-from records.vocabulary import END, PAD, START, UNK, Vocabulary
+from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.features import Examples
 
 
@@ -21,31 +20,12 @@ class Validation(NamedTuple):
     cider: float  # of greedy captions, on the tokens of records/text.py: for choosing, not quoting
 
 
-def greedy_decoder(captioner: Captioner) -> Callable[[tf.Tensor], search.Captions]:
-    """A compiled function: features [B, L, D] -> greedy captions."""
-    decoder = captioner.decoder
-
-    @tf.function(reduce_retracing=True)
-    def decode(features: tf.Tensor) -> search.Captions:
-        memory = decoder.memory(features)
-        return search.greedy(
-            lambda tokens, state: decoder.step(tokens, state, memory),
-            decoder.initial_state(memory, 1),
-            tf.shape(features)[0],
-            start=START,
-            end=END,
-            banned=(PAD, START, UNK),
-        )
-
-    return decode
-
-
 class Validator:
     """Keeps the compiled functions from one validation to the next."""
 
     def __init__(self, captioner: Captioner, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
-        self._decode = greedy_decoder(captioner)
+        self.captioner = captioner
 
         @tf.function(reduce_retracing=True)
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -67,7 +47,7 @@ class Validator:
         for batch in examples:
             batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
             total, words = total + float(batch_nll), words + int(batch_words)
-            said = self._decode(tf.constant(batch.features)).ids.numpy()
+            said = self.captioner.greedy(tf.constant(batch.features), **SPECIAL_IDS).ids.numpy()
             for image_id, ids, texts in zip(batch.image_ids, said, batch.texts, strict=True):
                 captions[int(image_id)] = [" ".join(self.vocabulary.words_of(ids))]
                 # With strict pairs an image comes once for each of its captions.

@@ -1,0 +1,103 @@
+"""Caption image files: `python -m serving.caption --run_dir=RUN photo.jpg more/*.png`.
+
+Prints `PATH<TAB>caption` for each; a file that is no image is named on stderr, the others are
+captioned, and the exit code is 1.
+"""
+
+import os
+import sys
+
+import model.quiet  # noqa: F401  before TensorFlow
+
+# isort: split
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from model import encoder, weights
+from model.captioner import Captioner
+from records.command import run
+from records.errors import UsageError, UserError
+from records.manifest import read_vocabulary
+from records.vocabulary import SPECIAL_IDS, Vocabulary
+from serving import images
+from serving.picture import Look, draw
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run_dir", None, "Folder of the run whose best weights to use.")
+flags.DEFINE_string("attention", None, "PNG to draw: each image with the heat of each word.")
+
+BATCH = 16
+DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7
+
+
+def main(paths: list[str]) -> int:
+    """Files -> lines."""
+    if not FLAGS.run_dir:
+        raise UsageError("--run_dir is missing: the folder of a trained run")
+    if not paths:
+        raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
+    _refuse_unwritable(FLAGS.attention)
+    captioner, _ = weights.restore(FLAGS.run_dir)
+    vocabulary = read_vocabulary(FLAGS.run_dir)
+    looks, bad = [], 0
+    for start in range(0, len(paths), BATCH):
+        read, pixels = [], []
+        for path in paths[start : start + BATCH]:
+            try:
+                pixels.append(_decode(path, captioner.encoder.spec.size))
+                read.append(path)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                bad += 1
+        if read:
+            for path, look in zip(
+                read, caption(captioner, vocabulary, np.stack(pixels)), strict=True
+            ):
+                print(f"{path}\t{look.caption}", flush=True)
+                if FLAGS.attention:
+                    looks.append(look._replace(pixels=_drawable(path)))
+    if looks:
+        draw(FLAGS.attention, looks)
+        print(f"picture: {FLAGS.attention}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def caption(captioner: Captioner, vocabulary: Vocabulary, pixels: np.ndarray) -> list[Look]:
+    """Pixels [B, size, size, 3] in 0..255 -> a caption and its attention for each image."""
+    said = captioner.greedy(captioner.encoder(tf.constant(pixels)), **SPECIAL_IDS)
+    height, width, _ = captioner.encoder.spec.grid
+    looks = []
+    for image, ids, attention in zip(pixels, said.ids.numpy(), said.attention.numpy(), strict=True):
+        words = vocabulary.words_of(ids)
+        grid = attention[: len(words)].reshape(-1, height, width)
+        looks.append(Look(image.astype(np.uint8), vocabulary.decode(ids), words, grid))
+    return looks
+
+
+def _decode(path: str, size: int) -> np.ndarray:
+    try:
+        return encoder.decode(tf.constant(images.read(path)), size).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise UserError(f"{path}: not an image that can be decoded ({error.message})") from None
+
+
+def _drawable(path: str) -> np.ndarray:
+    """The image as a person sees it: [H, W, 3] uint8, its longer side at most `DRAWN_SIDE`."""
+    pixels = tf.io.decode_image(images.read(path), channels=3, expand_animations=False)
+    longer = max(pixels.shape[:2])
+    if longer > DRAWN_SIDE:
+        height, width = (round(side * DRAWN_SIDE / longer) for side in pixels.shape[:2])
+        pixels = tf.image.resize(pixels, [max(height, 1), max(width, 1)], antialias=True)
+    return np.clip(pixels.numpy(), 0, 255).astype(np.uint8)
+
+
+def _refuse_unwritable(path: str | None) -> None:
+    """Before the work, not after it."""
+    folder = os.path.dirname(os.path.abspath(path)) if path else None
+    if folder and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise UserError(f"--attention={path}: there is no folder {folder} that can be written to")
+
+
+if __name__ == "__main__":
+    run(main, others="positional", failures=(weights.RunError,))

@@ -1,0 +1,109 @@
+"""Caption a split and score it: `python -m trainer.evaluate --flagfile=coco.flags --split=val`.
+
+Writes COCO's own files, so that anyone can score them again, and metrics.json.
+"""
+
+import os
+
+import model.quiet  # noqa: F401  before TensorFlow
+
+# isort: split
+import tensorflow as tf
+from absl import flags
+
+from model import weights
+from records.command import run
+from records.manifest import DatasetInfo, read_vocabulary
+from records.schema import SPLITS
+from records.vocabulary import SPECIAL_IDS
+from scenes.facts import check_all
+from scenes.world import truth
+from trainer import config as recipe
+from trainer import input as records_input
+from trainer import metrics, results
+from trainer.features import stream
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
+flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation.")
+
+
+def main(_rest: list[str]) -> None:
+    """Run folder + records -> results, references, metrics.json, a table."""
+    records_dir, run_dir = recipe.require("records_dir"), recipe.require("run_dir")
+    output_dir, split = FLAGS.output_dir or os.path.join(run_dir, "evaluation"), FLAGS.split
+    trained = weights.read_config(run_dir)
+    recipe.refuse_contradictions(trained["training"], recipe.given_flags())
+    info, source = records_input.open_split(records_dir, split)
+
+    captions, references = caption_split(run_dir, source)
+    listed = info.splits[split].total("listed")
+    if len(captions) < listed:
+        print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
+    name = os.path.basename(os.path.abspath(run_dir))
+    path = os.path.join(output_dir, f"captions_{split}_{name}_results.json")
+    results.write_results(path, captions)
+    results.write_references(
+        os.path.join(output_dir, f"captions_{split}_references.json"), references
+    )
+    scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    report = {
+        "run": name,
+        "dataset": info.dataset,
+        "split": split,
+        "images": len(captions),
+        "listed": listed,
+        "metrics": scores.metrics,
+        "unavailable": scores.unavailable,
+    }
+    print(f"captions: {path}\n{metrics.table(scores)}")
+    if info.dataset == "scenes":
+        report |= scene_report(info, captions, references, scores.metrics["CIDEr"])
+    results.write_json(os.path.join(output_dir, "metrics.json"), report)
+
+
+def caption_split(
+    run_dir: str, source: records_input.Source
+) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """Greedy captions and the references of a split, by image id.
+
+    Strict pairs give one caption and all references for each image id, too.
+    """
+    captioner, note = weights.restore(run_dir)
+    print(f"weights of epoch {note['epoch']}, step {note['step']:,}")
+    vocabulary = read_vocabulary(run_dir)
+    captions: dict[int, str] = {}
+    references: dict[int, list[str]] = {}
+    for batch in stream(source, captioner, f"captioning {source.split}"):
+        said = captioner.greedy(tf.constant(batch.features), **SPECIAL_IDS).ids.numpy()
+        for image_id, ids, texts in zip(batch.image_ids, said, batch.texts, strict=True):
+            captions[int(image_id)] = vocabulary.decode(ids)
+            references.setdefault(int(image_id), []).extend(t.decode() for t in texts if t)
+    return captions, references
+
+
+def scene_report(
+    info: DatasetInfo,
+    captions: dict[int, str],
+    references: dict[int, list[str]],
+    cider: float,
+) -> dict:
+    """What only drawn scenes allow: the share of claims that are true, printed and returned.
+
+    The control gives each image the features of the next one. A caption is a function of its
+    features, so it is the next image's caption.
+    """
+    scenes = truth(info.flags["scenes_images"], info.flags["scenes_seed"])
+    ids = list(captions)
+    dealt = dict(zip(ids, [captions[i] for i in [*ids[1:], ids[0]]], strict=True))
+    facts, control = (
+        true / claims for true, claims in (check_all(c, scenes) for c in (captions, dealt))
+    )
+    ceiling = metrics.leave_one_out_cider(references)
+    print(f"facts true: {facts:.0%} (other image: {control:.0%})")
+    print(f"CIDEr {cider:.2f} (references {ceiling:.2f})")
+    return {"facts_true": facts, "facts_true_other_image": control, "references_CIDEr": ceiling}
+
+
+if __name__ == "__main__":
+    run(main, failures=(weights.RunError,))
