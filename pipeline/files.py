@@ -123,9 +123,9 @@ def delete(path: str) -> None:
         UserError: it is there and cannot be deleted.
     """
     try:
-        if is_local(path):
+        if is_local(path) and os.path.lexists(path):
             os.remove(path)
-        elif FileSystems.exists(path):
+        elif not is_local(path) and FileSystems.exists(path):
             FileSystems.delete([path])
     except FileNotFoundError:
         pass

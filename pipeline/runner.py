@@ -31,6 +31,8 @@ def run(config: Config) -> Counter[str]:
             with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
                 pipeline.run().wait_until_finish()
         except Exception as error:
+            if str(error).startswith("KeyboardInterrupt"):  # met inside a step
+                raise KeyboardInterrupt from None
             known = step.user_error(error)
             if known is None:
                 raise

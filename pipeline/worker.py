@@ -1,9 +1,13 @@
 """What a worker process of multi_processing runs: Beam's own worker, without its log."""
 
 import os
+import signal
 import sys
 
-import pipeline.quiet  # noqa: F401  (before Beam is imported)
+# An interrupt at the terminal reaches the submitter too, who says what to do.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import pipeline.quiet  # noqa: E402, F401  (before Beam is imported)
 
 if __name__ == "__main__":
     from apache_beam.runners.worker import sdk_worker_main
