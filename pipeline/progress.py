@@ -1,22 +1,20 @@
 """How far a local job is: workers append counts to one file, the submitter sums them up."""
 
 import contextlib
-import io
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TextIO
 
 from tqdm import tqdm
 
+from records.progress import bar
+
 _FLUSH_SECONDS = 0.5
 _POLL_SECONDS = 0.25
-_LOG_SECONDS = 5
 
 
 class Progress:
@@ -61,54 +59,26 @@ def shown(local: bool = True) -> Iterator[tuple[str | None, Counter[str]]]:
     handle, path = tempfile.mkstemp(prefix="build-records-progress-")
     os.close(handle)
     stop = threading.Event()
-    bar = _Bar(sys.stderr)
-    thread = threading.Thread(target=_poll, args=(path, counts, bar, stop), daemon=True)
+    shown_bar = bar(0, "writing", "images")
+    thread = threading.Thread(target=_poll, args=(path, counts, shown_bar, stop), daemon=True)
     thread.start()
     try:
         yield path, counts
     finally:
         stop.set()
         thread.join()
-        bar.close()
+        shown_bar.close()
         os.remove(path)
 
 
-def _poll(path: str, counts: Counter[str], bar: "_Bar", stop: threading.Event) -> None:
+def _poll(path: str, counts: Counter[str], shown_bar: tqdm, stop: threading.Event) -> None:
     with open(path) as file:
         while True:
             last = stop.wait(_POLL_SECONDS)
             for line in file:
                 counts.update(json.loads(line))
-            bar.show(counts)
+            shown_bar.total = counts["total"]
+            shown_bar.set_postfix(rejected=counts["rejected"], refresh=False)
+            shown_bar.update(counts["listed"] - shown_bar.n)
             if last:
                 return
-
-
-class _Bar:
-    """tqdm's bar on a terminal; in a log file its text as a line every few seconds."""
-
-    def __init__(self, out: TextIO):
-        self._out = out
-        self._terminal = out.isatty()
-        self._printed = ""
-        self._print_after = time.monotonic() + _LOG_SECONDS
-        file = out if self._terminal else io.StringIO()
-        self._bar = tqdm(total=0, unit=" images", file=file, ncols=None if self._terminal else 78)
-
-    def show(self, counts: Counter[str]) -> None:
-        self._bar.total = counts["total"]
-        self._bar.set_postfix(rejected=counts["rejected"], refresh=False)
-        self._bar.update(counts["listed"] - self._bar.n)
-        if time.monotonic() > self._print_after:
-            self._print()
-            self._print_after = time.monotonic() + _LOG_SECONDS
-
-    def _print(self) -> None:
-        text = str(self._bar)
-        if self._bar.n and not self._terminal and text != self._printed:
-            print(text, file=self._out, flush=True)
-            self._printed = text
-
-    def close(self) -> None:
-        self._print()
-        self._bar.close()

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from absl import flags
-from tqdm import tqdm
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
 from pipeline import files, images
 from records import command, manifest, wire
 from records.errors import UsageError, UserError
 from records.manifest import DatasetInfo, Shard, Sidecar
+from records.progress import bar
 from records.schema import CaptionedImage
 from records.vocabulary import END, START, Vocabulary
 
@@ -62,7 +62,7 @@ def problems(
     total = sum(split.total("listed") for split in info.splits.values())
     first_split: dict[int, str] = {}
     all_rejected: list[dict] = []
-    with tqdm(total=total, unit=" images", mininterval=1, leave=False) as bar:
+    with bar(total, "verifying", "images") as progress:
         for split, content in info.splits.items():
             rejected: list[dict] = []
             for shard in content.shards:
@@ -73,7 +73,7 @@ def problems(
                     other = first_split.setdefault(image_id, split)
                     if other != split:
                         yield f"{shard.name}: image {image_id} is in {other} too"
-                bar.update(shard.listed)
+                progress.update(shard.listed)
             if Counter(line["reason"] for line in rejected) != content.rejected:
                 yield f"{manifest.DATASET_INFO}: {split}: rejected counts differ from the sidecars'"
             all_rejected += rejected

@@ -1,5 +1,6 @@
 """How every command starts, fails and exits. No flag is declared or read here."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,13 +25,20 @@ def run(
             included, are handed to `main`, which must refuse what it does not know).
         failures: exceptions besides `UserError` whose message is the line to print.
 
-    Exits with 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, or what `main` returns.
+    Exits with 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, 141 nobody
+    reads the output any more, or what `main` returns.
     """
     try:
-        sys.exit(main(_parse(sys.argv, others)))
+        code = main(_parse(sys.argv, others))
+        sys.stdout.flush()
+        sys.exit(code)
     except (UserError, *failures) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", UserError.exit_code))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python's own flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
     except KeyboardInterrupt:
         print("error: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -1,8 +1,21 @@
 """The one way long work shows how far it is."""
 
+import io
 import sys
 
 from tqdm import tqdm
+
+_LOG_SECONDS = 10
+
+
+class _Lines(io.StringIO):
+    """Takes what tqdm draws over and over on one line of a terminal, and prints lines of it."""
+
+    def write(self, text: str) -> int:
+        line = text.strip("\r\n\x1b[A ")
+        if line:
+            print(line, file=sys.stderr, flush=True)
+        return len(text)
 
 
 def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
@@ -16,11 +29,16 @@ def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
     return tqdm(
         total=total,
         desc=what,
-        unit=unit,
-        unit_scale=False,
+        unit=f" {unit}",
         initial=initial,
+        file=sys.stderr if terminal else _Lines(),
         dynamic_ncols=terminal,
         ncols=None if terminal else 100,
-        mininterval=0.2 if terminal else 10.0,
+        mininterval=0.2 if terminal else _LOG_SECONDS,
+        maxinterval=_LOG_SECONDS,
         smoothing=0.1,
+        bar_format=None
+        if terminal
+        else "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt}"
+        " [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )

@@ -1,0 +1,56 @@
+# Everything below runs in .venv, which `make setup` makes; nothing has to be installed by hand.
+
+PY := .venv/bin/python
+# TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
+TEST_WORKERS := 2
+
+.PHONY: help setup demo test test-all check lock clean
+
+help:
+	@echo "make setup     .venv with the pinned dependencies (Python 3.11 or 3.12)"
+	@echo "make demo      scenes -> records -> training -> scores -> a picture"
+	@echo "make test      the test suite"
+	@echo "make test-all  the slow tests too; CAPTION_DATA=DIR adds those on real data"
+	@echo "make check     ruff: format and lint"
+	@echo "make lock      pin the dependencies anew (requirements.lock)"
+	@echo "make clean     remove .venv and what the demo made"
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock
+	@python=; for name in $(PYTHON) python3.12 python3.11 python3 python; do \
+	  if $$name -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; \
+	  then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: Python 3.11 or 3.12 is needed, found $$(python3 --version 2>&1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+	echo "making .venv with $$($$python --version) and installing the pinned dependencies (1.7 GB)"; \
+	rm -rf .venv && $$python -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+demo: setup
+	@rm -rf runs/scenes
+	$(PY) -m pipeline.build_records --runner=DirectRunner --dataset=scenes --scenes_images=6000
+	$(PY) -m trainer.main --flagfile=flags/demo.flags
+	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png \
+	  data/scenes/test2017/00000000540[1-6].jpg
+	$(PY) -m trainer.evaluate --flagfile=flags/demo.flags --split=test
+	@echo "picture: runs/scenes/captions.png"
+
+test: setup
+	$(PY) -m pytest -n $(TEST_WORKERS) -m "not slow"
+
+test-all: setup
+	$(PY) -m pytest -n $(TEST_WORKERS)
+
+check: setup
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+# One file for every platform and both versions of Python.
+lock: setup
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header \
+	  --extra train --extra serve --extra dev --output-file requirements.lock setup.py
+
+clean:
+	rm -rf .venv data/scenes data/records/scenes runs/scenes

