@@ -10,6 +10,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.utils.naming import reset_uids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +153,9 @@ class Encoder(keras.layers.Layer):
 
 
 def _network(name: str, spec: EncoderSpec, weights: str) -> keras.Model:
+    # Keras numbers unnamed layers through the whole process; variables are saved by their paths,
+    # which must not hang on what was built before.
+    reset_uids()
     if weights == "imagenet":
         if not spec.pretrained:
             raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")

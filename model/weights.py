@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -56,7 +55,7 @@ def load(path: str) -> tuple[dict[str, np.ndarray], dict]:
         return arrays, json.loads(arrays.pop(_NOTE).tobytes())
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and numpy raise many kinds for a damaged file
         raise DamagedError(f"{path}: not a readable file of weights ({error})") from None
 
 
@@ -124,7 +123,8 @@ def restore(run_dir: str) -> tuple[Captioner, dict]:
     captioner = build(config)
     try:
         arrays, note = load(os.path.join(run_dir, "checkpoints", "best.npz"))
-        if not config["encoder_trainable"]:
+        # What training does not change: a frozen encoder, a trained one's batch statistics.
+        if captioner.non_trainable_variables:
             arrays |= load(os.path.join(run_dir, "encoder.npz"))[0]
     except FileNotFoundError as error:
         raise RunError(

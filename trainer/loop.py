@@ -40,7 +40,7 @@ def build_optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.A
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return keras.optimizers.Adam(schedule)
+    return keras.optimizers.Adam(schedule, name="adam")  # not numbered through the process
 
 
 def build_step(

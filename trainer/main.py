@@ -67,10 +67,10 @@ def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> 
             " trained with; give those records or another --run_dir"
         )
     captioner = weights.build(model, "random")
-    if not config.encoder_trainable:
+    if captioner.non_trainable_variables:
         try:
             frozen, _ = weights.load(os.path.join(config.run_dir, "encoder.npz"))
-            weights.scatter(frozen, captioner.encoder.variables)
+            weights.scatter(frozen, captioner.non_trainable_variables)
         except (weights.DamagedError, FileNotFoundError) as error:
             raise UserError(f"{error}; remove {config.run_dir} to train from the start") from None
     return captioner
@@ -96,8 +96,8 @@ def _start_run(
     try:
         os.makedirs(config.run_dir, exist_ok=True)
         write_atomically(os.path.join(config.run_dir, VOCABULARY), vocabulary.to_tsv().encode())
-        if not config.encoder_trainable:
-            frozen = weights.gather(captioner.encoder.variables)
+        if captioner.non_trainable_variables:
+            frozen = weights.gather(captioner.non_trainable_variables)
             weights.save(os.path.join(config.run_dir, "encoder.npz"), frozen, {})
         write_atomically(os.path.join(config.run_dir, "config.json"), to_json(content))
     except OSError as error:
