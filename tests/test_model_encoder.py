@@ -1,0 +1,198 @@
+"""Images of every kind become the same pixels; every encoder gives the grid that it says."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from model.encoder import ENCODERS, Encoder, WeightsError, decode
+
+RED, BLUE = (250, 20, 30), (20, 40, 240)
+
+
+def two_colours(kind: str, mode: str = "RGB", size=(90, 60), **save) -> bytes:
+    """Red on the left, blue on the right, as a file."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[:, : size[0] // 2], pixels[:, size[0] // 2 :] = RED, BLUE
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, kind, **save)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *[("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P")],
+        *[("BMP", "RGB"), ("GIF", "P")],
+    ],
+)
+@pytest.mark.parametrize("size", [(90, 60), (20, 200)])
+def test_decode_gives_rgb_of_the_size_asked(kind, mode, size):
+    pixels = decode(tf.constant(two_colours(kind, mode, size)), 32).numpy()
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.float32
+    assert 0 <= pixels.min() < pixels.max() <= 255
+    np.testing.assert_allclose(pixels[8:24, 4:12].mean((0, 1)), RED, atol=12)
+    np.testing.assert_allclose(pixels[8:24, 20:28].mean((0, 1)), BLUE, atol=12)
+
+
+def test_decode_of_grayscale_is_gray_in_three_channels():
+    pixels = decode(tf.constant(two_colours("JPEG", "L")), 32).numpy()
+    assert pixels.shape == (32, 32, 3)
+    np.testing.assert_array_equal(pixels[..., 0], pixels[..., 1])
+    np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+    assert pixels[16, 8, 0] > pixels[16, 24, 0] + 20  # red is lighter than blue
+
+
+def test_decode_does_not_skip_pixels_when_it_shrinks():
+    stripes = np.zeros((320, 320, 3), np.uint8)
+    stripes[:, ::2] = 255
+    file = io.BytesIO()
+    Image.fromarray(stripes).save(file, "PNG")
+    pixels = decode(tf.constant(file.getvalue()), 64).numpy()[2:-2, 2:-2]
+    np.testing.assert_allclose(pixels, 127.5, atol=8)
+
+
+def test_small_cnn_gives_its_grid():
+    encoder = Encoder("small_cnn")
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)), tf.float32)
+    features = encoder(images)
+    assert features.shape == (2, 64, 128)
+    height, width, depth = encoder.spec.grid
+    assert (height * width, depth) == (64, 128)
+    # Locations are row by row: a change in the picture's corner changes the first and not the last.
+    changed = images.numpy()
+    changed[:, :4, :4] = 255 - changed[:, :4, :4]
+    before, after = (_before_normalisation(encoder, x) for x in (images, changed))
+    moved = np.abs(after - before).max((0, 3))
+    assert moved[0, 0] > 0
+    assert not moved[-1].any()
+    assert not moved[:, -1].any()
+
+
+def _before_normalisation(encoder, images):
+    """The first convolution's grid: what follows normalises over the whole picture."""
+    layers = encoder.network.layers
+    first = next(layer for layer in layers if isinstance(layer, keras.layers.Conv2D))
+    return keras.Model(encoder.network.input, first.output)(encoder.spec.preprocess(images)).numpy()
+
+
+def test_small_cnn_knows_where_a_thing_is():
+    encoder = Encoder("small_cnn")
+    features = encoder(tf.fill([1, 64, 64, 3], 99.0))[0].numpy().reshape(8, 8, 128)
+    assert np.abs(features[3, 2] - features[3, 5]).max() > 1e-3  # inside, away from the edges
+    assert np.abs(features[2, 3] - features[5, 3]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "mobilenet_v2" else pytest.mark.slow)
+        for name in ENCODERS
+        if name != "small_cnn"
+    ],
+)
+def test_every_network_gives_its_grid(name):
+    encoder = Encoder(name)
+    side = encoder.spec.size
+    images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+    features = encoder(images)
+    height, width, depth = encoder.spec.grid
+    assert encoder.network.output_shape == (None, height, width, depth)
+    assert features.shape == (1, height * width, depth)
+    np.testing.assert_allclose(
+        features.numpy().reshape(1, height, width, depth),
+        encoder.network(encoder.spec.preprocess(images), training=False),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_preprocessing_is_the_networks_own():
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
+    modules = {
+        "nasnet_large": keras.applications.nasnet,
+        "nasnet_mobile": keras.applications.nasnet,
+        "inception_v3": keras.applications.inception_v3,
+        "resnet50": keras.applications.resnet,
+        "resnet101": keras.applications.resnet,
+        "mobilenet_v2": keras.applications.mobilenet_v2,
+    }
+    assert {*modules, "small_cnn"} == ENCODERS.keys()
+    for name, module in modules.items():
+        np.testing.assert_allclose(
+            ENCODERS[name].preprocess(tf.constant(pixels)),
+            module.preprocess_input(pixels.copy()),
+            atol=1e-4,
+            err_msg=name,
+        )
+
+
+# Weights.
+
+
+def test_weights_from_a_file(tmp_path):
+    first = Encoder("small_cnn")
+    path = str(tmp_path / "w.weights.h5")
+    first.network.save_weights(path)
+    second = Encoder("small_cnn", path)
+    assert second.fingerprint() == first.fingerprint()
+    assert Encoder("small_cnn").fingerprint() != first.fingerprint()
+
+
+def test_trainable_is_what_was_asked():
+    assert Encoder("small_cnn", trainable=True).trainable_variables
+    assert not Encoder("small_cnn").trainable_variables
+
+
+def test_batch_statistics_stay_as_they_are_in_training():
+    encoder = Encoder("mobilenet_v2", trainable=True)
+    assert encoder.non_trainable_variables
+    before = encoder.non_trainable_variables[0].numpy()
+    image = tf.random.stateless_uniform([1, 224, 224, 3], [1, 2], 0, 255)
+    np.testing.assert_array_equal(encoder(image, training=True), encoder(image, training=False))
+    np.testing.assert_array_equal(encoder.non_trainable_variables[0], before)
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(WeightsError, match=r"none\.h5: no such file \(or give `imagenet`"):
+        Encoder("small_cnn", str(tmp_path / "none.h5"))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", "other", "weightless"])
+def test_weights_of_another_kind(tmp_path, content):
+    path = tmp_path / "w.weights.h5"
+    image = keras.Input((8, 8, 3))
+    if content == "other":
+        keras.Model(image, keras.layers.Conv2D(5, 3)(image)).save_weights(path)
+    elif content == "weightless":
+        keras.Model(image, keras.layers.Flatten()(image)).save_weights(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(
+        WeightsError, match=r"w\.weights\.h5: not the weights of small_cnn"
+    ) as caught:
+        Encoder("small_cnn", str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_imagenet_weights_exist_for_the_small_network():
+    with pytest.raises(WeightsError, match=r"small_cnn has no ImageNet weights.*=random"):
+        Encoder("small_cnn", "imagenet")
+
+
+def test_a_download_that_fails_says_how_to_give_a_path(tmp_path, monkeypatch):
+    from keras.src.applications import mobilenet_v2
+
+    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", str(tmp_path))  # nothing cached
+    # Nobody listens on this port of this machine, and nothing outside it is asked.
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", "http://127.0.0.1:9/")
+    with pytest.raises(WeightsError, match=r"mobilenet_v2 could not be downloaded") as caught:
+        Encoder("mobilenet_v2", "imagenet")
+    assert "--encoder_weights=PATH" in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)  # what was tried
+    assert "\n" not in str(caught.value)
