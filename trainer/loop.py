@@ -193,13 +193,15 @@ class Loop:
                     f" {summary['captions_per_second']:.0f} captions/s"
                 )
                 window = Window()
+            if self.step >= self.total_steps or self.step % self.steps_per_epoch == 0:
+                break  # saved when it is scored: going on from here would miss the score
             if self._stop:
                 raise _StopRequestedError
-            if self.step >= self.total_steps:
-                break
             if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                 self._save()
         self._end_of_epoch(epoch, progress)
+        if self._stop and self.step < self.total_steps:
+            raise _StopRequestedError
 
     def _end_of_epoch(self, epoch: int, progress) -> None:
         if self.validate:
