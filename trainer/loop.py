@@ -1,11 +1,12 @@
 """The training loop: one step, many steps, an epoch's validation, and what is kept of it."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from model.captioner import Captioner
 from records.errors import UserError
+from records.manifest import write_atomically
 from records.progress import bar
 from trainer import losses
 from trainer.checkpoints import Checkpoints
@@ -88,19 +90,32 @@ class History:
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8") as file:
                 lines = [line for line in file if _step_of(line) <= step]
-        with open(self.path, "w", encoding="utf-8") as file:
-            file.writelines(lines)
+        with _explained(self.path):
+            write_atomically(self.path, "".join(lines).encode())
         self._events = tf.summary.create_file_writer(os.path.join(run_dir, "events"))
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and the same scalars for TensorBoard."""
         line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
-        with open(self.path, "a", encoding="utf-8") as file:
+        with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        with self._events.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(f"{kind}/{name}", value, step=step)
-        self._events.flush()
+        with _explained(os.path.join(os.path.dirname(self.path), "events")):
+            with self._events.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(f"{kind}/{name}", value, step=step)
+            self._events.flush()
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turns a failure to write into a line for the user."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        why = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise UserError(
+            f"{path}: cannot be written ({why}); free space and run the same command to go on"
+        ) from None
 
 
 def _step_of(line: str) -> float:
