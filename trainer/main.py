@@ -122,25 +122,27 @@ def training_batches(
 ) -> Batches:
     """Epochs of batches: of features from memory, or of images as they are read and decoded."""
     size = captioner.encoder.spec.size
+    window = min(train.images, max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes))
     if cached:
         cache = FeatureCache.fill(train, captioner)
         window = train.images
         load: Callable[[tf.Tensor], tf.Tensor] = cache.load
     else:
-        window = max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes)
         load = lambda encoded: records_input.decode_all(encoded, size)  # noqa: E731
 
     def batches(epoch: int, skip: int) -> tf.data.Dataset:
         seed = int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0] >> 1)
-        elements = (
-            cache.elements()
-            if cached
-            else records_input.records(train, seed).map(lambda p: (p["encoded"], p["ids"]))
-        )
+        if cached:
+            elements = cache.elements()
+        else:
+            # A window over the whole split needs no shuffled shards: the order is the cache's.
+            order_seed = seed if window < train.images else None
+            parsed = records_input.records(train, order_seed)
+            elements = parsed.map(lambda parts: (parts["encoded"], parts["ids"]))
         return records_input.epoch(
             elements,
             load,
-            window=min(window, train.images),
+            window=window,
             batch_size=config.batch_size,
             seed=seed,
             skip=skip,
