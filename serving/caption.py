@@ -23,23 +23,32 @@ from records.vocabulary import SPECIAL_IDS, Vocabulary
 from serving import images
 from serving.picture import Look, draw
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("run_dir", None, "Folder of the run whose best weights to use.")
-flags.DEFINE_string("attention", None, "PNG to draw: each image with the heat of each word.")
-
 BATCH = 16
 DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7
 
 
-def main(paths: list[str]) -> int:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Declare this command's flags with absl."""
+    flags.DEFINE_string(
+        "run_dir", None, "Folder of the run whose best weights to use.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "attention",
+        None,
+        "PNG to draw: each image with the heat of each word.",
+        flag_values=values,
+    )
+
+
+def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     """Files -> lines."""
-    if not FLAGS.run_dir:
+    if not values.run_dir:
         raise UsageError("--run_dir is missing: the folder of a trained run")
     if not paths:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
-    _refuse_unwritable(FLAGS.attention)
-    captioner, _ = weights.restore(FLAGS.run_dir)
-    vocabulary = read_vocabulary(FLAGS.run_dir)
+    _refuse_unwritable(values.attention)
+    captioner, _ = weights.restore(values.run_dir)
+    vocabulary = read_vocabulary(values.run_dir)
     looks, bad = [], 0
     for start in range(0, len(paths), BATCH):
         read, pixels = [], []
@@ -55,11 +64,11 @@ def main(paths: list[str]) -> int:
                 read, caption(captioner, vocabulary, np.stack(pixels)), strict=True
             ):
                 print(f"{path}\t{look.caption}", flush=True)
-                if FLAGS.attention:
+                if values.attention:
                     looks.append(look._replace(pixels=_drawable(path)))
     if looks:
-        draw(FLAGS.attention, looks)
-        print(f"picture: {FLAGS.attention}", file=sys.stderr)
+        draw(values.attention, looks)
+        print(f"picture: {values.attention}", file=sys.stderr)
     return 1 if bad else 0
 
 
@@ -100,4 +109,5 @@ def _refuse_unwritable(path: str | None) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     run(main, others="positional", failures=(weights.RunError,))
