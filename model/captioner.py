@@ -81,10 +81,12 @@ def _unroll(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """All T words: gates [T, B, N, 4U] -> h [T, B, N, U], z [T, B, N, D'], alpha [T, B, N, L]."""
     length = tf.shape(gates)[0]
+    # Read from an array: the gradient of `gates[t]` would be a tensor of all T words at each word.
+    steps = tf.TensorArray(tf.float32, length).unstack(gates)
     outputs = tuple(tf.TensorArray(tf.float32, length) for _ in range(3))
 
     def body(t, state, outputs):
-        state, z, alpha = decoder.recur(gates[t], state, memory)
+        state, z, alpha = decoder.recur(steps.read(t), state, memory)
         written = zip(outputs, (state.h, z, alpha), strict=True)
         return t + 1, state, tuple(array.write(t, value) for array, value in written)
 
