@@ -56,7 +56,7 @@ class SoftAttention(keras.layers.Layer):
         return tf.matmul(alpha, values), alpha
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def attend(query: tf.Tensor, keys: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
     """softmax over l of score . tanh(keys_l + query): [B, N, A], [B, L, A], [A] -> [B, N, L]."""
     energy = tf.tanh(keys[:, None] + query[:, :, None])  # [B, N, L, A]

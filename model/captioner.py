@@ -59,7 +59,7 @@ class Captioner(keras.Model):
         deep = _drop(decoder.deep_output(h, z, words), dropout, seed, 3)
         return Forced(decoder.logits(deep), tf.boolean_mask(targets, real), attention, real)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def greedy(
         self, features: tf.Tensor, start: int, end: int, banned: tuple[int, ...]
     ) -> search.Captions:

@@ -32,7 +32,9 @@ def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples
         what: says what goes on, before the bar.
     """
     encode = tf.function(
-        lambda images: tf.cast(captioner.encoder(images), tf.float16), reduce_retracing=True
+        lambda images: tf.cast(captioner.encoder(images), tf.float16),
+        autograph=False,
+        reduce_retracing=True,
     )
     batches = records_input.in_order(source, ENCODER_BATCH, captioner.encoder.spec.size)
     with bar(source.images, what, "img") as progress:

@@ -57,7 +57,7 @@ def build_step(
     variables = captioner.trainable_variables
     kernels = captioner.decoder.dense_kernels
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
         with tf.GradientTape() as tape:
@@ -92,14 +92,16 @@ class History:
                 lines = [line for line in file if _step_of(line) <= step]
         with _explained(self.path):
             write_atomically(self.path, "".join(lines).encode())
-        self._events = tf.summary.create_file_writer(os.path.join(run_dir, "events"))
+        self._events_dir = os.path.join(run_dir, "events")
+        with _explained(self._events_dir):
+            self._events = tf.summary.create_file_writer(self._events_dir)
 
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and the same scalars for TensorBoard."""
         line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
         with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        with _explained(os.path.join(os.path.dirname(self.path), "events")):
+        with _explained(self._events_dir):
             with self._events.as_default():
                 for name, value in values.items():
                     tf.summary.scalar(f"{kind}/{name}", value, step=step)
@@ -112,7 +114,7 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        why = getattr(error, "strerror", None) or getattr(error, "message", error)
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"{path}: cannot be written ({why}); free space and run the same command to go on"
         ) from None

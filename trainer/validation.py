@@ -27,7 +27,7 @@ class Validator:
         self.vocabulary = vocabulary
         self.captioner = captioner
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             forced = captioner.forced(features, ids)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(forced.targets, forced.logits)
