@@ -1,16 +1,37 @@
-"""A captioner small enough to differentiate in a moment, and batches to put into it."""
+"""What the tests of model, trainer and serving share.
 
+A captioner small enough to differentiate in a moment; records built once; the commands run in this
+process; one run that has learnt four pictures by heart.
+"""
+
+import contextlib
+import functools
 import os
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pipeline_support
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
 
 # The tests keep their stderr: model.quiet would take file descriptor 2 away from pytest.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from model import weights
 from model.captioner import Captioner
 from model.decoder import DecoderConfig
-from model.encoder import Encoder
+from model.encoder import Encoder, WeightsError
+from records import command
+from scenes import drawing
+from scenes.world import scenes
+from trainer import evaluate, main
+from trainer.config import TrainConfig
 
 SIZES = {
     "vocabulary_size": 23,
@@ -54,3 +75,151 @@ def padded(captions: list[list[list[int]]], texts: int = 0, words: int = 0) -> t
         for n, ids in enumerate(image):
             whole[b, n, : len(ids)] = ids
     return tf.constant(whole)
+
+
+# Sizes of a run that takes a moment.
+TINY = {
+    "encoder": "small_cnn",
+    "encoder_weights": "random",
+    "batch_size": 4,
+    "rnn_units": 24,
+    "embedding_dim": 16,
+    "attention_units": 16,
+    "feature_projection": 16,
+    "warmup_steps": 5,
+    "learning_rate": 5e-3,
+}
+_DEFAULTS = {
+    "encoder_trainable": False,
+    "precision": "float32",
+    "epochs": 3,
+    "max_steps": 0,
+    "dropout": 0.5,
+    "l2": 1e-6,
+    "doubly_stochastic": 0.01,
+    "clip_norm": 5.0,
+    "label_smoothing": 0.0,
+    "patience": 0,
+    "seed": 1,
+    "cache_memory_mb": 4096,
+    "shuffle_mb": 512,
+    "records_dir": "",
+    "run_dir": "",
+}
+
+
+def config(**changes) -> TrainConfig:
+    """A tiny run's configuration."""
+    return TrainConfig(**(_DEFAULTS | TINY | {k: _plain(v) for k, v in changes.items()}))
+
+
+def _plain(value):
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond `size` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def _run(main_function, *args: str, **options) -> int:
+    """A command in this process, from its command line to its exit code."""
+    before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["command", *args, *(f"--{name}={value}" for name, value in options.items())]
+    try:
+        with flagsaver.flagsaver():
+            for name in flags.FLAGS:
+                flags.FLAGS[name].unparse()
+            command.run(main_function, failures=(WeightsError, weights.RunError))
+    except SystemExit as exit_:
+        return exit_.code or 0
+    finally:
+        sys.argv = before
+        signal.signal(signal.SIGTERM, sigterm)
+
+
+def train(*args: str, **options) -> int:
+    """`trainer.main` with a tiny run's flags and these: its exit code."""
+    return _run(main.main, *args, **(TINY | options))
+
+
+def run_evaluate(*args: str, **options) -> int:
+    """`trainer.evaluate`: its exit code."""
+    return _run(evaluate.main, *args, **options)
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="captions-test-")
+
+
+def folder() -> Path:
+    """A folder that is there until the tests end."""
+    return Path(_folder().name)
+
+
+@functools.cache
+def scenes_records(captions_per_record: int = 0) -> Path:
+    """Records of 60 drawn scenes: 48, 6 and 6."""
+    output = folder() / f"scenes-records-{captions_per_record}"
+    pipeline_support.build(
+        dataset="scenes",
+        data_dir=folder() / "scenes",
+        output_dir=output,
+        scenes_images=60,
+        min_word_count=1,
+        train_shards=3,
+        captions_per_record=captions_per_record,
+    )
+    return output
+
+
+FOUR = {
+    1: "a dog runs",
+    2: "two cats sleep on the old red sofa",
+    3: "the kite flies over the sea",
+    4: "a dog 's ball lies in the grass",
+}
+
+
+@functools.cache
+def four_records() -> Path:
+    """Four pictures with one caption each: in val once, in train fifty times."""
+    coco = pipeline_support.CocoFolder(folder() / "four", train=0, val=0)
+    for (image_id, caption), scene in zip(FOUR.items(), scenes(60, 1), strict=False):
+        coco.add("val", image_id, drawing.jpeg(scene), captions=[caption])
+        for copy in range(1, 51):  # an epoch of some length: each ends with a validation
+            coco.add("train", 100 * copy + image_id, drawing.jpeg(scene), captions=[caption])
+    coco.write()
+    pipeline_support.build_coco(coco, folder() / "four-records", train_shards=1)
+    return folder() / "four-records"
+
+
+@functools.cache
+def four_run() -> Path:
+    """A run that has learnt those by heart."""
+    run_dir = folder() / "four-run"
+    options = {
+        "encoder_trainable": True,
+        "dropout": 0,
+        "l2": 0,
+        "doubly_stochastic": 0,
+        "epochs": 4,
+        "warmup_steps": 10,
+        "learning_rate": 1e-2,
+        "rnn_units": 64,
+        "embedding_dim": 48,
+        "attention_units": 32,
+        "feature_projection": 0,
+    }
+    code = train(records_dir=four_records(), run_dir=run_dir, **options)
+    assert code == 0
+    return run_dir
