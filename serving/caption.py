@@ -67,7 +67,12 @@ def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
                 if values.attention:
                     looks.append(look._replace(pixels=_drawable(path)))
     if looks:
-        draw(values.attention, looks)
+        try:
+            draw(values.attention, looks)
+        except OSError as error:
+            raise UserError(
+                f"{values.attention}: cannot be written: {error.strerror or error}"
+            ) from None
         print(f"picture: {values.attention}", file=sys.stderr)
     return 1 if bad else 0
 
@@ -103,6 +108,8 @@ def _drawable(path: str) -> np.ndarray:
 
 def _refuse_unwritable(path: str | None) -> None:
     """Before the work, not after it."""
+    if path and os.path.isdir(path):
+        raise UserError(f"--attention={path}: a folder; give the name of a PNG to write")
     folder = os.path.dirname(os.path.abspath(path)) if path else None
     if folder and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise UserError(f"--attention={path}: there is no folder {folder} that can be written to")
