@@ -10,7 +10,7 @@ from pipeline_support import records as read_records
 from trainer_support import config, scenes_records
 
 from model.encoder import Encoder, decode
-from records import manifest
+from records import manifest, wire
 from records.errors import UserError
 from trainer import input as records_input
 from trainer import main
@@ -233,3 +233,31 @@ def test_what_is_missing_is_said_in_a_line(tmp_path):
     (folder / manifest.DATASET_INFO).unlink()  # as a build that is not done leaves it
     with pytest.raises(UserError, match=r"not a finished data set"):
         records_input.open_split(str(folder), "val")
+
+
+def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
+    folder = tmp_path / "records"
+    shutil.copytree(scenes_records(), folder)
+    shard = folder / "train-00001-of-00003.tfrecord"
+    content = shard.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0xFF  # its CRC does not match any more
+    shard.write_bytes(flipped)
+    undecodable = [
+        wire.frame(wire.to_bytes(dataclasses.replace(record, encoded=b"\xff\xd8 no image")))
+        for record in read_records(scenes_records(), "train")[:10]
+    ]
+    for damage in (bytes(flipped), b"".join(undecodable)):
+        shard.write_bytes(damage)
+        _, damaged = records_input.open_split(str(scenes_records()), "train")
+        paths = (damaged.paths[0], str(shard), damaged.paths[2])
+        damaged = dataclasses.replace(damaged, paths=paths)
+        for read in (
+            lambda source=damaged: list(stream(source, captioner, "test")),
+            lambda source=damaged: batches(captioner, source),
+        ):
+            with pytest.raises(
+                UserError, match=r"'train' cannot be read.*verify_records"
+            ) as caught:
+                read()
+            assert "\n" not in str(caught.value)

@@ -38,7 +38,7 @@ def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples
     )
     batches = records_input.in_order(source, ENCODER_BATCH, captioner.encoder.spec.size)
     with bar(source.images, what, "img") as progress:
-        for parts in batches:
+        for parts in records_input.readable(batches, source):
             features = encode(parts["images"]).numpy()
             rest = (parts[key].numpy() for key in ("image_id", "file_name", "ids", "texts"))
             image_ids, file_names, ids, texts = rest

@@ -7,7 +7,8 @@ skipping `step` batches resumes it, and decodes nothing of what it skips.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -57,6 +58,28 @@ def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
     if not records:
         raise UserError(f"{records_dir}: the split {split!r} has no images")
     return info, Source(split, paths, records, size)
+
+
+def readable(batches: tf.data.Dataset, source: Source) -> Iterator[Any]:
+    """The batches of a split, one by one.
+
+    Raises:
+        UserError: a record is damaged, or its image cannot be decoded.
+    """
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            folder = os.path.dirname(source.paths[0])
+            raise UserError(
+                f"{folder}: a record of the split {source.split!r} cannot be read"
+                f" ({str(error).splitlines()[0][:300]}); `python -m pipeline.verify_records"
+                f" --records_dir={folder} --decode` names it"
+            ) from None
+        yield batch
 
 
 def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,7 +5,7 @@ The same command again goes on where it was stopped.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import model.quiet  # noqa: F401  before TensorFlow
 
@@ -130,7 +130,7 @@ def training_batches(
     else:
         load = lambda encoded: records_input.decode_all(encoded, size)  # noqa: E731
 
-    def batches(epoch: int, skip: int) -> tf.data.Dataset:
+    def batches(epoch: int, skip: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         seed = int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0] >> 1)
         if cached:
             elements = cache.elements()
@@ -139,7 +139,7 @@ def training_batches(
             order_seed = seed if window < train.images else None
             parsed = records_input.records(train, order_seed)
             elements = parsed.map(lambda parts: (parts["encoded"], parts["ids"]))
-        return records_input.epoch(
+        found = records_input.epoch(
             elements,
             load,
             window=window,
@@ -147,6 +147,7 @@ def training_batches(
             seed=seed,
             skip=skip,
         )
+        return records_input.readable(found, train)
 
     return batches
 
