@@ -1,0 +1,58 @@
+"""Validation: no dropout, no padding, and CIDEr of what greedy search says."""
+
+import numpy as np
+import pytest
+from pycocoevalcap.cider.cider import Cider
+from trainer_support import CAPTIONS, padded, small_captioner, some_features
+
+from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
+from trainer import losses
+from trainer.features import Examples
+from trainer.validation import Validator
+
+WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
+VOCABULARY = Vocabulary(WORDS, [1] * len(WORDS))
+
+
+def examples(captions, image_ids, features) -> Examples:
+    texts = np.full((len(captions), 3), b"", object)
+    for b, image in enumerate(captions):
+        for n, ids in enumerate(image):
+            texts[b, n] = " ".join(WORDS[i] for i in ids[1:-1]).encode()
+    names = np.array([b"x.jpg"] * len(captions), object)
+    ids = padded(captions, texts=3, words=9).numpy()
+    return Examples(np.array(image_ids), names, features, ids, texts)
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    return small_captioner()
+
+
+def test_cross_entropy_and_cider_of_a_split(captioner):
+    features = some_features().numpy()
+    whole = examples(CAPTIONS, [11, 12, 13], features)
+    said = captioner.greedy(features, **SPECIAL_IDS).ids.numpy()
+    whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
+    found = Validator(captioner, VOCABULARY)([whole])
+    forced = captioner.forced(features, padded(CAPTIONS))
+    expected = losses.cross_entropy(forced.logits, forced.targets)[1]
+    assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
+    references = {b: [t.decode() for t in whole.texts[b] if t] for b in range(3)}
+    captions = {b: [" ".join(VOCABULARY.words_of(said[b]))] for b in range(3)}
+    assert found.cider > 0.1
+    assert found.cider == pytest.approx(Cider().compute_score(references, captions)[0])
+
+
+def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
+    features = some_features().numpy()
+    validator = Validator(captioner, VOCABULARY)
+    whole = validator([examples(CAPTIONS, [11, 12, 13], features)])
+    parts = [examples(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
+    assert validator(parts) == pytest.approx(whole, rel=1e-5)
+    pairs = [
+        examples([[ids]], [11 + b], features[b : b + 1])
+        for b, image in enumerate(CAPTIONS)
+        for ids in image
+    ]
+    assert validator(pairs) == pytest.approx(whole, rel=1e-5)
