@@ -88,18 +88,23 @@ def test_other_files_are_refused(tmp_path):
 
 
 class Bomb:
-    """Goes off when it is unpickled."""
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
 
     def __reduce__(self):
-        return (os.abort, ())
+        return (os.mkdir, (self.path,))
 
 
 def test_no_pickle_is_ever_read(tmp_path):
     path = str(tmp_path / "w.npz")
     note = np.frombuffer(json.dumps(NOTE).encode(), np.uint8)
-    np.savez(path, **{"note.json": note, "a": np.array([Bomb(), None], dtype=object)})
+    bomb = np.array([Bomb(tmp_path / "went off"), None], dtype=object)
+    np.savez(path, **{"note.json": note, "a": bomb})
     with pytest.raises(weights.DamagedError):
         weights.load(path)
+    assert os.listdir(tmp_path) == ["w.npz"]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
