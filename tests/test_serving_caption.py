@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from absl import flags
 from PIL import Image
-from trainer_support import FOUR, four_run, full_disk
+from trainer_support import FOUR, four_picture, four_run, full_disk
 
 from model import weights
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
-from scenes import drawing
-from scenes.world import scenes
 from serving import caption, images
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +31,7 @@ def learnt():
 
 
 def picture(number: int) -> Image.Image:
-    return Image.open(io.BytesIO(drawing.jpeg(scenes(60, 1)[number - 1])))
+    return Image.open(io.BytesIO(four_picture(number)))
 
 
 def run(*paths, **options) -> int:
@@ -52,7 +50,7 @@ def good(tmp_path):
     for number, name in enumerate(("1.jpg", "2.png", "more/3.webp", "4 with spaces.bmp"), 1):
         path = tmp_path / name
         if number == 1:
-            path.write_bytes(drawing.jpeg(scenes(60, 1)[0]))
+            path.write_bytes(four_picture(1))
         else:
             picture(number).save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
         found[path] = SAID[number]

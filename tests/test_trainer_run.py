@@ -120,7 +120,7 @@ def test_a_run_holds_what_it_is_made_of():
     vocabulary = manifest.read_vocabulary(str(run_dir))
     assert config["data"]["vocabulary_fingerprint"] == vocabulary.fingerprint
     assert config["model"]["decoder"]["vocabulary_size"] == len(vocabulary)
-    assert config["model"]["decoder"]["rnn_units"] == config["training"]["rnn_units"] == 64
+    assert config["model"]["decoder"]["rnn_units"] == config["training"]["rnn_units"] == 128
     assert [line["step"] for line in history(run_dir, "train")] == [50, 100, 150, 200]
     assert history(run_dir, "train")[0].keys() > {
         *("total", "cross_entropy", "perplexity", "attention_entropy", "captions_per_second"),
