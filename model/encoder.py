@@ -51,17 +51,24 @@ def _application(build: Callable[..., keras.Model], size: int, **options):
 def _small_cnn(weights: str | None) -> keras.Model:
     """A network small enough to be trained along with the decoder on a CPU: 64x64 -> 8x8x128.
 
-    Two channels hold each pixel's coordinates (Liu et al. 2018, CoordConv): attention alone keeps
-    no order of the locations, so without them "left of" could not be said.
+    Two channels hold each location's coordinates (Liu et al. 2018, CoordConv): attention alone
+    keeps no order of the locations, so without them "left of" could not be said.
     """
     layers = keras.layers
     image = keras.Input((64, 64, 3))
-    x = _Coordinates()(image)
+    x = image
     for depth, stride in ((32, 2), (64, 2), (96, 2), (128, 1)):
-        x = layers.Conv2D(depth, 3, stride, padding="same", activation="relu")(x)
-        if stride == 2:
-            x = layers.GroupNormalization(groups=8)(x)
+        if stride == 1:
+            x = _Coordinates()(x)
+        x = layers.Conv2D(
+            depth, 3, stride, padding="same", activation="relu", kernel_initializer="he_normal"
+        )(x)
     return keras.Model(image, x, name="small_cnn")
+
+
+def _background_free(images: tf.Tensor) -> tf.Tensor:
+    # Most of a drawn scene is background: as zeros it leaves the features to the things on it.
+    return (images - tf.reduce_mean(images, [1, 2], keepdims=True)) / 64.0
 
 
 class _Coordinates(keras.layers.Layer):
@@ -97,7 +104,7 @@ ENCODERS = {
     "mobilenet_v2": EncoderSpec(
         224, (7, 7, 1280), _zero_centred, _application(_A.MobileNetV2, 224)
     ),
-    "small_cnn": EncoderSpec(64, (8, 8, 128), _zero_centred, _small_cnn, pretrained=False),
+    "small_cnn": EncoderSpec(64, (8, 8, 128), _background_free, _small_cnn, pretrained=False),
 }
 
 

@@ -27,7 +27,7 @@ from scenes.world import (
 )
 
 # Of layouts, pixels and captions. If it changed on purpose, raise `scenes.world.VERSION`.
-WORLD_SHA256 = "c58d141fbc060298d04c862c4bb68de1e75e2c443c181f7bf92bca0a2590c658"
+WORLD_SHA256 = "246d8f2241be3b452b745b6425cb165a70e10bf568ca97b3c1607da2c14e0703"
 
 
 @pytest.fixture(scope="module")
