@@ -23,13 +23,12 @@ setup: .venv/installed
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	  echo "error: Python 3.11 or 3.12 is needed, found $$(python3 --version 2>&1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
-	echo "making .venv with $$($$python --version) and installing the pinned dependencies (1.7 GB)"; \
+	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
 demo: setup
-	@rm -rf runs/scenes
 	$(PY) -m pipeline.build_records --runner=DirectRunner --dataset=scenes --scenes_images=6000
 	$(PY) -m trainer.main --flagfile=flags/demo.flags
 	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png \
