@@ -91,7 +91,7 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert run_evaluate(run_dir=run_dir, records_dir=four_records()) == 0
     out = capsys.readouterr().out
     assert f"weights of epoch {note['epoch']}, step {note['step']}" in out
-    written = {path.name: path for path in (run_dir / "evaluation").iterdir()}
+    written = {path.name: path for path in (run_dir / "evaluation" / "val").iterdir()}
     assert written.keys() == {
         "captions_val_four-run_results.json",
         "captions_val_references.json",

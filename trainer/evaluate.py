@@ -25,13 +25,14 @@ from trainer.features import stream
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
-flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation.")
+flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation/SPLIT.")
 
 
 def main(_rest: list[str]) -> None:
     """Run folder + records -> results, references, metrics.json, a table."""
     records_dir, run_dir = recipe.require("records_dir"), recipe.require("run_dir")
-    output_dir, split = FLAGS.output_dir or os.path.join(run_dir, "evaluation"), FLAGS.split
+    split = FLAGS.split
+    output_dir = FLAGS.output_dir or os.path.join(run_dir, "evaluation", split)
     trained = weights.read_config(run_dir)
     recipe.refuse_contradictions(trained["training"], recipe.given_flags())
     info, source = records_input.open_split(records_dir, split)

@@ -16,11 +16,12 @@ import tensorflow as tf
 from model.encoder import decode
 from records import schema
 from records.errors import UserError
-from records.manifest import DatasetInfo, read_info
+from records.manifest import DATASET_INFO, DatasetInfo, read_info
 
 # Batches whose captions are sorted by length together: a longer window pads less.
 _LENGTH_WINDOW = 32
 _PARALLEL = tf.data.AUTOTUNE
+_DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,14 @@ class Source:
 
 def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
     """The manifest and one split, its files checked to be there."""
-    info = read_info(records_dir)
+    try:
+        info = read_info(records_dir)
+    except UserError as error:
+        if not os.path.exists(_DEMO):
+            raise
+        raise UserError(
+            f"{error}; the demo's records are at hand: --flagfile=flags/demo.flags"
+        ) from None
     if split not in info.splits:
         raise UserError(
             f"{records_dir}: no split {split!r}; it has {', '.join(sorted(info.splits))}"
