@@ -1,14 +1,13 @@
 """COCO's own two files: captions an image got (results), and what people wrote (annotations)."""
 
-import contextlib
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from records.errors import UserError
+from records.manifest import write_atomically
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[int, str]:
@@ -91,21 +90,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
     The text is ASCII, so that no reader's locale can spoil it.
     """
-    path = Path(path)
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "w", encoding="ascii") as file:
-                json.dump(value, file)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(os.fspath(path), (json.dumps(value) + "\n").encode("ascii"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; "
