@@ -46,6 +46,7 @@ def run(
 
 def _parse(argv: Sequence[str], others: str) -> list[str]:
     if any(arg in ("--help", "-help", "--helpshort") for arg in argv[1:]):
+        print(sys.modules["__main__"].__doc__ or "")
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
     try:

@@ -178,6 +178,14 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, 
         np.testing.assert_allclose(arrays[name], expected[name], atol=0.02, err_msg=name)
 
 
+@pytest.mark.parametrize("module", ["trainer.main", "trainer.evaluate"])
+def test_help_says_what_the_command_does_and_lists_the_recipe(module):
+    done = process("--help", module=module)
+    assert done.returncode == 0
+    assert f"python -m {module}" in done.stdout
+    assert "--rnn_units" in done.stdout
+
+
 def test_other_flags_on_the_same_run_are_refused(undisturbed, capsys):
     same = {"records_dir": scenes_records(), "run_dir": undisturbed}
     assert train(**same, epochs=3) == 0

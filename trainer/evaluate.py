@@ -24,6 +24,7 @@ from trainer import metrics, results
 from trainer.features import stream
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(recipe)  # --help lists them
 flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
 flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation/SPLIT.")
 

@@ -13,6 +13,7 @@ import model.quiet  # noqa: F401  before TensorFlow
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 from model import weights
 from model.captioner import Captioner
@@ -28,6 +29,8 @@ from trainer.features import FeatureCache, cache_bytes, stream
 from trainer.input import Source
 from trainer.loop import Batches, Loop
 from trainer.validation import Validation, Validator
+
+flags.adopt_module_key_flags(recipe)  # --help lists them
 
 
 def main(_rest: list[str]) -> int:
