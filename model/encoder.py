@@ -41,9 +41,9 @@ def _zero_centred(images: tf.Tensor) -> tf.Tensor:
     return images / 127.5 - 1.0
 
 
-def _application(build: Callable[..., keras.Model], size: int, **options):
+def _application(build: Callable[..., keras.Model], size: int):
     def network(weights: str | None) -> keras.Model:
-        return build(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
+        return build(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     return network
 

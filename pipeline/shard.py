@@ -10,6 +10,7 @@ from pipeline.config import Config
 from pipeline.describe import Description, rejection
 from pipeline.progress import Progress
 from records import manifest, wire
+from records.errors import UserError
 from records.manifest import Shard, Sidecar
 from records.schema import SCHEMA_VERSION, CaptionedImage
 from records.vocabulary import Vocabulary
@@ -70,7 +71,7 @@ def _finished(path: str, fingerprint: str) -> Sidecar | None:
         return None
     try:
         sidecar = Sidecar.from_bytes(content, sidecar_path)
-    except manifest.UserError:
+    except UserError:
         return None
     whole = sidecar.fingerprint == fingerprint and files.size(path) == sidecar.shard.bytes
     return sidecar if whole else None

@@ -9,12 +9,19 @@ _LOG_SECONDS = 10
 
 
 class _Lines(io.StringIO):
-    """Takes what tqdm draws over and over on one line of a terminal, and prints lines of it."""
+    """Takes what tqdm draws over and over on one line of a terminal, and prints lines of it.
+
+    They go to the stderr of its making: Beam's is turned away while a job runs.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._out = sys.stderr
 
     def write(self, text: str) -> int:
         line = text.strip("\r\n\x1b[A ")
         if line:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=self._out, flush=True)
         return len(text)
 
 

@@ -1,5 +1,6 @@
 """The contract: words, vocabulary, wire format, framing, manifest; each way there and back."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from records import manifest, schema, wire
 from records.errors import UserError
+from records.progress import bar
 from records.text import detokenise, tokenise
 from records.vocabulary import SPECIAL, Vocabulary
 
@@ -195,3 +197,13 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         manifest.write_atomically(str(path), "no bytes")
     assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_progress_is_shown_while_stderr_is_turned_away():
+    shown, elsewhere = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(shown), bar(5, "writing", "images") as progress:
+        with contextlib.redirect_stderr(elsewhere):
+            progress.update(3)
+            progress.refresh()
+        assert "3 of 5" in shown.getvalue()
+    assert not elsewhere.getvalue()

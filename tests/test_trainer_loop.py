@@ -254,6 +254,15 @@ def test_a_checkpoint_brings_optimizer_and_weights_back(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = tmp_path / "checkpoints" / "step-000000007.npz.tmp-123"
+    left.write_bytes(b"half")
+    optimizer = tf.keras.optimizers.Adam()
+    assert Checkpoints(str(tmp_path), [], optimizer).restore() is None
+    assert not left.exists()
+
+
 def test_a_full_disk_keeps_the_older_checkpoint_and_says_so(make, monkeypatch):
     run = make(epochs=1)
     assert run.go() == 0

@@ -19,9 +19,8 @@ def examples(captions, image_ids, features) -> Examples:
     for b, image in enumerate(captions):
         for n, ids in enumerate(image):
             texts[b, n] = " ".join(WORDS[i] for i in ids[1:-1]).encode()
-    names = np.array([b"x.jpg"] * len(captions), object)
     ids = padded(captions, texts=3, words=9).numpy()
-    return Examples(np.array(image_ids), names, features, ids, texts)
+    return Examples(np.array(image_ids), features, ids, texts)
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,9 @@ class Checkpoints:
         Raises:
             UserError: there are checkpoints, and none of them is good.
         """
+        # What a kill left of a checkpoint half written.
+        for leftover in glob.glob(os.path.join(self.directory, "*.npz.tmp-*")):
+            os.remove(leftover)
         paths = self.newest()
         for path in paths:
             try:

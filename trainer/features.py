@@ -19,7 +19,6 @@ class Examples(NamedTuple):
     """B images with their captions, as numpy arrays."""
 
     image_ids: np.ndarray  # [B] int64
-    file_names: np.ndarray  # [B] bytes
     features: np.ndarray  # [B, L, D] float16
     ids: np.ndarray  # [B, N, T] int32, padded with 0
     texts: np.ndarray  # [B, N] bytes, padded with b""
@@ -40,9 +39,8 @@ def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples
     with bar(source.images, what, "img") as progress:
         for parts in records_input.readable(batches, source):
             features = encode(parts["images"]).numpy()
-            rest = (parts[key].numpy() for key in ("image_id", "file_name", "ids", "texts"))
-            image_ids, file_names, ids, texts = rest
-            yield Examples(image_ids, file_names, features, ids, texts)
+            image_ids, ids, texts = (parts[key].numpy() for key in ("image_id", "ids", "texts"))
+            yield Examples(image_ids, features, ids, texts)
             progress.update(len(image_ids))
 
 
@@ -65,7 +63,7 @@ class FeatureCache:
             parts.append(batch._replace(features=np.empty(0)))
         rest = {
             name: _joined([getattr(part, name) for part in parts])
-            for name in ("image_ids", "file_names", "ids", "texts")
+            for name in ("image_ids", "ids", "texts")
         }
         return cls(Examples(features=features, **rest))
 

@@ -26,11 +26,7 @@ _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One split of a records directory.
-
-    Raises (from `open_split`):
-        UserError: no such data set, split or shard.
-    """
+    """One split of a records directory."""
 
     split: str
     paths: tuple[str, ...]
@@ -39,7 +35,11 @@ class Source:
 
 
 def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
-    """The manifest and one split, its files checked to be there."""
+    """The manifest and one split, its files checked to be there.
+
+    Raises:
+        UserError: no such data set, split or shard.
+    """
     try:
         info = read_info(records_dir)
     except UserError as error:

@@ -131,8 +131,8 @@ class Loop:
     """A run from its first or last step to its end.
 
     Attributes:
-        epoch, skip: where the run is: batches of the epoch that are done.
-        best: {"CIDEr", "cross_entropy", "epoch"} of the best validation, or None.
+        step: batches done, of `total_steps`.
+        best: {"epoch", "step", "CIDEr", "cross_entropy"} of the best validation, or None.
         without_better: epochs since then.
     """
 

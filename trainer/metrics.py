@@ -81,7 +81,7 @@ def evaluate(
         corpus = dict(zip(METRICS, bleu, strict=False))
         of_images = dict(zip(METRICS, bleu_of_images, strict=False))
         corpus["ROUGE_L"], of_images["ROUGE_L"] = Rouge().compute_score(gts, res)
-        corpus["CIDEr"], of_images["CIDEr"] = _cider(gts, res)
+        corpus["CIDEr"], of_images["CIDEr"] = cider_of_tokens(gts, res)
         unavailable = {}
         try:
             corpus["METEOR"], of_images["METEOR"] = meteor(gts, res)
@@ -102,7 +102,7 @@ def cider(references: Mapping[int, Sequence[str]], hypotheses: Mapping[int, str]
     """CIDEr alone, as in `evaluate`, in a fraction of the time: METEOR is never started."""
     references = _select(references, hypotheses)
     hypotheses = {image: [hypotheses[image]] for image in references}
-    return _cider(_tokenise(references), _tokenise(hypotheses))[0]
+    return cider_of_tokens(_tokenise(references), _tokenise(hypotheses))[0]
 
 
 def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
@@ -126,7 +126,7 @@ def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
             image: [text for j, text in enumerate(texts) if j != k % len(texts)]
             for image, texts in tokens.items()
         }
-        total += _cider(gts, res)[0]
+        total += cider_of_tokens(gts, res)[0]
     return total / rounds
 
 
@@ -153,7 +153,8 @@ def _select(
     return {image: texts for image, texts in references.items() if image in hypotheses}
 
 
-def _cider(gts: Tokens, res: Tokens) -> tuple[float, Sequence[float]]:
+def cider_of_tokens(gts: Tokens, res: Tokens) -> tuple[float, Sequence[float]]:
+    """The official CIDEr of tokenised captions: (corpus, by image), both in `gts`' order."""
     if not any(text for texts in gts.values() for text in texts):
         return 0.0, [0.0] * len(gts)  # nothing can match; the official code fails here
     score, of_images = Cider().compute_score(gts, res)

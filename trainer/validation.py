@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
-from pycocoevalcap.cider.cider import Cider
 
 from model.captioner import Captioner
 from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.features import Examples
+from trainer.metrics import cider_of_tokens
 
 
 class Validation(NamedTuple):
@@ -54,5 +53,4 @@ class Validator:
                 references.setdefault(int(image_id), []).extend(
                     " ".join(tokenise(text.decode())) for text in texts if text
                 )
-        score = Cider().compute_score(references, captions)[0]
-        return Validation(total / words, float(np.asarray(score)))
+        return Validation(total / words, cider_of_tokens(references, captions)[0])
