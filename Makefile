@@ -49,7 +49,7 @@ check: setup
 # One file for every platform and both versions of Python.
 lock: setup
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header \
-	  --extra train --extra serve --extra dev --output-file requirements.lock setup.py
+	  --extra train --extra serve --extra dask --extra aws --extra dev --output-file requirements.lock setup.py
 
 clean:
 	rm -rf .venv data/scenes data/records/scenes runs/scenes

