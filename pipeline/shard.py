@@ -5,7 +5,7 @@ import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from pipeline import files, images
+from pipeline import datasets, files, images
 from pipeline.config import Config
 from pipeline.describe import Description, rejection
 from pipeline.progress import Progress
@@ -31,7 +31,8 @@ def write_shard(
         UserError: an image cannot be read though it is there, or the shard cannot be written.
     """
     descriptions = sorted(descriptions, key=lambda description: description.place)
-    sizes = [files.size(d.path) if d.path and d.captions else None for d in descriptions]
+    source = datasets.source(config.dataset)
+    sizes = [source.image_size(d.path) if d.path and d.captions else None for d in descriptions]
     fingerprint = _fingerprint(descriptions, sizes, vocabulary, config)
     path = posixpath.join(config.output_dir, name)
     finished = _finished(path, fingerprint)
@@ -136,7 +137,8 @@ def load_image(path: str | None, size: int | None, config: Config) -> bytes:
     """
     if size is not None and size > images.MAX_BYTES:
         raise images.BadImageError("too_large")
-    data = files.read(path) if path and size is not None else None
+    source = datasets.source(config.dataset)
+    data = source.read_image(path) if path and size is not None else None
     if data is None:
         raise images.BadImageError("missing_file")
     images.check_header(data)

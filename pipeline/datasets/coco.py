@@ -13,6 +13,9 @@ from pipeline import files
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined, text_of
 from records.errors import UserError
 
+IDS = "coco"
+read_image, image_size = files.read, files.size
+
 _ZIPS = "annotations_trainval2017.zip, train2017.zip and val2017.zip from cocodataset.org"
 _INT64 = range(-(2**63), 2**63)
 

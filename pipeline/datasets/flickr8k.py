@@ -12,6 +12,9 @@ from pipeline import files
 from pipeline.datasets.listing import Caption, ListedImage, Listing, confined, text_of
 from records.errors import UserError
 
+IDS = "flickr"
+read_image, image_size = files.read, files.size
+
 TOKENS = "Flickr8k.token.txt"
 _LISTS = {"train": "train", "val": "dev", "test": "test"}
 _FOLDERS = ("images", "Flicker8k_Dataset")

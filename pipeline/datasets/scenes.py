@@ -5,7 +5,8 @@ from pipeline.datasets import coco
 from records.schema import SPLITS
 from scenes import dataset
 
-read = coco.read
+IDS = "own"
+read, read_image, image_size = coco.read, coco.read_image, coco.image_size
 
 
 def prepare(data_dir: str, n_images: int, seed: int) -> None:
