@@ -4,7 +4,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline import files
+from pipeline import datasets, files
 from pipeline.config import Config
 from records import manifest
 from records.errors import UserError
@@ -36,6 +36,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
     info = DatasetInfo(
         dataset=config.dataset,
+        ids=datasets.source(config.dataset).IDS,
         splits=splits,
         vocabulary_size=len(vocabulary),
         vocabulary_fingerprint=vocabulary.fingerprint,

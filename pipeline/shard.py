@@ -82,11 +82,13 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
     checksum = hashlib.sha256()
     written = pairs = records = size = 0
     rejected: list[dict] = []
+    contents: list[str] = []
     with files.create(path) as file:
         for description, image_size in zip(descriptions, sizes, strict=True):
             rejected.extend(description.rejected)
             try:
-                frames = _frames(description, image_size, vocabulary, config)
+                frames, content = _frames(description, image_size, vocabulary, config)
+                contents += [f"{description.image_id}:{content}"] if frames else []
             except images.BadImageError as error:
                 rejected.append(rejection(description, description.split, error.reason))
                 frames = []
@@ -107,29 +109,32 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
         records=records,
         bytes=size,
         sha256=checksum.hexdigest(),
+        contents=" ".join(contents),
     )
     return Sidecar(shard, fingerprint, tuple(rejected))
 
 
 def _frames(
     description: Description, size: int | None, vocabulary: Vocabulary, config: Config
-) -> list[bytes]:
-    """The framed records of one image; none where it was left out before.
+) -> tuple[list[bytes], str]:
+    """(the framed records of one image, its `content_hash` in the source); none, left out before.
 
     Raises:
         BadImageError: the image is missing or bad.
     """
     if not description.captions:
-        return []
-    encoded = load_image(description.path, size, config)
-    return [
+        return [], ""
+    data = load_image(description.path, size, config)
+    encoded = to_store(data, config)
+    frames = [
         wire.frame(wire.to_bytes(record))
         for record in to_records(description, encoded, vocabulary, config.captions_per_record)
     ]
+    return frames, manifest.content_hash(data)
 
 
 def load_image(path: str | None, size: int | None, config: Config) -> bytes:
-    """The bytes to store of an image: read, checked as `config.verify` says, resized if asked.
+    """The bytes of an image in the source.
 
     Raises:
         BadImageError: the image is missing or bad.
@@ -141,6 +146,15 @@ def load_image(path: str | None, size: int | None, config: Config) -> bytes:
     data = source.read_image(path) if path and size is not None else None
     if data is None:
         raise images.BadImageError("missing_file")
+    return data
+
+
+def to_store(data: bytes, config: Config) -> bytes:
+    """The bytes to store of a file's: checked as `config.verify` says, resized if asked.
+
+    Raises:
+        BadImageError: the image is bad.
+    """
     images.check_header(data)
     if config.image_size:
         return images.resize(data, config.image_size)

@@ -28,6 +28,7 @@ WRITER_VERSION = 1
 _REJECTED_KEYS = ("split", "image_id", "file_name", "caption_id", "reason")
 Open = Callable[[str], BinaryIO]
 _SHARD = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.tfrecord")
+_CONTENTS = re.compile(r"(-?\d+:[0-9a-f]{16}( (?=.)|$))*")
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -63,6 +64,11 @@ def fingerprint(value) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_hash(data: bytes) -> str:
+    """What stands for a picture's bytes: 16 hex digits, the first of their sha256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One finished shard, as its sidecar and dataset_info.json list it.
@@ -75,6 +81,8 @@ class Shard:
         records: records written: `images`, or more with --captions_per_record.
         bytes: size of the file.
         sha256: checksum of the file.
+        contents: `id:hash` of each distinct image written, in that order, separated by spaces; the
+            hash is `content_hash` of the image's bytes in the source, before any --image_size.
     """
 
     name: str
@@ -84,6 +92,11 @@ class Shard:
     records: int
     bytes: int
     sha256: str
+    contents: str
+
+    def __post_init__(self):
+        if not _CONTENTS.fullmatch(self.contents):
+            raise ValueError(f"contents of {self.name} are not `id:hash id:hash ...`")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +143,12 @@ class Split:
         """Sum of a field of `Shard` over the split: `split.total("images")`."""
         return sum(getattr(shard, field) for shard in self.shards)
 
+    @property
+    def contents(self) -> dict[int, str]:
+        """Image id -> `content_hash` of its bytes in the source, in the order written."""
+        entries = (entry.split(":") for shard in self.shards for entry in shard.contents.split())
+        return {int(image_id): content for image_id, content in entries}
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
@@ -137,6 +156,7 @@ class DatasetInfo:
 
     Attributes:
         dataset: name of the source: coco2017, flickr8k, scenes ...
+        ids: the space of its image ids: coco, flickr, or own, which is no other data set's.
         splits: split name -> `Split`.
         vocabulary_size: V, special words counted.
         vocabulary_fingerprint: of `Vocabulary.fingerprint`.
@@ -147,6 +167,7 @@ class DatasetInfo:
     """
 
     dataset: str
+    ids: str
     splits: dict[str, Split]
     vocabulary_size: int
     vocabulary_fingerprint: str

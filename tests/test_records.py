@@ -144,9 +144,20 @@ def test_framing_is_tensorflows_and_sees_every_flipped_byte():
                 list(wire.read_frames(io.BytesIO(content[:end])))
 
 
-SHARD = manifest.Shard("train-00000-of-00001.tfrecord", 3, 2, 9, 2, 77, "ab" * 32)
+CONTENTS = {7: "ab" * 8, -9: "cd" * 8}
+SHARD = manifest.Shard(
+    name="train-00000-of-00001.tfrecord",
+    listed=3,
+    images=2,
+    pairs=9,
+    records=2,
+    bytes=77,
+    sha256="ab" * 32,
+    contents=" ".join(f"{image_id}:{content}" for image_id, content in CONTENTS.items()),
+)
 INFO = manifest.DatasetInfo(
     dataset="coco2017",
+    ids="coco",
     splits={name: manifest.Split((SHARD,), {"corrupt": 1}) for name in ("train", "val", "test")},
     vocabulary_size=9,
     vocabulary_fingerprint="cd",
@@ -160,6 +171,7 @@ def test_manifest_there_and_back():
     again = manifest.DatasetInfo.from_bytes(INFO.to_bytes(), "here")
     assert again == INFO and list(again.splits) == ["train", "val", "test"]
     assert again.splits["train"].total("pairs") == 9
+    assert again.splits["train"].contents == CONTENTS
 
 
 @pytest.mark.parametrize(
@@ -167,7 +179,8 @@ def test_manifest_there_and_back():
     [
         (b"{", "here: not a data set's manifest"),
         (b"[]", "here: not a data set's manifest"),
-        (INFO.to_bytes().replace(b'"schema_version": 1', b'"schema_version": 9'), "version 9"),
+        (INFO.to_bytes().replace(b'"schema_version": 2', b'"schema_version": 1'), "version 1, "),
+        (INFO.to_bytes().replace(b"7:abab", b"7:xyzz"), "contents of train-00000-of-00001"),
         (INFO.to_bytes().replace(b'"val"', b'"dev"'), "not a data set's manifest"),
     ],
 )
