@@ -9,7 +9,7 @@ import pipeline.quiet  # noqa: F401  (before Beam is imported)
 from pipeline import config as config_lib
 from pipeline import files, runner
 from pipeline.datasets import scenes
-from records import command, manifest
+from records import command, leaks, manifest
 from records.manifest import DatasetInfo
 
 
@@ -42,6 +42,12 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
             f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)} shards;"
             f" rejected: {reasons or 'none'}"
         )
+        if name in info.leaks:
+            n, total = info.leaks[name], split.total("images")
+            lines.append(
+                f"{name}: {n:,} of {total:,} images are in train too: scores of it are"
+                f" {leaks.stamp(n, total)}"
+            )
     images = sum(split.total("images") for split in info.splits.values()) - counts["kept_images"]
     shards = sum(len(split.shards) for split in info.splits.values())
     if counts["kept_shards"]:

@@ -45,6 +45,7 @@ class Config:
     image_size: int
     verify: str
     max_rejected_fraction: float
+    allow_leak: bool
     seed: int
     scenes_images: int
     scenes_seed: int
@@ -98,6 +99,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "Of a split's images; when more are rejected, the build fails.",
         0,
         1,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "allow_leak",
+        False,
+        "Build although images of val or test are in train too; dataset_info.json counts them.",
         flag_values=values,
     )
     number("seed", 0, "Of the permutation that deals images to shards.")

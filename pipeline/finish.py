@@ -1,12 +1,13 @@
 """The end of the job: from the sidecars of all shards to dataset_info.json, written last."""
 
+import dataclasses
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
 
 from pipeline import datasets, files
 from pipeline.config import Config
-from records import manifest
+from records import leaks, manifest
 from records.errors import UserError
 from records.manifest import DatasetInfo, Sidecar, Split
 from records.schema import SPLITS
@@ -17,8 +18,9 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     """Sweep what no longer belongs; write rejected.jsonl, vocabulary.tsv and dataset_info.json.
 
     Raises:
-        UserError: more images were rejected than --max_rejected_fraction allows, or nothing is
-            left of a split: no dataset_info.json then, the shards stay for the next run.
+        UserError: more images were rejected than --max_rejected_fraction allows, nothing is left of
+            a split, or one has images of the train split: no dataset_info.json then, the shards
+            stay for the next run.
     """
     sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
     directory = config.output_dir
@@ -26,14 +28,6 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     lines = [line for sidecar in sidecars for line in sidecar.rejected]
     files.write(rejected_path, manifest.rejected_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
-    for name, split in splits.items():
-        try:
-            _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
-        except UserError:
-            files.delete(posixpath.join(directory, manifest.DATASET_INFO))
-            raise
-    _sweep(directory, {s.shard.name for s in sidecars})
-    files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
     info = DatasetInfo(
         dataset=config.dataset,
         ids=datasets.source(config.dataset).IDS,
@@ -44,6 +38,15 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
         seed=config.seed,
         flags=config.flags,
     )
+    try:
+        for name, split in splits.items():
+            _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
+        info = dataclasses.replace(info, leaks=_check_leaks(info, config.allow_leak))
+    except UserError:
+        files.delete(posixpath.join(directory, manifest.DATASET_INFO))
+        raise
+    _sweep(directory, {s.shard.name for s in sidecars})
+    files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
     files.write(posixpath.join(directory, manifest.DATASET_INFO), info.to_bytes())
     return info
 
@@ -69,6 +72,23 @@ def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str)
         f" allowed is --max_rejected_fraction={allowed}. Mend the images, or raise it: what is"
         " finished is kept"
     )
+
+
+def _check_leaks(info: DatasetInfo, allowed: bool) -> dict[str, int]:
+    """How many images of val and test lie in train too, split by split."""
+    found = {name: leaks.leaked(info, info, name) for name in info.splits if name != "train"}
+    found = {name: images for name, images in found.items() if images}
+    if found and not allowed:
+        said = "; ".join(
+            f"{name}: {len(images):,} of {info.splits[name].total('images'):,} images are in train"
+            f" too, by their id or their bytes: {leaks.examples(images)}"
+            for name, images in found.items()
+        )
+        raise UserError(
+            f"{said}. Take them out of one of the splits' lists, or build with --allow_leak, which"
+            f" counts them in {manifest.DATASET_INFO}: what is finished is kept"
+        )
+    return {name: len(images) for name, images in found.items()}
 
 
 def _sweep(directory: str, shards: set[str]) -> None:

@@ -164,6 +164,7 @@ class DatasetInfo:
         preprocessing: what was done to the images: {"image_size": N}.
         seed: of the permutation that dealt images to shards.
         flags: every flag of the build, exactly.
+        leaks: split -> how many of its images lie in train too; empty without --allow_leak.
     """
 
     dataset: str
@@ -174,9 +175,14 @@ class DatasetInfo:
     preprocessing: dict
     seed: int
     flags: dict
+    leaks: dict[str, int] = dataclasses.field(default_factory=dict)
     encoder: dict | None = None
     schema_version: int = SCHEMA_VERSION
     writer_version: int = WRITER_VERSION
+
+    def contents(self, split: str) -> dict[int, str]:
+        """`Split.contents` of a split; empty where there is no such split."""
+        return self.splits[split].contents if split in self.splits else {}
 
     def to_bytes(self) -> bytes:
         """The content of dataset_info.json."""

@@ -38,7 +38,8 @@ class CocoFolder:
         for split, count in (("train", train), ("val", val)):
             (path / f"{split}2017").mkdir(parents=True)
             for number in range(count):
-                self.add(split, (1000 if split == "val" else 0) + number, jpeg(number))
+                image_id = (1000 if split == "val" else 0) + number
+                self.add(split, image_id, jpeg(image_id))
         self.write()
 
     def add(self, split: str, image_id: int, data: bytes | None, captions=WORDS, name=None) -> Path:
