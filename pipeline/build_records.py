@@ -7,7 +7,8 @@ from absl import flags
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
 from pipeline import config as config_lib
-from pipeline import files, runner
+from pipeline import files, lock, runner
+from pipeline.config import Config
 from pipeline.datasets import scenes
 from records import command, leaks, manifest
 from records.manifest import DatasetInfo
@@ -18,12 +19,17 @@ def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     config, remarks = config_lib.from_flags(values, rest)
     for remark in remarks:
         print(remark, flush=True)
+    files.make_directory(config.output_dir)
+    with lock.only_job(config.output_dir):
+        return _build(config)
+
+
+def _build(config: Config) -> int:
     if config.dataset == "scenes":
         scenes.prepare(config.data_dir, config.scenes_images, config.scenes_seed)
     config, remarks = config_lib.with_splits(config)
     for remark in remarks:
         print(remark, flush=True)
-    files.make_directory(config.output_dir)
     files.sweep(config.output_dir)
     started = time.monotonic()
     counts = runner.run(config)

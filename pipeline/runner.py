@@ -2,15 +2,13 @@
 
 import contextlib
 import os
-import sys
 from collections import Counter
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipeline import graph, progress, quiet, step
+from pipeline import graph, progress, quiet, step, workers
 from pipeline.config import Config
 from records.errors import UsageError
 
@@ -21,7 +19,8 @@ def run(config: Config) -> Counter[str]:
     Raises:
         UserError: the job met what one line explains; UsageError: Beam refuses its options.
     """
-    pipeline = _pipeline(config)
+    failures: list[str] = []
+    pipeline = _pipeline(config, failures)
     if not config.local:
         quiet.undo()
     with progress.shown(config.local) as (path, counts):
@@ -33,29 +32,29 @@ def run(config: Config) -> Counter[str]:
         except Exception as error:
             if str(error).startswith("KeyboardInterrupt"):  # met inside a step
                 raise KeyboardInterrupt from None
-            known = step.user_error(error)
+            known = step.user_error(failures[0] if failures else str(error))
             if known is None:
                 raise
             raise known from None
     return counts
 
 
-def _pipeline(config: Config) -> beam.Pipeline:
+def _pipeline(config: Config, failures: list[str]) -> beam.Pipeline:
     options = PipelineOptions(list(config.beam_args))
     try:
         return beam.Pipeline(
-            runner=_local_runner(options) if config.local else None, options=options
+            runner=_local_runner(options, config.output_dir, failures) if config.local else None,
+            options=options,
         )
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
 
 
-def _local_runner(options: PipelineOptions) -> FnApiRunner:
-    """FnApiRunner, whose subprocesses are our own quiet worker."""
+def _local_runner(options: PipelineOptions, output_dir: str, failures: list[str]) -> FnApiRunner:
+    """FnApiRunner, whose subprocesses are our own quiet worker; `failures` takes theirs."""
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
     # The runner would put Beam's command in the place of ours.
     direct.direct_running_mode = "in_memory"
-    command = f'"{sys.executable}" -m pipeline.worker'
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+    return FnApiRunner(workers.environment(output_dir, failures))

@@ -28,17 +28,21 @@ class Step(beam.DoFn):
         try:
             return list(self.step(element, *side_inputs))
         except UserError as error:
-            text = f"[user error {error.exit_code}: {error} :end of user error]"
-            raise RuntimeError(text) from None
+            raise RuntimeError(marked(error)) from None
 
     def step(self, element: Any, *side_inputs: Any) -> Iterable:
         """The work. Raises UserError for what one line explains."""
         raise NotImplementedError
 
 
-def user_error(error: BaseException) -> UserError | None:
-    """The UserError that a step raised, found in what the runner made of it."""
-    found = _MARKED.search(str(error))
+def marked(error: UserError) -> str:
+    """The text in which `user_error` finds the error again."""
+    return f"[user error {error.exit_code}: {error} :end of user error]"
+
+
+def user_error(text: str) -> UserError | None:
+    """The UserError that a step raised, found in the text of what the runner made of it."""
+    found = _MARKED.search(text)
     if not found:
         return None
     kind = UsageError if found[1] == str(UsageError.exit_code) else UserError

@@ -1,17 +1,39 @@
-"""What a worker process of multi_processing runs: Beam's own worker, without its log."""
+"""What a worker process of multi_processing runs: Beam's own worker, without its log.
+
+Arguments: the submitter's process id and the directory that the job writes to.
+"""
 
 import os
 import signal
 import sys
+import threading
+import time
 
-# An interrupt at the terminal reaches the submitter too, who says what to do.
-signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+# An interrupt at the terminal reaches the submitter too, which ends its workers.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import pipeline.quiet  # noqa: E402, F401  (before Beam is imported)
 
+_POLL_SECONDS = 0.2
+
+
+def end_with(submitter: int) -> None:
+    """End this process, whatever it does, once its parent is not `submitter` any more."""
+    while os.getppid() == submitter:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(int(sys.argv[1]),), daemon=True).start()
+
     from apache_beam.runners.worker import sdk_worker_main
 
+    from pipeline import lock
+
+    # Before any work can come: while this process lives, no other job begins.
+    if not lock.join_job(sys.argv[2]):
+        sys.exit(1)
     # It prints the traceback of a failing step, and hands it to the submitter, who shows it.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     sdk_worker_main.main(sys.argv)

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from pipeline import build_records, config, verify_records
 from records import manifest, wire
 
+ROOT = Path(__file__).parent.parent
 WORDS = ("a dog runs", "two dogs run fast", "the dog 's ball", "a red ball here", "it is a dog")
 
 
@@ -80,6 +83,20 @@ def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):
     defaults = {"train_shards": 2, "val_shards": 1, "min_word_count": 1}
     named = {"dataset": "coco2017", "data_dir": folder.path, "output_dir": output_dir}
     return build(*args, **(defaults | named | options))
+
+
+def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
+    """The command as a process, or the program `code` in its place."""
+    program = ["-c", code] if code else ["-m", "pipeline.build_records"]
+    command = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) once it has ended."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
 
 
 def verify(records_dir: Path, *args: str) -> int:

@@ -5,15 +5,22 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from pipeline_support import CocoFolder, build_coco, checksums, jpeg, verify
+from pipeline_support import (
+    ROOT,
+    CocoFolder,
+    build_coco,
+    checksums,
+    finish,
+    jpeg,
+    start,
+    verify,
+)
 
 from records import manifest, wire
 from records.errors import UsageError
 
-ROOT = Path(__file__).parent.parent
 # Notes every socket that Python connects, every name it looks up and every program it starts.
 _WATCH = """
 import sys
@@ -25,18 +32,6 @@ import runpy
 sys.argv = ["build_records", *sys.argv[1:]]
 runpy.run_module("pipeline.build_records", run_name="__main__")
 """
-
-
-def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
-    program = ["-c", code] if code else ["-m", "pipeline.build_records"]
-    command = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-
-
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""One job at a time in an output directory.
+
+The lock lies on the directory itself (flock), so no file tells of it and a killed job leaves none
+behind. A job's submitter and its worker processes share it: what a killed submitter's workers still
+do is over before the next job begins. Object stores know no locks; two jobs with the same flags end
+with one right result there too, since temporaries are unique and a shard's bytes do not depend on
+who writes them.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from pipeline import files
+from records.errors import UserError
+
+# Workers of a killed submitter notice within a second or two that it is gone.
+_PATIENCE_SECONDS = 5
+_POLL_SECONDS = 0.1
+
+
+@contextlib.contextmanager
+def only_job(directory: str) -> Iterator[None]:
+    """Hold `directory` while the block runs, against every job but this one's workers.
+
+    Raises:
+        UserError: another job holds it.
+    """
+    if not files.is_local(directory):
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not _take(handle, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise _refusal(directory)
+            time.sleep(_POLL_SECONDS)
+        # Nobody else holds it. From here on it is shared with our workers, which keeps others out.
+        if not _take(handle, fcntl.LOCK_SH):
+            raise _refusal(directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def join_job(directory: str) -> bool:
+    """Share the submitter's lock until this process ends; False where another job has it now."""
+    return not files.is_local(directory) or _take(os.open(directory, os.O_RDONLY), fcntl.LOCK_SH)
+
+
+def _take(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        # Others than these: a file system that has no such locks (NFS, for directories).
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _refusal(directory: str) -> UserError:
+    return UserError(
+        f"{directory}: another job is writing there; wait until it has ended, or give this one"
+        " another --output_dir"
+    )
