@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import math
 import posixpath
+import re
 
 from absl import flags
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import datasets, files
-from pipeline.datasets import coco
+from pipeline.datasets import coco, tfds
 from records import manifest
 from records.errors import UsageError, UserError
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED
@@ -72,13 +73,17 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     text = functools.partial(flags.DEFINE_string, flag_values=values)
     number = functools.partial(flags.DEFINE_integer, flag_values=values)
     choice = functools.partial(flags.DEFINE_enum, flag_values=values)
-    choice(
+    text(
         "dataset",
         None,
-        datasets.NAMES,
-        "What to build; by default coco2017 if it lies under --data_dir, else scenes.",
+        f"What to build, one of {', '.join(datasets.NAMES)}; by default coco2017 if it lies under"
+        " --data_dir, else scenes.",
     )
-    text("data_dir", None, "Where the source lies; by default data/<dataset>.")
+    text(
+        "data_dir",
+        None,
+        "Where the source lies; by default data/<dataset>, for tfds:NAME TFDS's own folder.",
+    )
     text("output_dir", None, "Where the records go; by default data/records/<dataset>.")
     text("vocabulary", None, "A vocabulary.tsv, or records that have one, to use as it is.")
     number("train_shards", 0, "Shards of the train split; 0: by the number of images.", 0, 99_999)
@@ -120,7 +125,8 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
         rest: the other arguments: Beam's options.
 
     Raises:
-        UserError: a source is missing; UsageError: an option is wrong or nobody's.
+        UserError: a source is missing; UsageError: an option is wrong or nobody's, or no data set
+            is called that.
     """
     beam_args, local = _checked_beam_args(rest)
     dataset, data_dir, why = _choose(values.dataset, values.data_dir)
@@ -130,7 +136,7 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
         | {
             "dataset": dataset,
             "data_dir": data_dir,
-            "output_dir": values.output_dir or posixpath.join("data/records", dataset),
+            "output_dir": values.output_dir or _default_output_dir(dataset),
         },
         beam_args=beam_args,
         local=local,
@@ -150,7 +156,8 @@ def with_splits(config: Config) -> tuple[Config, list[str]]:
 def _choose(dataset: str | None, data_dir: str | None) -> tuple[str, str, str]:
     """(data set, its folder, why it was chosen): COCO where it lies, else the scenes."""
     if dataset:
-        return dataset, data_dir or posixpath.join("data", dataset), ""
+        datasets.source(dataset)
+        return dataset, data_dir or _default_data_dir(dataset), ""
     coco_dir = data_dir or DEFAULT_COCO
     if coco.lies_under(coco_dir):
         why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
@@ -165,6 +172,17 @@ def _choose(dataset: str | None, data_dir: str | None) -> tuple[str, str, str]:
         " or give --data_dir"
     )
     return "scenes", "data/scenes", why
+
+
+def _default_data_dir(dataset: str) -> str:
+    if dataset.startswith(datasets.TFDS):
+        return tfds.default_data_dir()
+    return posixpath.join("data", dataset)
+
+
+def _default_output_dir(dataset: str) -> str:
+    # tfds:coco_captions/2014:1.1.0 is one folder's name.
+    return posixpath.join("data/records", re.sub("[:/]", "_", dataset))
 
 
 class _OptionParser(pipeline_options._BeamArgumentParser):

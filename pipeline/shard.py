@@ -51,7 +51,7 @@ def write_shard(
 
 def _fingerprint(
     descriptions: Sequence[Description],
-    sizes: Sequence[int | None],
+    sizes: Sequence[int | str | None],
     vocabulary: Vocabulary,
     config: Config,
 ) -> str:
@@ -115,7 +115,7 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
 
 
 def _frames(
-    description: Description, size: int | None, vocabulary: Vocabulary, config: Config
+    description: Description, size: int | str | None, vocabulary: Vocabulary, config: Config
 ) -> tuple[list[bytes], str]:
     """(the framed records of one image, its `content_hash` in the source); none, left out before.
 
@@ -133,14 +133,14 @@ def _frames(
     return frames, manifest.content_hash(data)
 
 
-def load_image(path: str | None, size: int | None, config: Config) -> bytes:
+def load_image(path: str | None, size: int | str | None, config: Config) -> bytes:
     """The bytes of an image in the source.
 
     Raises:
         BadImageError: the image is missing or bad.
         UserError: it is there and cannot be read.
     """
-    if size is not None and size > images.MAX_BYTES:
+    if isinstance(size, int) and size > images.MAX_BYTES:
         raise images.BadImageError("too_large")
     source = datasets.source(config.dataset)
     data = source.read_image(path) if path and size is not None else None

@@ -123,7 +123,7 @@ def with_entry(key: str, entry) -> str:
     [
         (None, r":1:\d+: damaged JSON, perhaps a file cut short: .* of [\d,]+\)"),
         ("[]", r': expected an object with "images" and "annotations"'),
-        ('{"images": []}', r': no list "annotations": not a COCO captions file'),
+        ('{"images": []}', r': no list "annotations": not a captions file'),
         ('{"images": [], "annotations": []}', "no images are listed for the split train"),
         (with_entry("images", {"id": "1", "file_name": "a"}), r'images\[1\]: "id" must be an int'),
         (with_entry("images", {"id": True, "file_name": "a"}), r'images\[1\]: "id" must be an int'),

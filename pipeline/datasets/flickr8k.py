@@ -1,7 +1,8 @@
-"""Flickr8k, as its two zips unpack.
+"""Flickr8k, as its two zips unpack, or in Karpathy's JSON: the same splits.
 
 data_dir/Flickr8k.token.txt              1000268201_693b08cb0e.jpg#0<TAB>A child in a pink ...
 data_dir/Flickr_8k.trainImages.txt       one file name a line (dev, test)
+data_dir/dataset_flickr8k.json           instead of these: read only where there is no token.txt
 data_dir/images/ or Flicker8k_Dataset/   the images
 """
 
@@ -9,13 +10,16 @@ import posixpath
 from collections import defaultdict
 
 from pipeline import files
+from pipeline.datasets import flickr, karpathy
 from pipeline.datasets.listing import Caption, ListedImage, Listing, confined, text_of
 from records.errors import UserError
 
 IDS = "flickr"
 read_image, image_size = files.read, files.size
 
-TOKENS = "Flickr8k.token.txt"
+_TOKENS = "Flickr8k.token.txt"
+_KARPATHY = "dataset_flickr8k.json"
+_DATASET = "flickr8k"
 _LISTS = {"train": "train", "val": "dev", "test": "test"}
 _FOLDERS = ("images", "Flicker8k_Dataset")
 
@@ -26,11 +30,18 @@ def _list_path(data_dir: str, split: str) -> str:
 
 def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
     """The splits whose list is there; the others are left out, with a remark."""
-    path = posixpath.join(data_dir, TOKENS)
-    if not files.exists(path):
-        raise UserError(f"{path}: no such file; --data_dir must hold Flickr8k_text.zip unpacked")
-    _image_folder(data_dir)
-    found, remarks = [], []
+    tokens, json_path = (posixpath.join(data_dir, name) for name in (_TOKENS, _KARPATHY))
+    both = files.exists(tokens), files.exists(json_path)
+    if not any(both):
+        raise UserError(
+            f"{tokens}: no such file; --data_dir must hold Flickr8k_text.zip unpacked, or"
+            f" {_KARPATHY}"
+        )
+    flickr.image_folder(data_dir, _FOLDERS)
+    if both == (False, True):
+        return karpathy.splits(json_path, _DATASET, need_train)
+    found = []
+    remarks = [f"{_KARPATHY} is passed over: {_TOKENS} is there"] if all(both) else []
     for split in _LISTS:
         path = _list_path(data_dir, split)
         if files.exists(path):
@@ -47,28 +58,22 @@ def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
     return found, remarks
 
 
-def _image_folder(data_dir: str) -> str:
-    for name in _FOLDERS:
-        folder = posixpath.join(data_dir, name)
-        if files.exists(folder):
-            return folder
-    raise UserError(f"{data_dir}: the image folder is missing: {' or '.join(_FOLDERS)}")
-
-
 def read(data_dir: str, split: str) -> Listing:
     """The images and captions of one split; captions of other splits' images are passed over.
 
     Raises:
         UserError: a file is missing or a line has another form.
     """
-    captions = _captions(posixpath.join(data_dir, TOKENS))
-    folder = _image_folder(data_dir)
+    folder = flickr.image_folder(data_dir, _FOLDERS)
+    if not files.exists(posixpath.join(data_dir, _TOKENS)):
+        return flickr.read_karpathy(posixpath.join(data_dir, _KARPATHY), _DATASET, split, folder)
+    captions = _captions(posixpath.join(data_dir, _TOKENS))
     path = _list_path(data_dir, split)
     images = []
     for number, line in enumerate(text_of(path).split("\n"), start=1):
         name = line.strip()
         if name:
-            image_id = _image_id(name, f"{path}:{number}")
+            image_id = flickr.image_id(name, f"{path}:{number}")
             found = tuple(captions.get(name, ()))
             images.append(ListedImage(image_id, name, confined(folder, name), found))
     return Listing(tuple(images))
@@ -87,10 +92,3 @@ def _captions(path: str) -> dict[str, list[Caption]]:
             )
         captions[name].append(Caption(key, text))
     return captions
-
-
-def _image_id(name: str, where: str) -> int:
-    number = name.partition("_")[0]
-    if not (number.isascii() and number.isdigit() and int(number) < 2**63):
-        raise UserError(f"{where}: expected `<number>_<hash>.jpg`, found {name[:60]!r}")
-    return int(number)

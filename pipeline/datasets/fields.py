@@ -1,0 +1,81 @@
+"""Annotation files that are JSON, and their fields: every error names the place in the file."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.datasets.listing import text_of
+from records.errors import UserError
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def parse(path: str, keys: tuple[str, ...], object_hook: Callable | None = None) -> dict:
+    """The object with the lists `keys` that the file at `path` holds.
+
+    Call arguments:
+        object_hook: makes of each object in the file what is kept of it, as json.loads takes it.
+
+    Raises:
+        UserError: the file is missing, cut, no JSON, or holds something else.
+    """
+    text = text_of(path)
+    try:
+        content = json.loads(text, object_hook=object_hook)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}:{error.colno}: damaged JSON, perhaps a file cut short:"
+            f" {error.msg} (character {error.pos:,} of {len(text):,})"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged JSON: {error}") from None
+    if not isinstance(content, dict):
+        expected = " and ".join(f'"{key}"' for key in keys)
+        raise UserError(f"{path}: expected an object with {expected}")
+    for key in keys:
+        if not isinstance(content.get(key), list):
+            raise UserError(f'{path}: no list "{key}": not a captions file of this data set')
+    return content
+
+
+def int_of(entry: Any, key: str, where: str) -> int:
+    """An int64. Raises UserError: it is missing or something else."""
+    value = value_of(entry, key, where)
+    if not is_int64(value):
+        raise UserError(f'{where}: "{key}" must be an integer, found {shown(value)}')
+    return value
+
+
+def str_of(entry: Any, key: str, where: str) -> str:
+    """A string. Raises UserError: it is missing or something else."""
+    value = value_of(entry, key, where)
+    if not isinstance(value, str):
+        raise UserError(f'{where}: "{key}" must be a string, found {shown(value)}')
+    return value
+
+
+def list_of(entry: Any, key: str, where: str) -> list:
+    """A list. Raises UserError: it is missing or something else."""
+    value = value_of(entry, key, where)
+    if not isinstance(value, list):
+        raise UserError(f'{where}: "{key}" must be a list, found {shown(value)}')
+    return value
+
+
+def value_of(entry: Any, key: str, where: str) -> Any:
+    """Whatever is there. Raises UserError: nothing is, or `entry` is no object."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected an object, found {shown(entry)}")
+    if key not in entry:
+        raise UserError(f'{where}: "{key}" is missing')
+    return entry[key]
+
+
+def is_int64(value: Any) -> bool:
+    """Whether it is an integer, and no boolean, that a record can hold."""
+    return type(value) is int and value in _INT64
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value as JSON, for a message."""
+    return json.dumps(value, ensure_ascii=False)[:60]
