@@ -19,13 +19,16 @@ from records.vocabulary import SPECIAL_IDS
 from scenes.facts import check_all
 from scenes.world import truth
 from trainer import config as recipe
+from trainer import contamination, metrics, results
 from trainer import input as records_input
-from trainer import metrics, results
 from trainer.features import stream
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(recipe)  # --help lists them
 flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
+flags.DEFINE_bool(
+    "allow_leak", False, "Score images that the run was trained on too; every output says so."
+)
 flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation/SPLIT.")
 
 
@@ -37,16 +40,21 @@ def main(_rest: list[str]) -> None:
     trained = weights.read_config(run_dir)
     recipe.refuse_contradictions(trained["training"], recipe.given_flags())
     info, source = records_input.open_split(records_dir, split)
+    leak = contamination.refuse(run_dir, info, split, FLAGS.allow_leak)
+    stamp = leak.stamp if leak else ""
+    if leak:
+        print(f"{stamp}: {leak.why}")
 
     captions, references = caption_split(run_dir, source)
     listed = info.splits[split].total("listed")
     if len(captions) < listed:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
     name = os.path.basename(os.path.abspath(run_dir))
-    path = os.path.join(output_dir, f"captions_{split}_{name}_results.json")
+    system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
+    path = os.path.join(output_dir, f"captions_{split}_{system}_results.json")
     results.write_results(path, captions)
     results.write_references(
-        os.path.join(output_dir, f"captions_{split}_references.json"), references
+        os.path.join(output_dir, f"captions_{split}_references.json"), references, stamp
     )
     scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
     report = {
@@ -55,12 +63,13 @@ def main(_rest: list[str]) -> None:
         "split": split,
         "images": len(captions),
         "listed": listed,
+        "contamination": stamp or None,
         "metrics": scores.metrics,
         "unavailable": scores.unavailable,
     }
-    print(f"captions: {path}\n{metrics.table(scores)}")
+    print(f"captions: {path}\n{metrics.table(scores, stamp)}")
     if info.dataset == "scenes":
-        report |= scene_report(info, captions, references, scores.metrics["CIDEr"])
+        report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
 
 
@@ -89,6 +98,7 @@ def scene_report(
     captions: dict[int, str],
     references: dict[int, list[str]],
     cider: float,
+    stamp: str,
 ) -> dict:
     """What only drawn scenes allow: the share of claims that are true, printed and returned.
 
@@ -102,8 +112,8 @@ def scene_report(
         true / claims for true, claims in (check_all(c, scenes) for c in (captions, dealt))
     )
     ceiling = metrics.leave_one_out_cider(references)
-    print(f"facts true: {facts:.0%} (other image: {control:.0%})")
-    print(f"CIDEr {cider:.2f} (references {ceiling:.2f})")
+    print(f"facts true: {facts:.0%} (other image: {control:.0%})  {stamp}".rstrip())
+    print(f"CIDEr {cider:.2f} (references {ceiling:.2f})  {stamp}".rstrip())
     return {"facts_true": facts, "facts_true_other_image": control, "references_CIDEr": ceiling}
 
 

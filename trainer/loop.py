@@ -96,9 +96,10 @@ class History:
         with _explained(self._events_dir):
             self._events = tf.summary.create_file_writer(self._events_dir)
 
-    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+    def write(self, kind: str, step: int, values: dict[str, float], stamp: str = "") -> None:
         """One line of metrics.jsonl and the same scalars for TensorBoard."""
         line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
+        line |= {"contamination": stamp} if stamp else {}
         with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         with _explained(self._events_dir):
@@ -131,6 +132,7 @@ class Loop:
     """A run from its first or last step to its end.
 
     Attributes:
+        val_stamp: what every validation says of itself (CONTAMINATED n%), "" for nothing.
         step: batches done, of `total_steps`.
         best: {"epoch", "step", "CIDEr", "cross_entropy"} of the best validation, or None.
         without_better: epochs since then.
@@ -143,9 +145,10 @@ class Loop:
         batches: Batches,
         validate: Callable[[], Validation] | None,
         steps_per_epoch: int,
+        val_stamp: str = "",
     ):
         self.config, self.batches, self.validate = config, batches, validate
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.val_stamp = steps_per_epoch, val_stamp
         self.total_steps = config.max_steps or config.epochs * steps_per_epoch
         self.optimizer = build_optimizer(config, self.total_steps)
         self.optimizer.build(captioner.trainable_variables)
@@ -229,14 +232,14 @@ class Loop:
                 "cross_entropy": score.cross_entropy,
                 "perplexity": np.exp(score.cross_entropy),
             }
-            self.history.write("val", self.step, values)
+            self.history.write("val", self.step, values, self.val_stamp)
             better = self.best is None or (score.cider, -score.cross_entropy) > (
                 self.best["CIDEr"],
                 -self.best["cross_entropy"],
             )
             progress.write(
                 f"epoch {epoch + 1}: val perplexity {values['perplexity']:.2f}, greedy CIDEr"
-                f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+                f" {100 * score.cider:.1f}{' (best)' if better else ''}  {self.val_stamp}".rstrip()
             )
             self.without_better += 1
         else:

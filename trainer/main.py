@@ -5,6 +5,7 @@ The same command again goes on where it was stopped.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import model.quiet  # noqa: F401  before TensorFlow
@@ -23,6 +24,7 @@ from records.errors import UserError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
 from records.vocabulary import Vocabulary
 from trainer import config as recipe
+from trainer import contamination
 from trainer import input as records_input
 from trainer.config import TrainConfig
 from trainer.features import FeatureCache, cache_bytes, stream
@@ -39,10 +41,14 @@ def main(_rest: list[str]) -> int:
     info, train = records_input.open_split(config.records_dir, "train")
     vocabulary = read_vocabulary(config.records_dir)
     captioner = open_run(config, info, vocabulary)
+    leak = contamination.find(info, info, "val")
+    if leak:
+        print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = _fit_in_memory(config, captioner, train)
     batches = training_batches(config, train, captioner, cached)
     validate = validation(config, info, captioner, vocabulary, cached)
-    loop = Loop(config, captioner, batches, validate, -(-train.images // config.batch_size))
+    steps = -(-train.images // config.batch_size)
+    loop = Loop(config, captioner, batches, validate, steps, leak.stamp if leak else "")
     code = loop.run()
     if code == 0:
         print(f"done: the best weights are {loop.checkpoints.best_path}")
@@ -68,6 +74,12 @@ def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> 
         raise UserError(
             f"{config.records_dir}: its vocabulary is not the one that {config.run_dir} was"
             " trained with; give those records or another --run_dir"
+        )
+    trained = contamination.trained_on(config.run_dir)
+    if trained and trained.contents("train") != info.contents("train"):
+        raise UserError(
+            f"{config.records_dir}: its training images are not those that {config.run_dir} is"
+            " trained on; give those records or another --run_dir"
         )
     captioner = weights.build(model, "random")
     if captioner.non_trainable_variables:
@@ -102,6 +114,7 @@ def _start_run(
         if captioner.non_trainable_variables:
             frozen = weights.gather(captioner.non_trainable_variables)
             weights.save(os.path.join(config.run_dir, "encoder.npz"), frozen, {})
+        write_atomically(os.path.join(config.run_dir, contamination.TRAINED_ON), info.to_bytes())
         write_atomically(os.path.join(config.run_dir, "config.json"), to_json(content))
     except OSError as error:
         raise UserError(f"{config.run_dir}: the run cannot be written ({error})") from None

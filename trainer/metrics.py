@@ -130,13 +130,14 @@ def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
     return total / rounds
 
 
-def table(scores: Scores) -> str:
-    """The corpus metrics as a printed table, x100 with one decimal."""
+def table(scores: Scores, stamp: str = "") -> str:
+    """The corpus metrics as a printed table, x100 with one decimal; `stamp` ends their line."""
     cells = {
         heading: f"{100 * scores.metrics[name]:.1f}" if name in scores.metrics else "-"
         for name, heading in METRICS.items()
     }
-    lines = ["  ".join(cells), "  ".join(f"{cell:>{len(head)}}" for head, cell in cells.items())]
+    row = [f"{cell:>{len(head)}}" for head, cell in cells.items()] + [stamp] * bool(stamp)
+    lines = ["  ".join(cells), "  ".join(row)]
     lines += [f"{METRICS[name]} unavailable: {why}" for name, why in scores.unavailable.items()]
     return "\n".join(lines)
 

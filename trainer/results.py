@@ -64,16 +64,18 @@ def write_results(path: str | os.PathLike[str], captions: Mapping[int, str]) -> 
     )
 
 
-def write_references(path: str | os.PathLike[str], references: Mapping[int, Sequence[str]]) -> None:
+def write_references(
+    path: str | os.PathLike[str], references: Mapping[int, Sequence[str]], stamp: str = ""
+) -> None:
     """Write a captions annotation file, which `read_references` and `pycocotools.coco.COCO` read.
 
-    Annotation ids count from 1, image by image.
+    Annotation ids count from 1, image by image. `stamp` goes into the description.
     """
     pairs = [(int(image_id), text) for image_id, texts in references.items() for text in texts]
     write_json(
         path,
         {
-            "info": {"description": "reference captions"},
+            "info": {"description": " ".join(["reference captions", stamp]).rstrip()},
             "images": [{"id": int(image_id)} for image_id in references],
             "annotations": [
                 {"id": number, "image_id": image_id, "caption": text}
