@@ -46,6 +46,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "features": TENSORFLOW,
         "train": TRAIN,
         "serve": SERVE,
         "gpu": ["tensorflow[and-cuda]~=2.21.0"],

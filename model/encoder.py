@@ -12,6 +12,9 @@ import numpy as np
 import tensorflow as tf
 from keras.src.utils.naming import reset_uids
 
+# Raised by hand whenever `decode` or a `preprocess` gives other pixels than before.
+PREPROCESSING_VERSION = 1
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSpec:

@@ -7,7 +7,7 @@ from absl import flags
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
 from pipeline import config as config_lib
-from pipeline import files, lock, runner
+from pipeline import features, files, lock, runner
 from pipeline.config import Config
 from pipeline.datasets import scenes
 from records import command, leaks, manifest
@@ -17,6 +17,7 @@ from records.manifest import DatasetInfo
 def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     """Read the flags, run the job, say what it made. `rest`: Beam's options."""
     config, remarks = config_lib.from_flags(values, rest)
+    config = features.settled(config)
     for remark in remarks:
         print(remark, flush=True)
     files.make_directory(config.output_dir)
@@ -27,9 +28,10 @@ def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
 def _build(config: Config) -> int:
     if config.dataset == "scenes":
         scenes.prepare(config.data_dir, config.scenes_images, config.scenes_seed)
-    config, remarks = config_lib.with_splits(config)
-    for remark in remarks:
-        print(remark, flush=True)
+    for complete in (config_lib.with_splits, features.with_encoder):
+        config, remarks = complete(config)
+        for remark in remarks:
+            print(remark, flush=True)
     files.sweep(config.output_dir)
     started = time.monotonic()
     counts = runner.run(config)

@@ -16,6 +16,7 @@ from records import manifest
 from records.errors import UsageError, UserError
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED
 
+PRECISIONS = ("float32", "bfloat16")
 DEFAULT_COCO = "data/coco2017"
 # About 80 MB of COCO a shard; from 200 images on at least four, so that readers can interleave.
 _IMAGES_PER_SHARD = 500
@@ -26,9 +27,10 @@ _LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner", "fnapirunne
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a build was asked for; every field but the last three is a flag.
+    """What a build was asked for; every field but the last four is a flag.
 
     Attributes:
+        encoder: what the manifest tells of the features, by `features.with_encoder`; or None.
         splits: the splits that the source has.
         beam_args: Beam's own options, checked.
         local: run on this machine, by FnApiRunner.
@@ -44,12 +46,17 @@ class Config:
     max_caption_words: int
     captions_per_record: int
     image_size: int
+    features: str | None
+    store: str | None
+    feature_dtype: str | None
+    encoder_weights: str | None
     verify: str
     max_rejected_fraction: float
     allow_leak: bool
     seed: int
     scenes_images: int
     scenes_seed: int
+    encoder: dict | None = None
     splits: tuple[str, ...] = ()
     beam_args: tuple[str, ...] = ()
     local: bool = True
@@ -58,7 +65,7 @@ class Config:
     def flags(self) -> dict:
         """Flag name -> value, as the manifest keeps them."""
         value = dataclasses.asdict(self)
-        del value["splits"], value["beam_args"], value["local"]
+        del value["encoder"], value["splits"], value["beam_args"], value["local"]
         return value
 
     def shards(self, split: str, n_images: int) -> int:
@@ -92,6 +99,20 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     number("max_caption_words", 21, "Longer train captions are left out; 0: none are.", 0)
     number("captions_per_record", 0, "0: all captions of an image; 1: strict pairs.", 0, 1)
     number("image_size", 0, "0: the original bytes; else pixels of the shorter side.", 0, 8192)
+    text("features", None, "Compute the features of this encoder, such as nasnet_large.")
+    choice(
+        "store",
+        None,
+        ("image", "features", "both"),
+        "What records hold; by default features with --features, else the image.",
+    )
+    choice(
+        "feature_dtype",
+        None,
+        PRECISIONS,
+        "Of the encoder's matrix products; by default bfloat16 where the CPU has it.",
+    )
+    text("encoder_weights", None, "`imagenet` (default), `random` or a .weights.h5 file.")
     choice(
         "verify",
         "header",

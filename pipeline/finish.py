@@ -28,6 +28,8 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     lines = [line for sidecar in sidecars for line in sidecar.rejected]
     files.write(rejected_path, manifest.rejected_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
+    devices = ", ".join(sorted({sidecar.device for sidecar in sidecars if sidecar.device}))
+    encoder = config.encoder and config.encoder | {"device": devices}
     info = DatasetInfo(
         dataset=config.dataset,
         ids=datasets.source(config.dataset).IDS,
@@ -37,6 +39,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
         preprocessing={"image_size": config.image_size},
         seed=config.seed,
         flags=config.flags,
+        encoder=encoder,
     )
     try:
         for name, split in splits.items():

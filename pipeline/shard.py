@@ -1,13 +1,14 @@
-"""The per-shard writer: read, check, write, rename, sidecar. Images enter the job here only."""
+"""The per-shard writer: load, write, rename, sidecar. Images enter the job here only."""
 
 import dataclasses
 import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from pipeline import datasets, files, images
+from pipeline import datasets, features, files
 from pipeline.config import Config
 from pipeline.describe import Description, rejection
+from pipeline.load import Loaded, load
 from pipeline.progress import Progress
 from records import manifest, wire
 from records.errors import UserError
@@ -62,6 +63,8 @@ def _fingerprint(
     ]
     versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
     flags = [config.image_size, config.captions_per_record, config.verify]
+    if config.encoder:
+        flags += [config.store, config.encoder]
     return manifest.fingerprint([versions, flags, vocabulary.fingerprint, content])
 
 
@@ -83,22 +86,23 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
     written = pairs = records = size = 0
     rejected: list[dict] = []
     contents: list[str] = []
+    extractor = features.extractor(config) if config.features else None
     with files.create(path) as file:
-        for description, image_size in zip(descriptions, sizes, strict=True):
+        for image in load(descriptions, sizes, config, extractor):
+            description = image.description
             rejected.extend(description.rejected)
-            try:
-                frames, content = _frames(description, image_size, vocabulary, config)
-                contents += [f"{description.image_id}:{content}"] if frames else []
-            except images.BadImageError as error:
-                rejected.append(rejection(description, description.split, error.reason))
-                frames = []
+            if image.reason:
+                rejected.append(rejection(description, description.split, image.reason))
+            frames = _frames(image, vocabulary, config.captions_per_record)
             for frame in frames:
                 file.write(frame)
                 checksum.update(frame)
                 size += len(frame)
-            written += bool(frames)
-            pairs += len(description.captions) if frames else 0
-            records += len(frames)
+            if frames:
+                written += 1
+                pairs += len(description.captions)
+                records += len(frames)
+                contents.append(f"{description.image_id}:{image.content}")
             progress.add(listed=1, rejected=int(not frames))
         progress.flush()
     shard = Shard(
@@ -111,71 +115,34 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
         sha256=checksum.hexdigest(),
         contents=" ".join(contents),
     )
-    return Sidecar(shard, fingerprint, tuple(rejected))
+    return Sidecar(shard, fingerprint, tuple(rejected), extractor and extractor.device)
 
 
-def _frames(
-    description: Description, size: int | str | None, vocabulary: Vocabulary, config: Config
-) -> tuple[list[bytes], str]:
-    """(the framed records of one image, its `content_hash` in the source); none, left out before.
-
-    Raises:
-        BadImageError: the image is missing or bad.
-    """
-    if not description.captions:
-        return [], ""
-    data = load_image(description.path, size, config)
-    encoded = to_store(data, config)
-    frames = [
+def _frames(image: Loaded, vocabulary: Vocabulary, captions_per_record: int) -> list[bytes]:
+    """The framed records of an image; none where it is left out."""
+    if image.reason or not image.description.captions:
+        return []
+    return [
         wire.frame(wire.to_bytes(record))
-        for record in to_records(description, encoded, vocabulary, config.captions_per_record)
+        for record in to_records(image, vocabulary, captions_per_record)
     ]
-    return frames, manifest.content_hash(data)
-
-
-def load_image(path: str | None, size: int | str | None, config: Config) -> bytes:
-    """The bytes of an image in the source.
-
-    Raises:
-        BadImageError: the image is missing or bad.
-        UserError: it is there and cannot be read.
-    """
-    if isinstance(size, int) and size > images.MAX_BYTES:
-        raise images.BadImageError("too_large")
-    source = datasets.source(config.dataset)
-    data = source.read_image(path) if path and size is not None else None
-    if data is None:
-        raise images.BadImageError("missing_file")
-    return data
-
-
-def to_store(data: bytes, config: Config) -> bytes:
-    """The bytes to store of a file's: checked as `config.verify` says, resized if asked.
-
-    Raises:
-        BadImageError: the image is bad.
-    """
-    images.check_header(data)
-    if config.image_size:
-        return images.resize(data, config.image_size)
-    if config.verify == "decode":
-        images.check_pixels(data)
-    return data
 
 
 def to_records(
-    description: Description, encoded: bytes, vocabulary: Vocabulary, captions_per_record: int
+    image: Loaded, vocabulary: Vocabulary, captions_per_record: int
 ) -> Iterator[CaptionedImage]:
     """One record with all captions, or (captions_per_record) records with that many each."""
+    captions = image.description.captions
     whole = CaptionedImage(
-        image_id=description.image_id,
-        file_name=description.file_name,
-        captions=description.captions,
-        caption_ids=tuple(tuple(vocabulary.encode(text)) for text in description.captions),
-        encoded=encoded,
+        image_id=image.description.image_id,
+        file_name=image.description.file_name,
+        captions=captions,
+        caption_ids=tuple(tuple(vocabulary.encode(text)) for text in captions),
+        encoded=image.encoded,
+        features=image.features,
     )
-    step = captions_per_record or len(whole.captions)
-    for first in range(0, len(whole.captions), step):
+    step = captions_per_record or len(captions)
+    for first in range(0, len(captions), step):
         yield dataclasses.replace(
             whole,
             captions=whole.captions[first : first + step],

@@ -5,6 +5,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 from absl import flags
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
@@ -67,7 +68,7 @@ def problems(
             rejected: list[dict] = []
             for shard in content.shards:
                 yield from _sidecar(directory, shard, rejected)
-                reading = _Reading(shard, vocabulary, decode, info.flags["captions_per_record"])
+                reading = _Reading(shard, vocabulary, decode, info)
                 yield from reading.problems(posixpath.join(directory, shard.name))
                 for image_id in reading.ids:
                     other = first_split.setdefault(image_id, split)
@@ -124,12 +125,14 @@ class _Reading:
         ids: of the images met.
     """
 
-    def __init__(self, shard: Shard, vocabulary: Vocabulary, decode: bool, per_record: int):
+    def __init__(self, shard: Shard, vocabulary: Vocabulary, decode: bool, info: DatasetInfo):
         self.ids: set[int] = set()
         self._shard = shard
         self._vocabulary = vocabulary
         self._decode = decode
-        self._per_record = per_record
+        self._per_record = info.flags["captions_per_record"]
+        self._images = info.flags["store"] != "features"
+        self._grid = tuple(info.encoder["grid"]) if info.encoder else None
         self._pairs = self._records = 0
 
     def problems(self, path: str) -> Iterator[str]:
@@ -191,16 +194,26 @@ class _Reading:
                 yield f"caption {text!r}: ids are not those of its words"
 
     def _image_problems(self, image: CaptionedImage) -> Iterator[str]:
+        yield from self._feature_problems(image.features)
         if image.encoded is None:
-            if image.features is None:
-                yield "neither a JPEG nor features"
+            if self._images:
+                yield "the JPEG is missing"
             return
+        if not self._images:
+            yield "a JPEG, though --store=features was asked"
         try:
             images.check_header(image.encoded)
             if self._decode:
                 images.check_pixels(image.encoded)
         except images.BadImageError as error:
             yield f"the JPEG is {error.reason}"
+
+    def _feature_problems(self, features: np.ndarray | None) -> Iterator[str]:
+        found = None if features is None else features.shape
+        if found != self._grid:
+            yield f"features of shape {found}, {manifest.DATASET_INFO} says {self._grid}"
+        elif features is not None and not np.isfinite(features).all():
+            yield "features that are not finite"
 
 
 class _Checksummed:

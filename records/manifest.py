@@ -107,11 +107,13 @@ class Sidecar:
         shard: the finished shard.
         fingerprint: of everything that its bytes and its rejections come from.
         rejected: what was left out of it, each as a line of rejected.jsonl.
+        device: what computed its features: "cpu" or a GPU's name; None without features.
     """
 
     shard: Shard
     fingerprint: str
     rejected: tuple[dict, ...]
+    device: str | None = None
 
     def to_bytes(self) -> bytes:
         """The content of the sidecar's file."""
@@ -127,7 +129,7 @@ class Sidecar:
         try:
             value = json.loads(content)
             shard, rejected = Shard(**value["shard"]), tuple(value["rejected"])
-            return cls(shard, value["fingerprint"], rejected)
+            return cls(shard, value["fingerprint"], rejected, value["device"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{where}: not a shard's sidecar ({error})") from None
 
@@ -160,7 +162,9 @@ class DatasetInfo:
         splits: split name -> `Split`.
         vocabulary_size: V, special words counted.
         vocabulary_fingerprint: of `Vocabulary.fingerprint`.
-        encoder: None in image shards; else name, weights' fingerprint and device.
+        encoder: None in image shards; else how the features were made: {"name", "weights" (their
+            fingerprint), "input_size", "grid" [height, width, depth], "preprocessing" (its
+            version), "dtype" (of the products), "device"}.
         preprocessing: what was done to the images: {"image_size": N}.
         seed: of the permutation that dealt images to shards.
         flags: every flag of the build, exactly.

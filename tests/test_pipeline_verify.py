@@ -103,7 +103,7 @@ def test_rejections_that_disagree(out, capsys):
         ({"caption_ids": ((4, 2),) * 5}, "ids do not run from <start> to <end>"),
         ({"caption_ids": ((1, 4, 2),) * 5}, "ids are not those of its words"),
         ({"encoded": b"<html>"}, "the JPEG is not_jpeg"),
-        ({"encoded": None}, "neither a JPEG nor features"),
+        ({"encoded": None}, "the JPEG is missing"),
         ({"image_id": 1000}, "val-00000-of-00001.tfrecord: image 1000 is in train too"),
     ],
 )

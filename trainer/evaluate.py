@@ -19,7 +19,7 @@ from records.vocabulary import SPECIAL_IDS
 from scenes.facts import check_all
 from scenes.world import truth
 from trainer import config as recipe
-from trainer import contamination, metrics, results
+from trainer import contamination, metrics, results, stored
 from trainer import input as records_input
 from trainer.features import stream
 
@@ -45,7 +45,7 @@ def main(_rest: list[str]) -> None:
     if leak:
         print(f"{stamp}: {leak.why}")
 
-    captions, references = caption_split(run_dir, source)
+    captions, references = caption_split(run_dir, info, source)
     listed = info.splits[split].total("listed")
     if len(captions) < listed:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
@@ -74,13 +74,15 @@ def main(_rest: list[str]) -> None:
 
 
 def caption_split(
-    run_dir: str, source: records_input.Source
+    run_dir: str, info: DatasetInfo, source: records_input.Source
 ) -> tuple[dict[int, str], dict[int, list[str]]]:
     """Greedy captions and the references of a split, by image id.
 
     Strict pairs give one caption and all references for each image id, too.
     """
     captioner, note = weights.restore(run_dir)
+    run = weights.read_config(run_dir)["data"]
+    source = stored.chosen(source, info, captioner.encoder, run)
     print(f"weights of epoch {note['epoch']}, step {note['step']:,}")
     vocabulary = read_vocabulary(run_dir)
     captions: dict[int, str] = {}

@@ -1,4 +1,7 @@
-"""A split as features and captions: from memory where frozen features fit, else image by image."""
+"""A split as features and captions: from memory where frozen features fit, else image by image.
+
+Records may hold the features; then no encoder runs.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ class Examples(NamedTuple):
 
 
 def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples]:
-    """Encode a split in the order on disk, a batch at a time, with a progress bar.
+    """Read a split in the order on disk, encoding its images, with a progress bar.
 
     Call arguments:
         what: says what goes on, before the bar.
@@ -38,7 +41,8 @@ def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples
     batches = records_input.in_order(source, ENCODER_BATCH, captioner.encoder.spec.size)
     with bar(source.images, what, "img") as progress:
         for parts in records_input.readable(batches, source):
-            features = encode(parts["images"]).numpy()
+            inputs = parts["inputs"]
+            features = (inputs if source.grid else encode(inputs)).numpy()
             image_ids, ids, texts = (parts[key].numpy() for key in ("image_id", "ids", "texts"))
             yield Examples(image_ids, features, ids, texts)
             progress.update(len(image_ids))
@@ -52,7 +56,7 @@ class FeatureCache:
 
     @classmethod
     def fill(cls, source: Source, captioner: Captioner) -> "FeatureCache":
-        """Encode a split once."""
+        """Read a split once."""
         height, width, depth = captioner.encoder.spec.grid
         # One allocation: concatenating batches would hold the features twice.
         features = np.empty((source.images, height * width, depth), np.float16)

@@ -32,6 +32,7 @@ class Source:
     paths: tuple[str, ...]
     images: int  # records in the split: images, or pairs with --captions_per_record=1
     bytes: int
+    grid: tuple[int, int, int] | None = None  # of features to read in place of the images
 
 
 def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
@@ -93,8 +94,8 @@ def readable(batches: tf.data.Dataset, source: Source) -> Iterator[Any]:
 def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     """One serialised record -> its parts.
 
-    Returns: image_id int64, file_name string, encoded string (empty in feature shards), ids [N, T]
-    int32 padded with 0, texts [N] string.
+    Returns: image_id int64, file_name string, encoded string (empty in feature shards), features
+    string (empty in image shards), ids [N, T] int32 padded with 0, texts [N] string.
     """
     context, lists = tf.io.parse_single_sequence_example(
         record,
@@ -102,6 +103,7 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
             schema.IMAGE_ID: tf.io.FixedLenFeature([], tf.int64),
             schema.FILE_NAME: tf.io.FixedLenFeature([], tf.string),
             schema.ENCODED: tf.io.FixedLenFeature([], tf.string, ""),
+            schema.FEATURES: tf.io.FixedLenFeature([], tf.string, ""),
         },
         sequence_features={
             schema.CAPTION_IDS: tf.io.VarLenFeature(tf.int64),
@@ -112,6 +114,7 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         "image_id": context[schema.IMAGE_ID],
         "file_name": context[schema.FILE_NAME],
         "encoded": context[schema.ENCODED],
+        "features": context[schema.FEATURES],
         "ids": tf.cast(tf.sparse.to_dense(lists[schema.CAPTION_IDS]), tf.int32),
         "texts": lists[schema.CAPTION_TEXT],
     }
@@ -139,22 +142,43 @@ def records(source: Source, order_seed: int | None = None) -> tf.data.Dataset:
 
 
 def in_order(source: Source, batch_size: int, size: int) -> tf.data.Dataset:
-    """A split once, in the order on disk: batches of parsed records and their decoded images.
+    """A split once, in the order on disk: batches of parsed records and what the model takes.
 
-    Returns: `parse`'s parts, batched and padded, `encoded` replaced by images float32
-    [B, size, size, 3] in 0..255.
+    Call arguments:
+        size: side of the images, pixels.
+
+    Returns: `parse`'s parts, batched and padded, `encoded` and `features` replaced by `inputs`:
+    images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D] (`source.grid`).
     """
+    key, load = loader(source, size)
 
-    def load(parts):
-        parts["images"] = decode(parts.pop("encoded"), size)
+    def one(parts):
+        parts["inputs"] = load(parts[key][None])[0]
+        del parts["encoded"], parts["features"]
         return parts
 
     return (
         records(source)
-        .map(load, num_parallel_calls=_PARALLEL, deterministic=True)
+        .map(one, num_parallel_calls=_PARALLEL, deterministic=True)
         .padded_batch(batch_size)
         .prefetch(2)
     )
+
+
+def loader(source: Source, size: int) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """What the model takes of a record: (the part that holds it, how to read strings [B] of it).
+
+    They become images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D].
+    """
+    if source.grid is None:
+        return "encoded", lambda encoded: decode_all(encoded, size)
+    height, width, depth = source.grid
+
+    def features(encoded: tf.Tensor) -> tf.Tensor:
+        values = tf.io.decode_raw(encoded, tf.float16, little_endian=True)
+        return tf.reshape(values, [tf.shape(encoded)[0], height * width, depth])
+
+    return "features", features
 
 
 def epoch(

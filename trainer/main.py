@@ -24,7 +24,7 @@ from records.errors import UserError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
 from records.vocabulary import Vocabulary
 from trainer import config as recipe
-from trainer import contamination
+from trainer import contamination, stored
 from trainer import input as records_input
 from trainer.config import TrainConfig
 from trainer.features import FeatureCache, cache_bytes, stream
@@ -39,14 +39,15 @@ def main(_rest: list[str]) -> int:
     """Flags -> run folder -> batches -> loop."""
     config = recipe.from_flags()
     info, train = records_input.open_split(config.records_dir, "train")
+    config = stored.settled(config, info)
     vocabulary = read_vocabulary(config.records_dir)
-    captioner = open_run(config, info, vocabulary)
+    captioner, train = open_run(config, info, vocabulary, train)
     leak = contamination.find(info, info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = _fit_in_memory(config, captioner, train)
     batches = training_batches(config, train, captioner, cached)
-    validate = validation(config, info, captioner, vocabulary, cached)
+    validate = validation(config, info, captioner, vocabulary, cached, train.grid)
     steps = -(-train.images // config.batch_size)
     loop = Loop(config, captioner, batches, validate, steps, leak.stamp if leak else "")
     code = loop.run()
@@ -55,19 +56,24 @@ def main(_rest: list[str]) -> int:
     return code
 
 
-def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> Captioner:
-    """The captioner of the run that lies in --run_dir, or of a new one.
+def open_run(
+    config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary, train: Source
+) -> tuple[Captioner, Source]:
+    """The captioner of the run that lies in --run_dir, or of a new one; what it learns from.
 
     Raises:
         UsageError: a flag contradicts the run that lies there.
-        UserError: the records are not those of the run, or the folder cannot be written.
+        UserError: the records are not those of the run, their features are of another encoder, or
+            the folder cannot be written.
     """
     keras.utils.set_random_seed(config.seed)
     model = config.model(len(vocabulary))
     if not os.path.exists(os.path.join(config.run_dir, "config.json")):
         captioner = weights.build(model, config.encoder_weights)
+        stored.repeat_random_weights(captioner, config, info)
+        train = stored.chosen(train, info, captioner.encoder)
         _start_run(config, model, info, vocabulary, captioner)
-        return captioner
+        return captioner, train
     earlier = weights.read_config(config.run_dir)
     recipe.refuse_contradictions(earlier["training"], dataclasses.asdict(config))
     if earlier["data"]["vocabulary_fingerprint"] != vocabulary.fingerprint:
@@ -88,7 +94,7 @@ def open_run(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> 
             weights.scatter(frozen, captioner.non_trainable_variables)
         except (weights.DamagedError, FileNotFoundError) as error:
             raise UserError(f"{error}; remove {config.run_dir} to train from the start") from None
-    return captioner
+    return captioner, stored.chosen(train, info, captioner.encoder, earlier["data"])
 
 
 def _start_run(
@@ -106,6 +112,7 @@ def _start_run(
             "dataset": info.dataset,
             "vocabulary_fingerprint": vocabulary.fingerprint,
             "encoder_fingerprint": captioner.encoder.fingerprint(),
+            **stored.PREPROCESSED,
         },
     }
     try:
@@ -128,7 +135,9 @@ def _fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> 
         return True
     print(
         f"the training features take {needed:,.0f} MB, more than --cache_memory_mb="
-        f"{config.cache_memory_mb:,}: the encoder runs anew in every epoch"
+        f"{config.cache_memory_mb:,}: "
+        + ("they are read" if train.grid else "the encoder runs")
+        + " anew in every epoch"
     )
     return False
 
@@ -137,14 +146,12 @@ def training_batches(
     config: TrainConfig, train: Source, captioner: Captioner, cached: bool
 ) -> Batches:
     """Epochs of batches: of features from memory, or of images as they are read and decoded."""
-    size = captioner.encoder.spec.size
     window = min(train.images, max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes))
     if cached:
         cache = FeatureCache.fill(train, captioner)
-        window = train.images
-        load: Callable[[tf.Tensor], tf.Tensor] = cache.load
+        window, load = train.images, cache.load
     else:
-        load = lambda encoded: records_input.decode_all(encoded, size)  # noqa: E731
+        key, load = records_input.loader(train, captioner.encoder.spec.size)
 
     def batches(epoch: int, skip: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         seed = int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0] >> 1)
@@ -154,7 +161,7 @@ def training_batches(
             # A window over the whole split needs no shuffled shards: the order is the cache's.
             order_seed = seed if window < train.images else None
             parsed = records_input.records(train, order_seed)
-            elements = parsed.map(lambda parts: (parts["encoded"], parts["ids"]))
+            elements = parsed.map(lambda parts: (parts[key], parts["ids"]))
         found = records_input.epoch(
             elements,
             load,
@@ -174,12 +181,18 @@ def validation(
     captioner: Captioner,
     vocabulary: Vocabulary,
     cached: bool,
+    grid: tuple[int, int, int] | None,
 ) -> Callable[[], Validation] | None:
-    """What scores the model on the val split after each epoch; None when there is no such split."""
+    """What scores the model on the val split after each epoch; None when there is no such split.
+
+    Call arguments:
+        cached: whether features are kept in memory. grid: of stored features, None for images.
+    """
     if "val" not in info.splits or not info.splits["val"].total("records"):
         print("the records have no val split: the last weights are taken for the best")
         return None
     _, val = records_input.open_split(config.records_dir, "val")
+    val = dataclasses.replace(val, grid=grid)
     validator = Validator(captioner, vocabulary)
     if not cached:
         return lambda: validator(stream(val, captioner, "validating"))
