@@ -5,24 +5,20 @@ import functools
 import math
 import posixpath
 import re
+from collections.abc import Callable
 
 from absl import flags
-from apache_beam.options import pipeline_options
-from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import datasets, files
+from pipeline import beam_options, datasets, files
 from pipeline.datasets import coco, tfds
 from records import manifest
-from records.errors import UsageError, UserError
+from records.errors import UserError
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED
 
 PRECISIONS = ("float32", "bfloat16")
 DEFAULT_COCO = "data/coco2017"
 # About 80 MB of COCO a shard; from 200 images on at least four, so that readers can interleave.
 _IMAGES_PER_SHARD = 500
-# Beam 2.77 would first download and start Prism, a Go program, for these. FnApiRunner is what they
-# fall back to: it runs here, in this Python, from nothing but what is installed.
-_LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner", "fnapirunner"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Config:
         encoder: what the manifest tells of the features, by `features.with_encoder`; or None.
         splits: the splits that the source has.
         beam_args: Beam's own options, checked.
-        local: run on this machine, by FnApiRunner.
+        engine: where it runs: "local", "dask", or "beam" for any other runner of Beam.
     """
 
     dataset: str
@@ -59,13 +55,13 @@ class Config:
     encoder: dict | None = None
     splits: tuple[str, ...] = ()
     beam_args: tuple[str, ...] = ()
-    local: bool = True
+    engine: str = "local"
 
     @property
     def flags(self) -> dict:
         """Flag name -> value, as the manifest keeps them."""
         value = dataclasses.asdict(self)
-        del value["encoder"], value["splits"], value["beam_args"], value["local"]
+        del value["encoder"], value["splits"], value["beam_args"], value["engine"]
         return value
 
     def shards(self, split: str, n_images: int) -> int:
@@ -149,22 +145,26 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
         UserError: a source is missing; UsageError: an option is wrong or nobody's, or no data set
             is called that.
     """
-    beam_args, local = _checked_beam_args(rest)
+    beam_args, engine = beam_options.checked(rest)
     dataset, data_dir, why = _choose(values.dataset, values.data_dir)
+    # Workers elsewhere have other working directories.
+    place = files.absolute if engine != "local" else str
     names = [f.name for f in dataclasses.fields(Config) if f.name in values]
     config = Config(
         **{name: values[name].value for name in names}
         | {
             "dataset": dataset,
-            "data_dir": data_dir,
-            "output_dir": values.output_dir or _default_output_dir(dataset),
+            "data_dir": place(data_dir),
+            "output_dir": place(values.output_dir or _default_output_dir(dataset)),
+            "vocabulary": values.vocabulary and place(values.vocabulary),
+            "encoder_weights": _weights(values.encoder_weights, place),
         },
         beam_args=beam_args,
-        local=local,
+        engine=engine,
     )
     if config.vocabulary:
         manifest.read_vocabulary(config.vocabulary, files.open_file)
-    return config, [f"building {dataset} from {data_dir} into {config.output_dir}{why}"]
+    return config, [f"building {dataset} from {config.data_dir} into {config.output_dir}{why}"]
 
 
 def with_splits(config: Config) -> tuple[Config, list[str]]:
@@ -206,29 +206,5 @@ def _default_output_dir(dataset: str) -> str:
     return posixpath.join("data/records", re.sub("[:/]", "_", dataset))
 
 
-class _OptionParser(pipeline_options._BeamArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
-
-
-def _checked_beam_args(rest: list[str]) -> tuple[tuple[str, ...], bool]:
-    """(Beam's options, whether they ask for a local run).
-
-    Raises:
-        UsageError: an option that Beam does not know either, or a value that it does not take.
-    """
-    parser = _OptionParser(allow_abbrev=False)
-    for group in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
-        group._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(rest)
-    if unknown:
-        raise UsageError(
-            f"unknown option {unknown[0]!r}: neither a flag of this command (--help lists them)"
-            " nor a Beam option"
-        )
-    local = (known.runner or "direct").lower() in _LOCAL_RUNNERS
-    mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in rest)
-    if local and known.direct_num_workers != 1 and not mode_given:
-        # Beam's default, in_memory, has one worker whatever is asked.
-        rest = [*rest, "--direct_running_mode=multi_processing"]
-    return tuple(rest), local
+def _weights(weights: str | None, place: Callable[[str], str]) -> str | None:
+    return place(weights) if weights and weights.endswith(".h5") else weights

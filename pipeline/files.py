@@ -27,6 +27,11 @@ def is_local(path: str) -> bool:
     return FileSystems.get_scheme(path) is None
 
 
+def absolute(path: str) -> str:
+    """`path` as it is understood from any working directory."""
+    return os.path.abspath(path) if is_local(path) else path
+
+
 def open_file(path: str) -> BinaryIO:
     """Open for reading; never decompressed, whatever the name says.
 

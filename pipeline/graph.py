@@ -13,7 +13,7 @@ import apache_beam as beam
 from pipeline import datasets, files, finish
 from pipeline.config import Config
 from pipeline.describe import Description, describe, shards_of
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Report
 from pipeline.shard import write_shard
 from pipeline.step import Step
 from records import manifest
@@ -22,11 +22,13 @@ from records.text import tokenise
 from records.vocabulary import Vocabulary
 
 
-def build(pipeline: beam.Pipeline, config: Config, progress: str | None = None) -> beam.PCollection:
+def build(
+    pipeline: beam.Pipeline, config: Config, progress: Report | None = None
+) -> beam.PCollection:
     """Add the job to `pipeline`; it leaves a finished data set in `config.output_dir`.
 
     Call arguments:
-        progress: the file that workers append their progress to, None for none.
+        progress: takes the workers' counts to the submitter, None for none.
     """
     described = (
         pipeline
@@ -66,7 +68,7 @@ def _build_vocabulary(counted: tuple[int, Counter[str]], min_count: int) -> Voca
 class Describe(Step):
     """split -> (shard name, Description) of every listed image."""
 
-    def __init__(self, config: Config, progress: str | None):
+    def __init__(self, config: Config, progress: Report | None):
         super().__init__(config.beam_args)
         self._config = config
         self._progress = progress
@@ -120,7 +122,7 @@ class ReadVocabulary(Step):
 class WriteShard(Step):
     """(shard name, its Descriptions) -> ("", Sidecar), the same key for all."""
 
-    def __init__(self, config: Config, progress: str | None):
+    def __init__(self, config: Config, progress: Report | None):
         super().__init__(config.beam_args)
         self._config = config
         self._progress = progress

@@ -3,10 +3,12 @@
 import contextlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
 
 from pipeline import graph, progress, quiet, step, workers
 from pipeline.config import Config
@@ -14,40 +16,55 @@ from records.errors import UsageError
 
 
 def run(config: Config) -> Counter[str]:
-    """Run the job to its end; returns what its workers counted (`Progress`), nothing for others.
+    """Run the job to its end; returns what its workers counted (`Progress`).
+
+    Nothing is counted on other engines than this machine and Dask: their logs are shown instead.
 
     Raises:
         UserError: the job met what one line explains; UsageError: Beam refuses its options.
     """
-    failures: list[str] = []
-    pipeline = _pipeline(config, failures)
-    if not config.local:
-        quiet.undo()
-    with progress.shown(config.local) as (path, counts):
-        try:
-            graph.build(pipeline, config, path)
-            # Threads that run steps print their tracebacks, beside handing them on.
-            with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
-                pipeline.run().wait_until_finish()
-        except Exception as error:
-            if str(error).startswith("KeyboardInterrupt"):  # met inside a step
-                raise KeyboardInterrupt from None
-            known = step.user_error(failures[0] if failures else str(error))
-            if known is None:
-                raise
-            raise known from None
-    return counts
-
-
-def _pipeline(config: Config, failures: list[str]) -> beam.Pipeline:
     options = PipelineOptions(list(config.beam_args))
+    if config.engine == "beam":
+        quiet.undo()
+        _run(None, options, config)
+        return Counter()
+    failures: list[str] = []
+    with contextlib.closing(progress.Total()) as total:
+        if config.engine == "dask":
+            from pipeline.dask_runner import DaskRunner
+
+            runner = DaskRunner(total.add)
+            _run(runner, options, config, runner.report)
+        else:
+            with progress.by_file(total) as report:
+                runner = _local_runner(options, config.output_dir, failures)
+                _run(runner, options, config, report, failures)
+        return total.counts
+
+
+def _run(
+    runner: PipelineRunner | None,
+    options: PipelineOptions,
+    config: Config,
+    report: progress.Report | None = None,
+    failures: Sequence[str] = (),
+) -> None:
     try:
-        return beam.Pipeline(
-            runner=_local_runner(options, config.output_dir, failures) if config.local else None,
-            options=options,
-        )
+        pipeline = beam.Pipeline(runner=runner, options=options)
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
+    try:
+        graph.build(pipeline, config, report)
+        # Threads that run steps print their tracebacks, beside handing them on.
+        with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
+            pipeline.run().wait_until_finish()
+    except Exception as error:
+        if str(error).startswith("KeyboardInterrupt"):  # met inside a step
+            raise KeyboardInterrupt from None
+        known = step.user_error(failures[0] if failures else str(error))
+        if known is None:
+            raise
+        raise known from None
 
 
 def _local_runner(options: PipelineOptions, output_dir: str, failures: list[str]) -> FnApiRunner:
