@@ -199,7 +199,7 @@ def _limit_threads(config: Config) -> None:
     import tensorflow as tf
 
     options = PipelineOptions(list(config.beam_args)).view_as(DirectOptions)
-    many = config.local and options.direct_running_mode == "multi_processing"
+    many = config.engine == "local" and options.direct_running_mode == "multi_processing"
     processes = (options.direct_num_workers or _cores()) if many else 1
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, _cores() // processes)
     with contextlib.suppress(RuntimeError):  # TensorFlow has been at work here before
