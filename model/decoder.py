@@ -1,7 +1,7 @@
 """The decoder: an LSTM that attends to the image at every word (Xu et al. 2015).
 
 `Decoder.step` is the definition of the model: one word in, logits of the next word out. Search and
-tests use it as it stands; training (`captioner.py`) computes the same from the same parts, doing
+tests use it as it stands; training (`forcing.py`) computes the same from the same parts, doing
 once what does not depend on the state.
 """
 
@@ -26,6 +26,8 @@ class DecoderConfig:
         embedding_dim: of the words, and of the deep output.
         attention_units: A.
         feature_projection: D' of relu(features W_p + b_p); 0 attends to the features themselves.
+        gate: the state gates the context, z = sigmoid(W_beta h) * context; else z is the context.
+        deep_output: the logits are of tanh(W_h' h + W_z z + W_e E w); else of h alone.
         precision: "float32" or "bfloat16", of the matrix products.
     """
 
@@ -35,6 +37,8 @@ class DecoderConfig:
     embedding_dim: int = 512
     attention_units: int = 512
     feature_projection: int = 512
+    gate: bool = True
+    deep_output: bool = True
     precision: str = "float32"
 
 
@@ -72,7 +76,8 @@ class Decoder(keras.layers.Layer):
         self.initial_h = self._dense("initial_h", depth, units)
         self.initial_c = self._dense("initial_c", depth, units)
         self.attention = SoftAttention(depth, units, config.attention_units, config.precision)
-        self.gate = self._dense("gate", units, depth)
+        if config.gate:
+            self.gate = self._dense("gate", units, depth)
         glorot = "glorot_uniform"
         self.word_kernel = self.add_weight((words, 4 * units), glorot, name="lstm_word_kernel")
         self.context_kernel = self.add_weight(
@@ -82,10 +87,12 @@ class Decoder(keras.layers.Layer):
             (units, 4 * units), "orthogonal", name="lstm_recurrent_kernel"
         )
         self.lstm_bias = self.add_weight((4 * units,), _forget_bias_one, name="lstm_bias")
-        self.output_h = self._dense("output_h", units, words)
-        self.output_context = self._dense("output_context", depth, words, bias=False)
-        self.output_word = self._dense("output_word", words, words, bias=False)
-        self.output_logits = self._dense("output_logits", words, config.vocabulary_size)
+        if config.deep_output:
+            self.output_h = self._dense("output_h", units, words)
+            self.output_context = self._dense("output_context", depth, words, bias=False)
+            self.output_word = self._dense("output_word", words, words, bias=False)
+        outputs = words if config.deep_output else units
+        self.output_logits = self._dense("output_logits", outputs, config.vocabulary_size)
         self.built = True
 
     def _dense(self, name: str, inputs: int, outputs: int, bias: bool = True):
@@ -136,7 +143,7 @@ class Decoder(keras.layers.Layer):
         [B, N, L].
         """
         context, alpha = self.attention(state.h, memory.keys, memory.values)
-        z = tf.sigmoid(self._apply(self.gate, state.h)) * context
+        z = tf.sigmoid(self._apply(self.gate, state.h)) * context if self.config.gate else context
         precision = self.config.precision
         gates = (
             word_gates
@@ -148,7 +155,9 @@ class Decoder(keras.layers.Layer):
         return State(tf.sigmoid(o) * tf.tanh(c), c), z, alpha
 
     def deep_output(self, h: tf.Tensor, z: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-        """tanh(W_h' h + W_z z + W_e E w): [..., U], [..., D'], [..., E] -> [..., E]."""
+        """tanh(W_h' h + W_z z + W_e E w): [..., U], [..., D'], [..., E] -> [..., E]; or h."""
+        if not self.config.deep_output:
+            return h
         return tf.tanh(
             self._apply(self.output_h, h)
             + self._apply(self.output_context, z)
@@ -156,7 +165,7 @@ class Decoder(keras.layers.Layer):
         )
 
     def logits(self, deep: tf.Tensor) -> tf.Tensor:
-        """[..., E] -> [..., V]."""
+        """From `deep_output`: [..., E] -> [..., V]."""
         return self._apply(self.output_logits, deep)
 
     def step(

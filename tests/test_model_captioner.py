@@ -1,7 +1,6 @@
 """The captioner as a whole: its greedy captions are those of its own step, word by word."""
 
 import numpy as np
-import tensorflow as tf
 from trainer_support import padded, small_captioner, some_features
 
 SPECIAL = {"start": 1, "end": 2, "banned": (0, 1, 3)}
@@ -19,16 +18,21 @@ def test_greedy_says_the_likeliest_words_and_their_probability():
     said = captioner.greedy(features, **SPECIAL)
     captions = [[[1, *(int(i) for i in ids if i)]] for ids in said.ids]
     assert len({len(c[0]) for c in captions}) > 2
-    # Teacher forcing on what was said: each word is the argmax, and the scores add up.
-    forced = captioner.forced(features, padded(captions))
-    logits = forced.logits.numpy()
-    logits_allowed = logits.copy()
-    logits_allowed[:, list(SPECIAL["banned"])] = -np.inf
-    np.testing.assert_array_equal(logits_allowed.argmax(-1), forced.targets)
-    log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(forced.targets, logits).numpy()
-    of_image = np.argwhere(forced.real.numpy())[:, 1]
-    recomputed = [log_p[of_image == image].sum() for image in range(5)]
-    np.testing.assert_allclose(said.log_probability, recomputed, rtol=1e-4)
+    # Step by step on what was said, each word is the argmax.
+    decoder, ids = captioner.decoder, padded(captions)
+    memory = decoder.memory(features)
+    state = decoder.initial_state(memory, 1)
+    for t in range(ids.shape[-1] - 1):
+        logits, state, _ = decoder.step(ids[:, :, t], state, memory)
+        logits = logits.numpy()[:, 0]
+        logits[:, list(SPECIAL["banned"])] = -np.inf
+        word = ids.numpy()[:, 0, t + 1]
+        np.testing.assert_array_equal(logits.argmax(-1)[word != 0], word[word != 0])
+    # Teacher forcing on what was said: the scores add up.
+    forced = captioner.forced(features, ids)
+    np.testing.assert_allclose(
+        said.log_probability, -np.sum(forced.nll[:, :, 0], axis=0), rtol=1e-4
+    )
     np.testing.assert_allclose(
         forced.attention.numpy()[:, :, 0].transpose(1, 0, 2)[forced.real.numpy()[:, :, 0].T],
         said.attention.numpy()[said.ids.numpy() != 0],

@@ -5,11 +5,22 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer_support import CAPTIONS, LOCATIONS, padded, small_captioner, some_features
+from trainer_support import (
+    CAPTIONS,
+    EVERYTHING,
+    LOCATIONS,
+    NOTHING,
+    assert_same,
+    forced_loss,
+    gradients_of,
+    padded,
+    small_captioner,
+    some_features,
+)
 
 from model import attention as attention_lib
+from model import forcing
 from model.decoder import Decoder, DecoderConfig, State
-from trainer import losses
 
 # Those that L2 applies to, in the words of the design: no bias, no embedding, nothing of the LSTM.
 DENSE = {
@@ -22,19 +33,13 @@ OBJECTIVES = {
     "l2": {"l2_weight": 1e-2},
     "doubly stochastic": {"doubly_stochastic_weight": 0.7},
     "label smoothing": {"label_smoothing": 0.2},
-    "all": {"l2_weight": 1e-2, "doubly_stochastic_weight": 0.7, "label_smoothing": 0.2},
+    "all": EVERYTHING,
 }
-NOTHING = {"l2_weight": 0.0, "doubly_stochastic_weight": 0.0, "label_smoothing": 0.0}
 
 
-def forced_loss(captioner, features, ids, weights=NOTHING, **options):
-    """The training path: loss, and its gradient for every decoder weight and the features."""
-    variables = [v.value for v in captioner.decoder.trainable_variables]
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        forced = captioner.forced(features, ids, **options)
-        result = losses.objective(forced, captioner.decoder.dense_kernels, **weights)
-    return result, gradients_of(tape, result.total, captioner, variables, features)
+def forced(captioner, *args, **options):
+    """The plain formulation of teacher forcing."""
+    return forcing.forced(captioner.decoder, *args, **options)
 
 
 def plain_loss(captioner, features, captions, weights):
@@ -67,21 +72,6 @@ def plain_loss(captioner, features, captions, weights):
         squares = [tf.reduce_sum(v.value**2) for v in decoder.variables if v.name in DENSE]
         loss += weights["l2_weight"] * tf.add_n(squares)
     return loss, gradients_of(tape, loss, captioner, variables, features)
-
-
-def gradients_of(tape, loss, captioner, variables, features):
-    found = tape.gradient(loss, [*variables, features])
-    names = [*(v.path for v in captioner.decoder.trainable_variables), "features"]
-    return {n: tf.convert_to_tensor(g).numpy() for n, g in zip(names, found, strict=True)}
-
-
-def assert_same(gradients, expected, tolerance=1e-4):
-    assert gradients.keys() == expected.keys()
-    for name in expected:
-        scale = max(1.0, np.abs(expected[name]).max())
-        np.testing.assert_allclose(
-            gradients[name] / scale, expected[name] / scale, atol=tolerance, err_msg=name
-        )
 
 
 # One step.
@@ -159,7 +149,7 @@ def _dependence(captioner):
         tape.watch(h)
         _, alpha = decoder.attention(h, memory.keys, memory.values)
     jacobian = tape.jacobian(alpha, h)
-    attention = captioner.forced(features, padded(CAPTIONS[:1])).attention[:, 0, 2]
+    attention = forced(captioner, features, padded(CAPTIONS[:1])).attention[:, 0, 2]
     return np.abs(jacobian).max(), np.abs(np.diff(attention, axis=0)).max(1).min()
 
 
@@ -181,10 +171,10 @@ def test_attention_depends_on_the_state(monkeypatch):
 
 
 def test_attention_is_a_distribution():
-    forced = small_captioner().forced(some_features(), padded(CAPTIONS))
-    assert forced.attention.shape == (6, 3, 3, LOCATIONS)
-    np.testing.assert_allclose(tf.reduce_sum(forced.attention, -1), np.ones((6, 3, 3)), atol=1e-5)
-    assert np.min(forced.attention) > 0
+    attention = forced(small_captioner(), some_features(), padded(CAPTIONS)).attention
+    assert attention.shape == (6, 3, 3, LOCATIONS)
+    np.testing.assert_allclose(tf.reduce_sum(attention, -1), np.ones((6, 3, 3)), atol=1e-5)
+    assert np.min(attention) > 0
 
 
 # Teacher forcing.
@@ -204,26 +194,37 @@ def test_teacher_forcing_equals_the_plain_formulation(name, projection):
     assert min(np.abs(g).max() for g in gradients.values()) > 1e-5  # all of them were compared
 
 
-def test_teacher_forced_logits_equal_step_by_step_logits():
+def test_teacher_forcing_scores_the_words_that_the_steps_make_likely():
     captioner = small_captioner()
     decoder, features, ids = captioner.decoder, some_features(), padded(CAPTIONS)
-    forced = captioner.forced(features, ids)
+    found = forced(captioner, features, ids)
     memory = decoder.memory(features)
-    state, logits, attention = decoder.initial_state(memory, 3), [], []
+    state, nll, attention = decoder.initial_state(memory, 3), [], []
     for t in range(ids.shape[-1] - 1):
-        step_logits, state, alpha = decoder.step(ids[:, :, t], state, memory)
-        logits.append(step_logits)
+        logits, state, alpha = decoder.step(ids[:, :, t], state, memory)
+        nll.append(-tf.gather(tf.nn.log_softmax(logits), ids[:, :, t + 1], batch_dims=2))
         attention.append(alpha)
-    real = tf.transpose(ids, [2, 0, 1])[1:] != 0
-    np.testing.assert_array_equal(forced.real, real)
+    real = tf.transpose(ids, [2, 0, 1])[1:] != 0  # <end> is among them, <start> is not
+    np.testing.assert_array_equal(found.real, real)
+    np.testing.assert_allclose(found.nll, tf.where(real, tf.stack(nll), 0), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found.attention, tf.stack(attention), atol=1e-5)
+    np.testing.assert_array_equal(found.losses, found.nll)  # nothing is smoothed
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_label_smoothing_puts_its_share_on_all_words(share):
+    captioner = small_captioner()
+    features, ids = some_features(), padded(CAPTIONS)
+    plain, smoothed = (forced(captioner, features, ids, label_smoothing=s) for s in (0, share))
+    np.testing.assert_array_equal(smoothed.nll, plain.nll)
+    even = forced(captioner, features, ids, label_smoothing=1).losses  # all words alike
     np.testing.assert_allclose(
-        forced.logits, tf.boolean_mask(tf.stack(logits), real), atol=1e-5, rtol=1e-5
+        smoothed.losses, (1 - share) * plain.nll + share * even, rtol=1e-5, atol=1e-6
     )
-    np.testing.assert_allclose(forced.attention, tf.stack(attention), atol=1e-5)
-    words = [
-        word for t in range(1, 7) for image in CAPTIONS for ids in image for word in ids[t:][:1]
-    ]
-    np.testing.assert_array_equal(forced.targets, words)  # <end> is among them, <start> is not
+    decoder, memory = captioner.decoder, captioner.decoder.memory(features)
+    logits, _, _ = decoder.step(ids[:, :, 0], decoder.initial_state(memory, 3), memory)
+    expected = -tf.reduce_mean(tf.nn.log_softmax(logits), -1)
+    np.testing.assert_allclose(even[0], tf.where(plain.real[0], expected, 0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -255,40 +256,30 @@ def test_padding_never_reaches_the_loss(dropout):
 def test_captions_of_an_image_do_not_leak_into_each_other():
     captioner = small_captioner()
     features = some_features()
-    forced = captioner.forced(features, padded(CAPTIONS))
+    found = forced(captioner, features, padded(CAPTIONS)).nll
     other = [[CAPTIONS[0][0], [1, 22, 21, 3, 2], [1, 4, 2]], [[1, 3, 2]], [[1, 22, 2]] * 2]
-    changed = captioner.forced(features, padded(other, words=7))
-    np.testing.assert_allclose(
-        _of_first_caption(changed), _of_first_caption(forced), atol=1e-6, rtol=1e-6
-    )
-
-
-def _of_first_caption(forced):
-    """Logits of image 0, caption 0, from the rows of real tokens."""
-    places = np.argwhere(forced.real.numpy())  # (t, b, n) of each row
-    rows = forced.logits.numpy()[(places[:, 1:] == 0).all(1)]
-    assert len(rows) == 4
-    return rows
+    changed = forced(captioner, features, padded(other, words=7)).nll
+    np.testing.assert_allclose(changed[:, 0, 0], found[:, 0, 0], atol=1e-6, rtol=1e-6)
+    assert np.abs(changed - found)[:, 0, 1:].max() > 1e-3
 
 
 def test_images_do_not_leak_into_each_other():
     captioner = small_captioner()
     features = some_features()
-    forced = captioner.forced(features, padded(CAPTIONS))
+    found = forced(captioner, features, padded(CAPTIONS)).nll
     others = tf.concat([features[:1], some_features(2, seed=9)], 0)
-    changed = captioner.forced(others, padded(CAPTIONS))
-    np.testing.assert_allclose(
-        _of_first_caption(changed), _of_first_caption(forced), atol=1e-6, rtol=1e-6
-    )
+    changed = forced(captioner, others, padded(CAPTIONS)).nll
+    np.testing.assert_allclose(changed[:, 0], found[:, 0], atol=1e-6, rtol=1e-6)
+    assert np.abs(changed - found)[:, 1:].max() > 1e-3
 
 
 def test_words_of_later_steps_change_nothing_earlier():
     captioner = small_captioner()
     features = some_features(1)
-    one = captioner.forced(features, padded([[[1, 5, 6, 7, 8, 2]]])).logits
-    two = captioner.forced(features, padded([[[1, 5, 6, 9, 10, 2]]])).logits
-    np.testing.assert_allclose(one[:3], two[:3], atol=1e-6)
-    assert np.abs(one[3] - two[3]).max() > 1e-3
+    one = forced(captioner, features, padded([[[1, 5, 6, 7, 8, 2]]])).nll
+    two = forced(captioner, features, padded([[[1, 5, 6, 9, 10, 2]]])).nll
+    np.testing.assert_allclose(one[:2], two[:2], atol=1e-6)
+    assert np.abs(one[2:] - two[2:]).min() > 1e-4
 
 
 # Dropout and precision.
@@ -298,31 +289,38 @@ def test_dropout_is_a_function_of_the_seed():
     captioner = small_captioner()
     features, ids = some_features(), padded(CAPTIONS)
 
-    def logits(dropout, seed):
-        return captioner.forced(features, ids, dropout, tf.constant(seed)).logits.numpy()
+    def nll(dropout, seed):
+        return forced(captioner, features, ids, dropout, tf.constant(seed)).nll.numpy()
 
-    np.testing.assert_array_equal(logits(0.5, [7, 1]), logits(0.5, [7, 1]))
+    np.testing.assert_array_equal(nll(0.5, [7, 1]), nll(0.5, [7, 1]))
     for other in ([7, 2], [8, 1]):
-        assert np.abs(logits(0.5, [7, 1]) - logits(0.5, other)).max() > 0.1
-    np.testing.assert_array_equal(logits(0.0, [7, 1]), logits(0.0, [8, 2]))
+        assert np.abs(nll(0.5, [7, 1]) - nll(0.5, other)).max() > 0.1
+    np.testing.assert_array_equal(nll(0.0, [7, 1]), nll(0.0, [8, 2]))
 
 
 def test_dropout_falls_on_four_places_with_masks_of_their_own(monkeypatch):
     seen = []
 
-    def noted(x, rate, seed):
-        seen.append((tuple(x.shape), rate, tuple(np.array(seed))))
-        return x
+    def noted(shape, seed):
+        seen.append((tuple(np.array(shape)), tuple(np.array(seed))))
+        return uniform(shape, seed)
 
-    monkeypatch.setattr(tf.nn.experimental, "stateless_dropout", noted)
     captioner = small_captioner()
+    uniform = tf.random.stateless_uniform
+    monkeypatch.setattr(tf.random, "stateless_uniform", noted)
     for step in (4, 5):
-        captioner.forced(some_features(), padded(CAPTIONS), 0.5, tf.constant([3, step]))
-    shapes = [shape for shape, _, _ in seen[:4]]
-    # Features, words, and both sides of the deep output: h before it, its 24 real rows after.
-    assert shapes == [(3, LOCATIONS, 10), (6, 3, 3, 9), (6, 3, 3, 12), (24, 9)]
-    assert {rate for _, rate, _ in seen} == {0.5}
-    assert len({seed for _, _, seed in seen}) == 8
+        forced(captioner, some_features(), padded(CAPTIONS), 0.5, tf.constant([3, step]))
+    # Features, words, and both sides of the deep output.
+    shapes = [shape for shape, _ in seen[:4]]
+    assert shapes == [(3, LOCATIONS, 10), (6, 3, 3, 9), (6, 3, 3, 12), (6, 3, 3, 9)]
+    assert len({seed for _, seed in seen}) == 8
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_keeps_its_share_and_the_mean(rate):
+    mask = forcing.keep_mask([300, 400], rate, tf.constant([3, 4]), 1).numpy()
+    assert set(np.unique(mask)) == {0, np.float32(1 / np.float32(1 - rate))}
+    assert np.mean(mask > 0) == pytest.approx(1 - rate, abs=0.01)
 
 
 def test_bfloat16_is_close_to_float32():
@@ -345,5 +343,5 @@ def test_features_of_another_float_type_are_taken():
     features = tf.cast(some_features(), tf.float16)
     for projection in (7, 0):
         captioner = small_captioner(feature_projection=projection)
-        expected = captioner.forced(tf.cast(features, tf.float32), ids).logits
-        np.testing.assert_array_equal(captioner.forced(features, ids).logits, expected)
+        expected = forced(captioner, tf.cast(features, tf.float32), ids).nll
+        np.testing.assert_array_equal(forced(captioner, features, ids).nll, expected)

@@ -25,12 +25,12 @@ from PIL import Image, ImageDraw
 # The tests keep their stderr: model.quiet would take file descriptor 2 away from pytest.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from model import weights
+from model import forcing, weights
 from model.captioner import Captioner
 from model.decoder import DecoderConfig
 from model.encoder import Encoder, WeightsError
 from records import command
-from trainer import evaluate, main
+from trainer import evaluate, losses, main
 from trainer.config import TrainConfig
 
 SIZES = {
@@ -60,10 +60,45 @@ def small_captioner(seed: int = 0, **sizes) -> Captioner:
     return captioner
 
 
-def some_features(images: int = len(CAPTIONS), seed: int = 0, depth: int = 10) -> tf.Tensor:
+def some_features(
+    images: int = len(CAPTIONS), seed: int = 0, depth: int = 10, locations: int = LOCATIONS
+) -> tf.Tensor:
     """[B, L, D] float32."""
-    shape = (images, LOCATIONS, depth)
+    shape = (images, locations, depth)
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
+
+
+NOTHING = {"l2_weight": 0.0, "doubly_stochastic_weight": 0.0, "label_smoothing": 0.0}
+EVERYTHING = {"l2_weight": 1e-2, "doubly_stochastic_weight": 0.7, "label_smoothing": 0.2}
+
+
+def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, **options):
+    """Training's losses, and their gradient for every decoder weight and the features."""
+    weights = dict(weights)
+    options["label_smoothing"] = weights.pop("label_smoothing")
+    variables = [v.value for v in captioner.decoder.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        forced = formulation.forced(captioner.decoder, features, ids, **options)
+        result = losses.objective(forced, captioner.decoder.dense_kernels, **weights)
+    return result, gradients_of(tape, result.total, captioner, variables, features)
+
+
+def gradients_of(tape, loss, captioner, variables, features) -> dict[str, np.ndarray]:
+    """Path of a weight, or "features" -> dense gradient."""
+    found = tape.gradient(loss, [*variables, features])
+    names = [*(v.path for v in captioner.decoder.trainable_variables), "features"]
+    return {name: tf.convert_to_tensor(g).numpy() for name, g in zip(names, found, strict=True)}
+
+
+def assert_same(gradients, expected, tolerance=1e-4) -> None:
+    """Each within the tolerance, relative to its greatest element where that is above 1."""
+    assert gradients.keys() == expected.keys()
+    for name in expected:
+        scale = max(1.0, np.abs(expected[name]).max())
+        np.testing.assert_allclose(
+            gradients[name] / scale, expected[name] / scale, atol=tolerance, err_msg=name
+        )
 
 
 def padded(captions: list[list[list[int]]], texts: int = 0, words: int = 0) -> tf.Tensor:
@@ -91,6 +126,8 @@ TINY = {
 }
 _DEFAULTS = {
     "encoder_trainable": False,
+    "gate": True,
+    "deep_output": True,
     "precision": "float32",
     "epochs": 3,
     "max_steps": 0,

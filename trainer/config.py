@@ -25,6 +25,8 @@ flags.DEFINE_integer("rnn_units", 512, "U, the LSTM's size.", lower_bound=1)
 flags.DEFINE_integer("embedding_dim", 512, "Size of a word's vector.", lower_bound=1)
 flags.DEFINE_integer("attention_units", 512, "A, the attention's hidden size.", lower_bound=1)
 flags.DEFINE_integer("feature_projection", 512, "D', of the features; 0: none.", lower_bound=0)
+flags.DEFINE_bool("gate", True, "The state gates the context: beta.")
+flags.DEFINE_bool("deep_output", True, "Words from h, context and word; else from h alone.")
 flags.DEFINE_float("dropout", 0.5, "Rate.", lower_bound=0.0, upper_bound=0.99)
 flags.DEFINE_float("l2", 1e-6, "Weight of the sum of squares of the dense kernels.", lower_bound=0)
 flags.DEFINE_float("doubly_stochastic", 0.01, "Weight of the attention penalty.", lower_bound=0.0)
@@ -55,6 +57,8 @@ class TrainConfig:
     embedding_dim: int
     attention_units: int
     feature_projection: int
+    gate: bool
+    deep_output: bool
     dropout: float
     l2: float
     doubly_stochastic: float
@@ -77,6 +81,8 @@ class TrainConfig:
                 "embedding_dim": self.embedding_dim,
                 "attention_units": self.attention_units,
                 "feature_projection": self.feature_projection,
+                "gate": self.gate,
+                "deep_output": self.deep_output,
                 "precision": self.precision,
             },
         }

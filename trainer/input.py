@@ -192,6 +192,8 @@ def epoch(
 ) -> tf.data.Dataset:
     """One epoch of training batches: shuffled, of like length, the first `skip` left out.
 
+    An image's captions come the longest first: finished ones then leave the batch together.
+
     Call arguments:
         elements: (key, ids [N, T]): the key is what `load` makes an image or features of.
         load: keys [B] -> images [B, size, size, 3] or features [B, L, D].
@@ -205,7 +207,7 @@ def epoch(
     def by_length(number, group):
         keys, ids = group
         order = _length_order(ids, batch_size, tf.stack([tf.cast(seed, tf.int64), number]))
-        return tf.gather(keys, order), tf.gather(ids, order)
+        return tf.gather(keys, order), _longest_first(tf.gather(ids, order))
 
     def trim(keys, ids):
         # The padding of the group that this batch was cut from.
@@ -237,6 +239,12 @@ def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor
     batches = tf.reshape(order[: full * batch_size], [full, batch_size])
     batches = tf.random.experimental.stateless_shuffle(batches, seed)
     return tf.concat([tf.reshape(batches, [-1]), order[full * batch_size :]], 0)
+
+
+def _longest_first(ids: tf.Tensor) -> tf.Tensor:
+    """The captions of each image in order of length: [images, N, T] -> the same shape."""
+    lengths = tf.reduce_sum(tf.cast(ids != 0, tf.int32), -1)
+    return tf.gather(ids, tf.argsort(lengths, -1, "DESCENDING", stable=True), batch_dims=1)
 
 
 def decode_all(encoded: tf.Tensor, size: int) -> tf.Tensor:

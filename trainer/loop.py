@@ -57,18 +57,18 @@ def build_step(
     variables = captioner.trainable_variables
     kernels = captioner.decoder.dense_kernels
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
+    @tf.function(autograph=False, reduce_retracing=not captioner.plain, jit_compile=captioner.plain)
     def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
         with tf.GradientTape() as tape:
             features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
-            forced = captioner.forced(features, ids, config.dropout, seed)
+            forced = captioner.forced(features, ids, config.dropout, seed, config.label_smoothing)
             result = losses.objective(
                 forced,
                 kernels,
                 l2_weight=config.l2,
                 doubly_stochastic_weight=config.doubly_stochastic,
-                label_smoothing=config.label_smoothing,
             )
         # Dense, the embedding's too: its clipped norm must count a word once, however often used.
         gradients = [
@@ -76,7 +76,11 @@ def build_step(
         ]
         gradients, norm = tf.clip_by_global_norm(gradients, config.clip_norm)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return {**result._asdict(), "gradient_norm": norm, "words": tf.size(forced.targets)}
+        return {
+            **result._asdict(),
+            "gradient_norm": norm,
+            "words": tf.math.count_nonzero(forced.real),
+        }
 
     return step
 

@@ -29,8 +29,7 @@ class Validator:
         @tf.function(autograph=False, reduce_retracing=True)
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             forced = captioner.forced(features, ids)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(forced.targets, forced.logits)
-            return tf.reduce_sum(losses), tf.size(losses)
+            return tf.reduce_sum(forced.nll), tf.math.count_nonzero(forced.real)
 
         self._nll = nll
 
