@@ -1,10 +1,15 @@
-"""A folder in COCO 2017's layout made in a moment, and the two commands run inside the test."""
+"""A folder in COCO 2017's layout made in a moment; the commands, inside the test or beside it."""
 
+import contextlib
 import hashlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +85,13 @@ def build(*args: str, **options) -> manifest.DatasetInfo:
 
 def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):
     """`build` of a folder into two train shards and one of val, every word kept."""
+    return build(*args, **_coco_options(folder, output_dir, options))
+
+
+def _coco_options(folder: CocoFolder, output_dir: Path, options: dict) -> dict:
     defaults = {"train_shards": 2, "val_shards": 1, "min_word_count": 1}
     named = {"dataset": "coco2017", "data_dir": folder.path, "output_dir": output_dir}
-    return build(*args, **(defaults | named | options))
+    return defaults | named | options
 
 
 def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
@@ -97,6 +106,54 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) once it has ended."""
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subprocess.Popen]:
+    """A running command, which does not outlive the test."""
+    process = start("--runner=DirectRunner", *args, **_coco_options(folder, out, options))
+    try:
+        yield process
+    finally:
+        for pid in [*children(process), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    """Process ids of a command's workers."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"\nPPid:\t{process.pid}\n" in status.read_text():
+                found.append(int(status.parent.name))
+    return found
+
+
+def writes(pid: int) -> bool:
+    """Whether a process has a temporary open."""
+    with contextlib.suppress(OSError):
+        return any(".tmp-" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of the processes runs any more."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+                return False
+    return True
+
+
+def wait_until(condition, process: subprocess.Popen | None = None, seconds: float = 90) -> None:
+    """Wait; `process` must not end meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def verify(records_dir: Path, *args: str) -> int:
@@ -129,3 +186,8 @@ def checksums(records_dir: Path) -> dict[str, str]:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(records_dir.glob("*.tfrecord"))
     }
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Name -> bytes of every file in a directory."""
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}

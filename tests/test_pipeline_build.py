@@ -1,4 +1,4 @@
-"""The job from end to end: what lies in the folder, what is in the records, what a rerun does."""
+"""The job from end to end: what lies in the folder, what is in the records."""
 
 import json
 import os
@@ -123,68 +123,6 @@ def test_given_vocabulary_serves_a_source_without_train_split(folder, tmp_path, 
     assert "no train split" in capsys.readouterr().out
     first, second = (tmp_path / n / "vocabulary.tsv" for n in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
-
-
-def test_rerun_writes_only_what_is_missing(folder, tmp_path, capsys):
-    out = tmp_path / "records"
-    for number in range(12):
-        folder.add("train", number, jpeg(number), [" "])  # a duplicate, so one line for each shard
-    folder.write()
-    build_coco(folder, out, max_rejected_fraction=0.5)
-    before = checksums(out)
-    lines = (out / "rejected.jsonl").read_bytes()
-    assert verify(out) == 0
-    (out / "dataset_info.json").unlink()
-    (out / "train-00001-of-00002.tfrecord.json").unlink()
-    old = {path.name: path.stat().st_ino for path in out.glob("*.tfrecord*")}
-    capsys.readouterr()
-    build_coco(folder, out, max_rejected_fraction=0.5)
-    assert "2 of 3 shards were finished before and kept" in capsys.readouterr().out
-    assert checksums(out) == before and (out / "rejected.jsonl").read_bytes() == lines
-    new = {path.name: path.stat().st_ino for path in out.glob("*.tfrecord*")}
-    assert {name for name in new if new[name] != old.get(name)} == {
-        "train-00001-of-00002.tfrecord",
-        "train-00001-of-00002.tfrecord.json",
-    }
-
-
-def test_changed_flags_and_counts_leave_nothing_stale(folder, tmp_path):
-    out, fresh = tmp_path / "records", tmp_path / "fresh"
-    build_coco(folder, out, train_shards=3)
-    for changed in ({"image_size": 24}, {"captions_per_record": 1}, {"seed": 5}, {}):
-        build_coco(folder, out, **changed)
-        build_coco(folder, fresh, **changed)
-        assert sorted(os.listdir(out)) == sorted(os.listdir(fresh))
-        assert checksums(out) == checksums(fresh)
-    assert verify(out) == 0
-
-
-def test_manifest_goes_before_the_first_shard_is_touched(folder, tmp_path, monkeypatch):
-    from pipeline import shard
-
-    out = tmp_path / "records"
-    build_coco(folder, out)
-
-    def write_nothing(*_):
-        raise UserError("stopped here")
-
-    monkeypatch.setattr(shard, "_write", write_nothing)
-    with pytest.raises(UserError, match="stopped here"):
-        build_coco(folder, out, image_size=24)
-    assert not (out / "dataset_info.json").exists()
-    with pytest.raises(UserError, match="not a finished data set"):
-        manifest.read_info(str(out))
-
-
-def test_changed_input_is_seen(folder, tmp_path):
-    out = tmp_path / "records"
-    build_coco(folder, out)
-    before = checksums(out)
-    (folder.path / "train2017" / "000000000003.jpg").write_bytes(jpeg(99, (60, 50)))
-    build_coco(folder, out)
-    after = checksums(out)
-    assert sum(before[name] != after[name] for name in before) == 1
-    assert verify(out) == 0
 
 
 def test_images_are_resized_by_the_shorter_side(folder, tmp_path):

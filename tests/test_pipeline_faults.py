@@ -3,15 +3,22 @@
 import contextlib
 import os
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pipeline_support import CocoFolder, build_coco, checksums, finish, records, start, verify
-
-OPTIONS = {"dataset": "coco2017", "train_shards": 2, "val_shards": 1, "min_word_count": 1}
+from pipeline_support import (
+    CocoFolder,
+    build_coco,
+    checksums,
+    children,
+    finish,
+    gone,
+    job,
+    verify,
+    wait_until,
+    writes,
+)
 
 
 @pytest.fixture
@@ -24,45 +31,6 @@ def fresh(folder, tmp_path):
     """The undisturbed build."""
     build_coco(folder, tmp_path / "fresh")
     return tmp_path / "fresh"
-
-
-@contextlib.contextmanager
-def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subprocess.Popen]:
-    """A running command, which does not outlive the test."""
-    named = OPTIONS | {"data_dir": folder.path, "output_dir": out} | options
-    process = start("--runner=DirectRunner", *args, **named)
-    try:
-        yield process
-    finally:
-        for pid in [*children(process), process.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
-
-
-def children(process: subprocess.Popen) -> list[int]:
-    """Process ids of a command's workers."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            if f"\nPPid:\t{process.pid}\n" in status.read_text():
-                found.append(int(status.parent.name))
-    return found
-
-
-def writes(pid: int) -> bool:
-    """Whether a process has a temporary open."""
-    with contextlib.suppress(OSError):
-        return any(".tmp-" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
-    return False
-
-
-def wait_until(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def image_of(fresh: Path, folder: CocoFolder, shard: int) -> Path:
@@ -144,7 +112,7 @@ def test_a_killed_worker_ends_the_job_in_one_line(folder, fresh, tmp_path, busy)
         assert err.splitlines()[-1].startswith(
             "error: a worker process was killed (SIGKILL); what was finished before is kept"
         )
-        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        assert gone(workers)
     assert not (out / "dataset_info.json").exists()
     build_coco(folder, out)
     assert checksums(out) == checksums(fresh)
@@ -163,7 +131,7 @@ def test_an_interrupt_does_not_wait_for_the_workers(folder, fresh, tmp_path):
         code, _, err = finish(process)
         last = "error: interrupted; run the same command again to go on"
         assert (code, err.splitlines()[-1]) == (130, last) and "Traceback" not in err
-        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        assert gone(workers)
 
 
 def test_a_failing_worker_does_not_wait_for_the_others(folder, fresh, tmp_path):
@@ -197,12 +165,17 @@ def test_workers_of_a_killed_submitter_keep_the_next_job_off(folder, fresh, tmp_
         assert code == 1 and "another job is writing there" in err
         assert writes(writer)
         os.kill(writer, signal.SIGCONT)
-        deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{pid}").exists() for pid in workers):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: gone(workers))
     build_coco(folder, out, image_size=24)
     build_coco(folder, fresh, image_size=24)
     assert checksums(out) == checksums(fresh)
     assert sorted(os.listdir(out)) == sorted(os.listdir(fresh))
-    assert len(records(out, "train")) == 12
+
+
+def test_workers_end_with_their_submitter(folder, tmp_path):
+    """Even while they start, when nothing tells them that nobody listens."""
+    with job(folder, tmp_path / "records", "--direct_num_workers=2") as process:
+        wait_until(lambda: len(children(process)) == 2, process)
+        workers = children(process)
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: gone(workers), seconds=20)
