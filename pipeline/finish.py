@@ -24,6 +24,10 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     """
     sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
     directory = config.output_dir
+    info_path = posixpath.join(directory, manifest.DATASET_INFO)
+    strays = _strays(directory, {s.shard.name for s in sidecars})
+    if strays:  # which a manifest may list
+        files.delete(info_path)
     rejected_path = posixpath.join(directory, manifest.REJECTED)
     lines = [line for sidecar in sidecars for line in sidecar.rejected]
     files.write(rejected_path, manifest.rejected_lines(lines))
@@ -46,11 +50,13 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
             _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
         info = dataclasses.replace(info, leaks=_check_leaks(info, config.allow_leak))
     except UserError:
-        files.delete(posixpath.join(directory, manifest.DATASET_INFO))
+        files.delete(info_path)
         raise
-    _sweep(directory, {s.shard.name for s in sidecars})
+    for name in strays:
+        files.delete(posixpath.join(directory, name))
+    files.sweep(directory)
     files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
-    files.write(posixpath.join(directory, manifest.DATASET_INFO), info.to_bytes())
+    files.write(info_path, info.to_bytes())
     return info
 
 
@@ -94,10 +100,9 @@ def _check_leaks(info: DatasetInfo, allowed: bool) -> dict[str, int]:
     return {name: len(images) for name, images in found.items()}
 
 
-def _sweep(directory: str, shards: set[str]) -> None:
-    """Delete shards of another count or split, their sidecars, and what dead writers left."""
-    for name in files.names(directory):
-        shard = name.removesuffix(".json")
-        if manifest.parse_shard_name(shard) and shard not in shards:
-            files.delete(posixpath.join(directory, name))
-    files.sweep(directory)
+def _strays(directory: str, shards: set[str]) -> list[str]:
+    """Names of shards of another count or split, and of their sidecars."""
+    found = ((name, name.removesuffix(".json")) for name in files.names(directory))
+    return [
+        name for name, shard in found if manifest.parse_shard_name(shard) and shard not in shards
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline import datasets, files, finish
+from pipeline import datasets, files, finish, lock
 from pipeline.config import Config
 from pipeline.describe import Description, describe, shards_of
 from pipeline.progress import Progress, Report
@@ -132,7 +132,9 @@ class WriteShard(Step):
     ) -> list[tuple[str, Sidecar]]:
         name, descriptions = element
         progress = Progress(self._progress)
-        sidecar = write_shard(name, list(descriptions), vocabulary, self._config, progress)
+        # An engine's worker may write on when the submitter is dead.
+        with lock.same_job(self._config.output_dir):
+            sidecar = write_shard(name, list(descriptions), vocabulary, self._config, progress)
         progress.flush()
         return [("", sidecar)]
 
@@ -147,4 +149,5 @@ class Finish(Step):
     def step(
         self, element: tuple[str, Iterable[Sidecar]], vocabulary: Vocabulary
     ) -> list[manifest.DatasetInfo]:
-        return [finish.finish(list(element[1]), vocabulary, self._config)]
+        with lock.same_job(self._config.output_dir):
+            return [finish.finish(list(element[1]), vocabulary, self._config)]

@@ -1,10 +1,10 @@
 """One job at a time in an output directory.
 
 The lock lies on the directory itself (flock), so no file tells of it and a killed job leaves none
-behind. A job's submitter and its worker processes share it: what a killed submitter's workers still
-do is over before the next job begins. Object stores know no locks; two jobs with the same flags end
-with one right result there too, since temporaries are unique and a shard's bytes do not depend on
-who writes them.
+behind. A job's submitter shares it with its workers: what those of a killed submitter still write is
+over before the next job begins. Object stores know no locks; two jobs with the same flags end with
+one right result there too, since temporaries are unique and a shard's bytes do not depend on who
+writes them.
 """
 
 import contextlib
@@ -47,9 +47,23 @@ def only_job(directory: str) -> Iterator[None]:
         os.close(handle)
 
 
-def join_job(directory: str) -> bool:
-    """Share the submitter's lock until this process ends; False where another job has it now."""
-    return not files.is_local(directory) or _take(os.open(directory, os.O_RDONLY), fcntl.LOCK_SH)
+@contextlib.contextmanager
+def same_job(directory: str) -> Iterator[None]:
+    """Share the submitter's lock while the block runs, which may be longer than the submitter does.
+
+    Raises:
+        UserError: another job holds it: the submitter is dead.
+    """
+    if not files.is_local(directory):
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        if not _take(handle, fcntl.LOCK_SH):
+            raise _refusal(directory)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _take(handle: int, kind: int) -> bool:

@@ -66,10 +66,14 @@ class Total:
 
 
 @contextlib.contextmanager
-def by_file(total: Total) -> Iterator[Report]:
+def by_file(total: Total) -> Iterator[Report | None]:
     """A `Report` for workers on this machine: they append to one file, which is read into `total`
-    until the block ends."""
-    handle, path = tempfile.mkstemp(prefix="build-records-progress-")
+    until the block ends. None where there is no room for it."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="build-records-progress-")
+    except OSError:
+        yield None
+        return
     os.close(handle)
     stop = threading.Event()
     thread = threading.Thread(target=_poll, args=(path, total, stop), daemon=True)

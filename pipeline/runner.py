@@ -12,7 +12,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 from pipeline import graph, progress, quiet, step, workers
 from pipeline.config import Config
-from records.errors import UsageError
+from records.errors import UsageError, UserError
 
 
 def run(config: Config) -> Counter[str]:
@@ -51,6 +51,10 @@ def _run(
 ) -> None:
     try:
         pipeline = beam.Pipeline(runner=runner, options=options)
+    except OSError as error:
+        raise UserError(
+            f"no temporary files can be made: {error}; TMPDIR names the place"
+        ) from None
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
     try:

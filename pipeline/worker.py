@@ -31,12 +31,11 @@ if __name__ == "__main__":
 
     from pipeline import lock
 
-    # Before any work can come: while this process lives, no other job begins.
-    if not lock.join_job(sys.argv[2]):
-        sys.exit(1)
     # It prints the traceback of a failing step, and hands it to the submitter, who shows it.
     # TensorFlow's C++ writes to the descriptor itself.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     os.dup2(sys.stderr.fileno(), 2)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sdk_worker_main.main(sys.argv)
+    # Taken before any work can come: while this process lives, no other job begins.
+    with lock.same_job(sys.argv[2]):
+        sdk_worker_main.main(sys.argv)

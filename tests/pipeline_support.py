@@ -111,7 +111,8 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 @contextlib.contextmanager
 def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subprocess.Popen]:
     """A running command, which does not outlive the test."""
-    process = start("--runner=DirectRunner", *args, **_coco_options(folder, out, options))
+    named = {"runner": "DirectRunner"} | _coco_options(folder, out, options)
+    process = start(*args, **named)
     try:
         yield process
     finally:

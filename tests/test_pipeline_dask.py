@@ -11,7 +11,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from distributed import Client, get_task_stream
-from pipeline_support import CocoFolder, build_coco, checksums, jpeg, verify
+from pipeline_support import CocoFolder, build_coco, checksums, jpeg, job, verify, wait_until
 
 from records import manifest, wire
 from records.errors import UsageError, UserError
@@ -169,6 +169,28 @@ def test_killed_worker_changes_nothing(cluster, tmp_path):
     assert process.returncode == 0, printed
     assert_same(fresh, out)
     assert verify(out, "--decode") == 0
+
+
+def test_what_runs_for_a_killed_submitter_keeps_the_next_job_off(cluster, tmp_path):
+    folder = CocoFolder(tmp_path / "coco")
+    fresh, out = tmp_path / "fresh", tmp_path / "records"
+    build_coco(folder, fresh)
+    blocked = folder.path / "train2017" / f"{5:012d}.jpg"
+    content = blocked.read_bytes()
+    blocked.unlink()
+    os.mkfifo(blocked)
+    with job(folder, out, f"--dask_client_address={cluster.address}", runner="DaskRunner") as first:
+        wait_until(lambda: list(out.glob(".tmp-*")), first)
+        first.kill()
+        first.wait()
+        with pytest.raises(UserError, match="another job is writing there"):
+            build_coco(folder, out, image_size=24)
+        blocked.write_bytes(content)  # to the worker
+    wait_until(lambda: not list(out.glob(".tmp-*")))
+    blocked.unlink()
+    blocked.write_bytes(content)
+    build_coco(folder, out)
+    assert_same(fresh, out)
 
 
 def test_errors_on_workers_are_one_line(cluster, folder, tmp_path):
