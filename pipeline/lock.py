@@ -1,10 +1,10 @@
 """One job at a time in an output directory.
 
 The lock lies on the directory itself (flock), so no file tells of it and a killed job leaves none
-behind. A job's submitter shares it with its workers: what those of a killed submitter still write is
-over before the next job begins. Object stores know no locks; two jobs with the same flags end with
-one right result there too, since temporaries are unique and a shard's bytes do not depend on who
-writes them.
+behind. A job's submitter shares it with its workers: what those of a killed submitter still write
+is over before the next job begins. Object stores know no locks; two jobs with the same flags end
+with one right result there too, since temporaries are unique and a shard's bytes do not depend on
+who writes them.
 """
 
 import contextlib

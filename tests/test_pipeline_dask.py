@@ -11,7 +11,7 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from distributed import Client, get_task_stream
-from pipeline_support import CocoFolder, build_coco, checksums, jpeg, job, verify, wait_until
+from pipeline_support import CocoFolder, build_coco, checksums, job, jpeg, verify, wait_until
 
 from records import manifest, wire
 from records.errors import UsageError, UserError
