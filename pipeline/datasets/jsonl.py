@@ -97,8 +97,8 @@ def _images(path: str) -> list[tuple[str, ListedImage]]:
         except _WrongLineError as error:
             problems.append(f"{path}:{number}:{_column(line, error.place)}: {error}")
     if problems:
-        more = len(problems) - _SHOWN
-        rest = [f"... and {more:,} more lines of {path} are wrong"] if more > 0 else []
+        count = len(problems)
+        rest = [f"({_SHOWN} of {count:,} wrong lines are shown)"] if count > _SHOWN else []
         raise UserError("\n".join([*problems[:_SHOWN], *rest]))
     return found
 
