@@ -64,6 +64,20 @@ class Config:
         del value["encoder"], value["splits"], value["beam_args"], value["engine"]
         return value
 
+    @classmethod
+    def from_manifest(cls, flags: dict, where: str) -> "Config":
+        """The inverse of `flags`.
+
+        Raises:
+            UserError: another version of this program has built `where`, with other flags.
+        """
+        try:
+            return cls(**flags)
+        except TypeError as error:
+            raise UserError(
+                f"{where}: built with other flags than there are now ({error}); build it again"
+            ) from None
+
     def shards(self, split: str, n_images: int) -> int:
         """How many shards a split of `n_images` gets."""
         asked = self.train_shards if split == "train" else self.val_shards

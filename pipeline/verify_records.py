@@ -1,30 +1,34 @@
-"""The command that re-reads everything a records directory says is there."""
+"""The command that re-reads everything a records directory says is there.
 
-import hashlib
+python -m pipeline.verify_records --records_dir=data/records/coco2017 [--data_dir=data/coco2017]
+"""
+
 import posixpath
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 from absl import flags
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
-from pipeline import files, images
-from records import command, manifest, wire
+from pipeline import compare, files
+from pipeline.verify_shard import Reading
+from records import command, leaks, manifest
 from records.errors import UsageError, UserError
 from records.manifest import DatasetInfo, Shard, Sidecar
 from records.progress import bar
-from records.schema import CaptionedImage
-from records.vocabulary import END, START, Vocabulary
-
-# Of one shard, so that a damaged one does not drown the others.
-_MOST_PROBLEMS = 20
+from records.vocabulary import Vocabulary
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Declare this command's flags with absl."""
     flags.DEFINE_string("records_dir", None, "The records to verify.", flag_values=values)
     flags.DEFINE_bool("decode", False, "Decode every image too.", flag_values=values)
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "The source that they were built from: say which of its images and captions changed since.",
+        flag_values=values,
+    )
 
 
 def main(_: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -34,19 +38,33 @@ def main(_: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         raise UsageError("--records_dir is missing: the records to verify")
     info = manifest.read_info(directory, files.open_file)
     vocabulary = manifest.read_vocabulary(directory, files.open_file)
-    n_problems = 0
-    for problem in problems(directory, info, vocabulary, values.decode):
-        n_problems += 1
-        print(problem, flush=True)
+    changes = compare.changes(directory, info, values.data_dir) if values.data_dir else iter(())
+    n_problems = _print_all(problems(directory, info, vocabulary, values.decode))
+    n_changes = _print_all(changes)
+    if n_changes:
+        print(
+            f"{directory}: {n_changes:,} changes in {values.data_dir} since it was built: to build"
+            " it anew, delete the shards named and run the build's command again"
+        )
     if n_problems:
-        print(f"{directory}: {n_problems} problems found")
+        print(f"{directory}: {n_problems:,} problems found")
+    if n_problems or n_changes:
         return 1
     splits = ", ".join(
         f"{name} {split.total('images'):,} images {split.total('pairs'):,} pairs"
         for name, split in info.splits.items()
     )
-    print(f"{directory}: all is well: {splits}, {len(vocabulary):,} words")
+    as_source = f", as in {values.data_dir}" if values.data_dir else ""
+    print(f"{directory}: all is well{as_source}: {splits}, {len(vocabulary):,} words")
     return 0
+
+
+def _print_all(lines: Iterator[str]) -> int:
+    printed = 0
+    for line in lines:
+        print(line, flush=True)
+        printed += 1
+    return printed
 
 
 def problems(
@@ -60,20 +78,16 @@ def problems(
         yield f"{manifest.VOCABULARY}: not the vocabulary that {manifest.DATASET_INFO} names"
     yield from _stray_files(directory, info)
     yield from _shard_sets(info)
+    yield from _leaks(info)
     total = sum(split.total("listed") for split in info.splits.values())
-    first_split: dict[int, str] = {}
     all_rejected: list[dict] = []
     with bar(total, "verifying", "images") as progress:
         for split, content in info.splits.items():
             rejected: list[dict] = []
             for shard in content.shards:
                 yield from _sidecar(directory, shard, rejected)
-                reading = _Reading(shard, vocabulary, decode, info)
+                reading = Reading(shard, vocabulary, decode, info)
                 yield from reading.problems(posixpath.join(directory, shard.name))
-                for image_id in reading.ids:
-                    other = first_split.setdefault(image_id, split)
-                    if other != split:
-                        yield f"{shard.name}: image {image_id} is in {other} too"
                 progress.update(shard.listed)
             if Counter(line["reason"] for line in rejected) != content.rejected:
                 yield f"{manifest.DATASET_INFO}: {split}: rejected counts differ from the sidecars'"
@@ -103,6 +117,16 @@ def _shard_sets(info: DatasetInfo) -> Iterator[str]:
             yield f"{manifest.DATASET_INFO}: {name}: not shards 0 to {count - 1} of {count}"
 
 
+def _leaks(info: DatasetInfo) -> Iterator[str]:
+    for name in info.splits:
+        found = leaks.leaked(info, info, name) if name != "train" else {}
+        if len(found) != info.leaks.get(name, 0):
+            yield (
+                f"{manifest.DATASET_INFO}: {name}: {len(found)} images are in train too"
+                f" ({leaks.examples(found)}), it says {info.leaks.get(name, 0)}"
+            )
+
+
 def _sidecar(directory: str, shard: Shard, rejected: list[dict]) -> Iterator[str]:
     name = manifest.sidecar_name(shard.name)
     content = files.read(posixpath.join(directory, name))
@@ -116,123 +140,6 @@ def _sidecar(directory: str, shard: Shard, rejected: list[dict]) -> Iterator[str
     rejected += sidecar.rejected
     if sidecar.shard != shard:
         yield f"{name}: differs from {manifest.DATASET_INFO}"
-
-
-class _Reading:
-    """One shard, read from its first byte to its last.
-
-    Attributes:
-        ids: of the images met.
-    """
-
-    def __init__(self, shard: Shard, vocabulary: Vocabulary, decode: bool, info: DatasetInfo):
-        self.ids: set[int] = set()
-        self._shard = shard
-        self._vocabulary = vocabulary
-        self._decode = decode
-        self._per_record = info.flags["captions_per_record"]
-        self._images = info.flags["store"] != "features"
-        self._grid = tuple(info.encoder["grid"]) if info.encoder else None
-        self._pairs = self._records = 0
-
-    def problems(self, path: str) -> Iterator[str]:
-        """What is wrong with the shard at `path`; of many problems the first few."""
-        found = 0
-        try:
-            for problem in self._all_problems(path):
-                found += 1
-                if found <= _MOST_PROBLEMS:
-                    yield f"{self._shard.name}: {problem}"
-        except OSError as error:
-            if files.exists(path):  # else told as missing
-                yield f"{self._shard.name}: cannot be read: {files.reason(error)}"
-        if found > _MOST_PROBLEMS:
-            yield f"{self._shard.name}: and {found - _MOST_PROBLEMS} more"
-
-    def _all_problems(self, path: str) -> Iterator[str]:
-        with files.open_file(path) as file:
-            reader = _Checksummed(file)
-            try:
-                for number, record in enumerate(wire.read_frames(reader)):
-                    for problem in self._record_problems(record):
-                        yield f"record {number}: {problem}"
-            except wire.CorruptRecordError as error:
-                yield str(error)
-            reader.read_rest()
-        shard = self._shard
-        met = (reader.size, reader.sha256.hexdigest(), len(self.ids), self._pairs, self._records)
-        listed = (shard.bytes, shard.sha256, shard.images, shard.pairs, shard.records)
-        names = ("bytes", "sha256", "images", "pairs", "records")
-        for name, here, there in zip(names, met, listed, strict=True):
-            if here != there:
-                yield f"{name} {here}, {manifest.DATASET_INFO} says {there}"
-
-    def _record_problems(self, record: bytes) -> Iterator[str]:
-        self._records += 1
-        try:
-            image = wire.from_bytes(record)
-        except wire.CorruptRecordError as error:
-            yield str(error)
-            return
-        if image.image_id in self.ids and not self._per_record:
-            yield f"image {image.image_id} comes twice"
-        self.ids.add(image.image_id)
-        self._pairs += len(image.captions)
-        where = f"image {image.image_id} ({image.file_name})"
-        for problem in (*self._caption_problems(image), *self._image_problems(image)):
-            yield f"{where}: {problem}"
-
-    def _caption_problems(self, image: CaptionedImage) -> Iterator[str]:
-        if not image.captions or (self._per_record and len(image.captions) != self._per_record):
-            yield f"{len(image.captions)} captions"
-        for text, ids in zip(image.captions, image.caption_ids, strict=True):
-            if not ids or ids[0] != START or ids[-1] != END:
-                yield f"caption {text!r}: ids do not run from <start> to <end>"
-            elif min(ids) < 0 or max(ids) >= len(self._vocabulary):
-                yield f"caption {text!r}: ids outside the vocabulary"
-            elif list(ids) != self._vocabulary.encode(text):
-                yield f"caption {text!r}: ids are not those of its words"
-
-    def _image_problems(self, image: CaptionedImage) -> Iterator[str]:
-        yield from self._feature_problems(image.features)
-        if image.encoded is None:
-            if self._images:
-                yield "the JPEG is missing"
-            return
-        if not self._images:
-            yield "a JPEG, though --store=features was asked"
-        try:
-            images.check_header(image.encoded)
-            if self._decode:
-                images.check_pixels(image.encoded)
-        except images.BadImageError as error:
-            yield f"the JPEG is {error.reason}"
-
-    def _feature_problems(self, features: np.ndarray | None) -> Iterator[str]:
-        found = None if features is None else features.shape
-        if found != self._grid:
-            yield f"features of shape {found}, {manifest.DATASET_INFO} says {self._grid}"
-        elif features is not None and not np.isfinite(features).all():
-            yield "features that are not finite"
-
-
-class _Checksummed:
-    """A file for `wire.read_frames` that sums up what is read."""
-
-    def __init__(self, file):
-        self._file = file
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self.sha256.update(data)
-        self.size += len(data)
-        return data
-
-    def read_rest(self) -> None:
-        while self.read(1 << 20):
-            pass
 
 
 if __name__ == "__main__":

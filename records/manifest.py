@@ -98,6 +98,11 @@ class Shard:
         if not _CONTENTS.fullmatch(self.contents):
             raise ValueError(f"contents of {self.name} are not `id:hash id:hash ...`")
 
+    def hashes(self) -> dict[int, str]:
+        """Image id -> `content_hash` of its bytes in the source, in the order written."""
+        entries = (entry.split(":") for entry in self.contents.split())
+        return {int(image_id): content for image_id, content in entries}
+
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
@@ -147,9 +152,12 @@ class Split:
 
     @property
     def contents(self) -> dict[int, str]:
-        """Image id -> `content_hash` of its bytes in the source, in the order written."""
-        entries = (entry.split(":") for shard in self.shards for entry in shard.contents.split())
-        return {int(image_id): content for image_id, content in entries}
+        """`Shard.hashes` of all shards."""
+        return {
+            image_id: content
+            for shard in self.shards
+            for image_id, content in shard.hashes().items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)

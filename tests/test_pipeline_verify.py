@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from pipeline_support import CocoFolder, build_coco, verify
+from pipeline_support import CocoFolder, build_coco, jpeg, verify
 
 from records import manifest, wire
 from records.errors import UserError
@@ -104,7 +104,8 @@ def test_rejections_that_disagree(out, capsys):
         ({"caption_ids": ((1, 4, 2),) * 5}, "ids are not those of its words"),
         ({"encoded": b"<html>"}, "the JPEG is not_jpeg"),
         ({"encoded": None}, "the JPEG is missing"),
-        ({"image_id": 1000}, "val-00000-of-00001.tfrecord: image 1000 is in train too"),
+        ({"encoded": jpeg(9)}, "the JPEG is not the one that dataset_info.json lists"),
+        ({"image_id": 1000}, "other images, or in another order, than dataset_info.json lists"),
     ],
 )
 def test_a_record_that_breaks_the_contract(out, capsys, changed, message):
@@ -119,18 +120,31 @@ def test_an_image_that_comes_twice(out, capsys):
     expect(out, capsys, "comes twice", "records 7, dataset_info.json says 6")
 
 
-def test_only_decoding_finds_damaged_pixels(out, capsys):
-    import dataclasses
-
-    def damage(images):
-        data = images[0].encoded
-        data = data[: len(data) // 2] + data[-len(data) // 4 :]
-        return [dataclasses.replace(images[0], encoded=data), *images[1:]]
-
-    rewrite(out, damage)
+def test_only_decoding_finds_damaged_pixels(tmp_path, capsys):
+    folder, out = CocoFolder(tmp_path / "coco"), tmp_path / "records"
+    data = jpeg(50)
+    folder.add("train", 50, data[: len(data) // 2] + data[-len(data) // 4 :])
+    folder.write()
+    build_coco(folder, out)
     assert verify(out) == 0
     capsys.readouterr()
     expect(out, capsys, "the JPEG is corrupt", args=["--decode"])
+
+
+def test_images_in_another_order(out, capsys):
+    rewrite(out, lambda images: images[::-1])
+    expect(out, capsys, f"{SHARD}: other images, or in another order, than dataset_info.json lists")
+
+
+def test_leaks_that_the_manifest_keeps_silent_about(tmp_path, capsys):
+    folder, out = CocoFolder(tmp_path / "coco"), tmp_path / "records"
+    folder.add("val", 2000, jpeg(3))
+    folder.write()
+    build_coco(folder, out, "--allow_leak")
+    assert verify(out) == 0
+    info = json.loads((out / "dataset_info.json").read_text())
+    (out / "dataset_info.json").write_text(json.dumps(info | {"leaks": {}}))
+    expect(out, capsys, "val: 1 images are in train too (2000 (in train as 3)), it says 0")
 
 
 def test_no_data_set(out):
