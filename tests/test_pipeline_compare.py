@@ -17,7 +17,8 @@ def folder(tmp_path):
     folder.add("train", 70, None)
     folder.add("train", 71, jpeg(71)[:-9])
     folder.add("train", 72, jpeg(72), captions=[" "])
-    folder.add("train", 0, jpeg(0), name="again.jpg")  # a duplicate id
+    for image_id in (0, 71):  # duplicates, left out whatever became of the first
+        folder.add("train", image_id, jpeg(image_id), name=f"again-{image_id}.jpg")
     folder.captions["train"].append({"id": 999, "image_id": 2, "caption": ""})
     folder.write()
     return folder
