@@ -64,7 +64,7 @@ def refused(capsys, **options) -> str:
     captured = capsys.readouterr()
     assert "weights of epoch" not in captured.out  # before any work
     (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert "--allow_leak: then every output says CONTAMINAT" in line
+    assert "give --allow_leak: then every output says CONTAMINAT" in line
     return line
 
 

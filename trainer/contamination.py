@@ -35,7 +35,7 @@ def find(train: DatasetInfo | None, info: DatasetInfo, split: str) -> Contaminat
         train: the manifest of the records trained on; None: not known.
     """
     if train is None:
-        return Contamination(UNKNOWN, f"no {TRAINED_ON} tells which images were trained on")
+        return Contamination(UNKNOWN, f"no {TRAINED_ON} tells which images it was trained on")
     found = leaks.leaked(train, info, split)
     if not found:
         return None
@@ -56,7 +56,7 @@ def refuse(run_dir: str, info: DatasetInfo, split: str, allowed: bool) -> Contam
     found = find(trained_on(run_dir), info, split)
     if found and not allowed:
         raise UserError(
-            f"{run_dir}: {found.why}. Score images that are new to the run, or give --allow_leak:"
-            f" then every output says {found.stamp}"
+            f"{run_dir}: {found.why}. To score them all the same give --allow_leak: then every"
+            f" output says {found.stamp}"
         )
     return found
