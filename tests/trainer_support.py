@@ -170,7 +170,8 @@ def full_disk(size: int) -> Iterator[None]:
 def _run(main_function, *args: str, **options) -> int:
     """A command in this process, from its command line to its exit code."""
     before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
-    sys.argv = ["command", *args, *(f"--{name}={value}" for name, value in options.items())]
+    named = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    sys.argv = ["command", *args, *named]
     try:
         with flagsaver.flagsaver():
             for name in flags.FLAGS:
@@ -184,7 +185,7 @@ def _run(main_function, *args: str, **options) -> int:
 
 
 def train(*args: str, **options) -> int:
-    """`trainer.main` with a tiny run's flags and these: its exit code."""
+    """`trainer.main` with a tiny run's flags and these (None: without that flag): its exit code."""
     return _run(main.main, *args, **(TINY | options))
 
 
