@@ -44,6 +44,8 @@ setup(
         "Pillow>=11",
         "simplejpeg>=1.8",
         "tqdm>=4.66",
+        "requests>=2.32",
+        "urllib3>=2.2",
     ],
     extras_require={
         "features": TENSORFLOW,

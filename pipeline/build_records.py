@@ -6,8 +6,8 @@ from collections import Counter
 from absl import flags
 
 import pipeline.quiet  # noqa: F401  (before Beam is imported)
+from pipeline import archives, features, files, lock, runner
 from pipeline import config as config_lib
-from pipeline import features, files, lock, runner
 from pipeline.config import Config
 from pipeline.datasets import scenes
 from records import command, leaks, manifest
@@ -20,6 +20,8 @@ def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     config = features.settled(config)
     for remark in remarks:
         print(remark, flush=True)
+    if config.download:
+        archives.obtain(config.dataset, config.data_dir, config.download_url)
     files.make_directory(config.output_dir)
     with lock.only_job(config.output_dir):
         return _build(config)

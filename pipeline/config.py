@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from absl import flags
 
-from pipeline import beam_options, datasets, files
+from pipeline import archives, beam_options, datasets, files
 from pipeline.datasets import coco, tfds
 from records import manifest
 from records.errors import UserError
@@ -52,6 +52,8 @@ class Config:
     seed: int
     scenes_images: int
     scenes_seed: int
+    download: bool
+    download_url: str | None
     encoder: dict | None = None
     splits: tuple[str, ...] = ()
     beam_args: tuple[str, ...] = ()
@@ -59,9 +61,10 @@ class Config:
 
     @property
     def flags(self) -> dict:
-        """Flag name -> value, as the manifest keeps them."""
+        """Flag name -> value, as the manifest keeps them: not how the source came to lie there."""
         value = dataclasses.asdict(self)
-        del value["encoder"], value["splits"], value["beam_args"], value["engine"]
+        for name in ("encoder", "splits", "beam_args", "engine", "download", "download_url"):
+            del value[name]
         return value
 
     @classmethod
@@ -146,6 +149,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     number("seed", 0, "Of the permutation that deals images to shards.")
     number("scenes_images", DEFAULT_IMAGES, "How many scenes to draw.", 1)
     number("scenes_seed", DEFAULT_SEED, "Which scenes to draw.")
+    flags.DEFINE_boolean(
+        "download",
+        False,
+        "First fetch what --data_dir lacks of coco2017 (the default) or coco2014: 20 GB.",
+        flag_values=values,
+    )
+    text("download_url", None, "A mirror to download from; by default where it is published.")
 
 
 def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[str]]:
@@ -160,7 +170,9 @@ def from_flags(values: flags.FlagValues, rest: list[str]) -> tuple[Config, list[
             is called that.
     """
     beam_args, engine = beam_options.checked(rest)
-    dataset, data_dir, why = _choose(values.dataset, values.data_dir)
+    wanted = values.dataset or ("coco2017" if values.download else None)
+    dataset, data_dir, why = _choose(wanted, values.data_dir)
+    archives.check_usage(values.download, dataset, data_dir, values.download_url)
     # Workers elsewhere have other working directories.
     place = files.absolute if engine != "local" else str
     names = [f.name for f in dataclasses.fields(Config) if f.name in values]
@@ -200,11 +212,11 @@ def _choose(dataset: str | None, data_dir: str | None) -> tuple[str, str, str]:
     if data_dir:
         raise UserError(
             f"{data_dir}: no COCO 2017 lies there (annotations/captions_train2017.json is missing);"
-            " name another --dataset, or leave --data_dir out for the embedded scenes"
+            " --download fetches it, another --dataset reads something else, without --data_dir the"
+            " embedded scenes are built"
         )
     why = (
-        f": no COCO 2017 lies under {DEFAULT_COCO}; to have it, unpack cocodataset.org's zips there"
-        " or give --data_dir"
+        f": no COCO 2017 lies under {DEFAULT_COCO}; --download fetches it there, or give --data_dir"
     )
     return "scenes", "data/scenes", why
 

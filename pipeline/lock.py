@@ -23,8 +23,9 @@ _POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def only_job(directory: str) -> Iterator[None]:
-    """Hold `directory` while the block runs, against every job but this one's workers.
+def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
+    """Hold `directory`, which `flag` names, while the block runs: against every other job, that is,
+    not against this one's workers.
 
     Raises:
         UserError: another job holds it.
@@ -37,11 +38,11 @@ def only_job(directory: str) -> Iterator[None]:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _take(handle, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise _refusal(directory)
+                raise _refusal(directory, flag)
             time.sleep(_POLL_SECONDS)
         # Nobody else holds it. From here on it is shared with our workers, which keeps others out.
         if not _take(handle, fcntl.LOCK_SH):
-            raise _refusal(directory)
+            raise _refusal(directory, flag)
         yield
     finally:
         os.close(handle)
@@ -75,8 +76,8 @@ def _take(handle: int, kind: int) -> bool:
     return True
 
 
-def _refusal(directory: str) -> UserError:
+def _refusal(directory: str, flag: str) -> UserError:
     return UserError(
         f"{directory}: another job is writing there; wait until it has ended, or give this one"
-        " another --output_dir"
+        f" another {flag}"
     )

@@ -25,18 +25,19 @@ class _Lines(io.StringIO):
         return len(text)
 
 
-def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
+def bar(total: int, what: str, unit: str, initial: int = 0, scaled: bool = False) -> tqdm:
     """A progress bar on stderr with rate and ETA; in a log file, a line every ten seconds or so.
 
     Call arguments:
         total: how many units there are. what: says what goes on. unit: of one step.
-        initial: units that an earlier run has done.
+        initial: units that an earlier run has done. scaled: show thousands as k, M, G.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=what,
-        unit=f" {unit}",
+        unit=unit if scaled else f" {unit}",
+        unit_scale=scaled,
         initial=initial,
         file=sys.stderr if terminal else _Lines(),
         dynamic_ncols=terminal,

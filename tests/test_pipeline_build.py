@@ -116,7 +116,7 @@ def test_vocabulary_is_of_kept_training_captions_only(folder, tmp_path):
 def test_given_vocabulary_serves_a_source_without_train_split(folder, tmp_path, capsys):
     build_coco(folder, tmp_path / "first")
     folder.annotations("train").unlink()
-    with pytest.raises(UserError, match=r"captions_train2017\.json: no such file; unpack"):
+    with pytest.raises(UserError, match=r"captions_train2017\.json: no such file; --download"):
         build_coco(folder, tmp_path / "second")
     info = build_coco(folder, tmp_path / "second", vocabulary=tmp_path / "first")
     assert list(info.splits) == ["val"]
@@ -165,7 +165,7 @@ def test_default_dataset_is_coco_where_it_lies_else_scenes(folder, tmp_path, mon
     info = build(scenes_images=20, scenes_seed=3, output_dir="data/records/b")
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("building scenes from data/scenes into data/records/b: no COCO 2017")
-    assert "unpack cocodataset.org's zips there" in first
+    assert "--download fetches it there" in first
     assert info.dataset == "scenes" and list(info.splits) == ["train", "val", "test"]
     assert info.flags["scenes_images"] == 20 and info.flags["scenes_seed"] == 3
     with pytest.raises(UserError, match="no COCO 2017 lies there"):

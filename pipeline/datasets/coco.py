@@ -46,11 +46,13 @@ def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
             if split == "train" and not need_train:
                 remarks.append(f"no train split: {path} is missing")
                 continue
-            raise UserError(f"{path}: no such file; unpack {_ZIPS} into {data_dir}")
+            raise UserError(
+                f"{path}: no such file; --download fetches it, or unpack {_ZIPS} into {data_dir}"
+            )
         if not files.exists(image_folder(data_dir, split)):
             raise UserError(
-                f"{image_folder(data_dir, split)}: no such folder; unpack {split}2017.zip from"
-                f" cocodataset.org into {data_dir}"
+                f"{image_folder(data_dir, split)}: no such folder; --download fetches it, or"
+                f" unpack {split}2017.zip from cocodataset.org into {data_dir}"
             )
         found.append(split)
     return found, remarks

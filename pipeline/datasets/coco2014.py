@@ -28,7 +28,7 @@ def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
     """train, val and test, as far as images are listed; both image folders must be there."""
     path = _path(data_dir)
     if not files.exists(path):
-        raise UserError(f"{path}: no such file; it is in {karpathy.ZIP}")
+        raise UserError(f"{path}: no such file; it is in {karpathy.ZIP}; --download fetches it")
     found, remarks = karpathy.splits(path, _DATASET, need_train)
     for name in _FOLDERS:
         folder = posixpath.join(data_dir, name)
@@ -40,6 +40,7 @@ def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
             continue
         raise UserError(
             f"{folder}: no such folder; unpack {name}.zip from cocodataset.org into {data_dir}"
+            ", or --download it"
         )
     return found, remarks
 
