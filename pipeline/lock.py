@@ -61,7 +61,7 @@ def same_job(directory: str) -> Iterator[None]:
     handle = os.open(directory, os.O_RDONLY)
     try:
         if not _take(handle, fcntl.LOCK_SH):
-            raise _refusal(directory)
+            raise _refusal(directory, "--output_dir")
         yield
     finally:
         os.close(handle)

@@ -1,6 +1,7 @@
 """Two jobs at once, dead workers, killed submitters: one clear line, and a rerun ends right."""
 
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from pipeline_support import (
     wait_until,
     writes,
 )
+
+from pipeline import lock
+from records.errors import UserError
 
 
 @pytest.fixture
@@ -79,6 +83,21 @@ def test_a_second_job_on_the_same_output_is_refused(folder, fresh, tmp_path):
         assert code == 0, err
     assert checksums(out) == checksums(fresh)
     assert verify(out) == 0
+
+
+def test_a_worker_does_not_write_into_the_next_job(tmp_path):
+    """The moment when its submitter is dead and the next one has just come."""
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with (
+        pytest.raises(UserError, match="another job is writing there"),
+        lock.same_job(str(tmp_path)),
+    ):
+        pass
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    with lock.same_job(str(tmp_path)):
+        pass
+    os.close(handle)
 
 
 def test_two_jobs_started_together_leave_one_right_result(folder, fresh, tmp_path):
