@@ -58,10 +58,15 @@ def time_first(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 def keep_mask(shape, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
     """Dropout's factors, 0 or 1 / (1 - rate), float32: a function of (seed, place) and the shape
-    alone, so that a step can be run again. The four places never share a mask."""
+    alone, so that a step can be run again. The four places never share a mask.
+
+    An element takes one random byte, so that the rate is a multiple of 1 / 256.
+    """
     seed = tf.stack([seed[0], seed[1] * 4 + place])
-    keep = tf.random.stateless_uniform(shape, seed) >= rate
-    return tf.cast(keep, tf.float32) / (1.0 - rate)
+    size = tf.reduce_prod(shape)
+    words = tf.random.stateless_uniform([-(-size // 8)], seed, None, None, tf.int64)
+    kept = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size] >= round(rate * 256)
+    return tf.reshape(tf.cast(kept, tf.float32) / (1.0 - round(rate * 256) / 256), shape)
 
 
 def _drop(x: tf.Tensor, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:

@@ -183,7 +183,7 @@ def compiled(captioner, formulation, dropout=DROPOUT, **options):
     def step(features, ids):
         with tf.GradientTape() as tape:
             forced = formulation.forced(decoder, features, ids, *dropout.values(), share)
-            result = losses.objective(forced, decoder.dense_kernels, **weights)
+            result = losses.objective(forced, decoder.dense_kernels, l2_weight=0.0, **weights)
         gradients = tape.gradient(result.total, variables)
         return result, [tf.convert_to_tensor(gradient) for gradient in gradients]
 

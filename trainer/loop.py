@@ -19,6 +19,7 @@ from records.progress import bar
 from trainer import losses
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
+from trainer.optimizer import build_optimizer, update
 from trainer.validation import Validation
 
 LOG_STEPS = 50
@@ -31,18 +32,6 @@ Batches = Callable[[int, int], Iterable[tuple[tf.Tensor, tf.Tensor]]]
 
 class _StopRequestedError(Exception):
     """SIGTERM came; the loop saves and ends."""
-
-
-def build_optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Adam:
-    """Adam with linear warm-up and cosine decay to zero over `total_steps`."""
-    warmup = min(config.warmup_steps, total_steps // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else config.learning_rate,
-        max(1, total_steps - warmup),
-        warmup_target=config.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    return keras.optimizers.Adam(schedule, name="adam")  # not numbered through the process
 
 
 def build_step(
@@ -70,12 +59,15 @@ def build_step(
                 l2_weight=config.l2,
                 doubly_stochastic_weight=config.doubly_stochastic,
             )
-        # Dense, the embedding's too: its clipped norm must count a word once, however often used.
-        gradients = [
-            tf.convert_to_tensor(gradient) for gradient in tape.gradient(result.total, variables)
-        ]
-        gradients, norm = tf.clip_by_global_norm(gradients, config.clip_norm)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        gradients = tape.gradient(result.total, variables)
+        norm = update(
+            optimizer,
+            [tf.convert_to_tensor(gradient) for gradient in gradients],
+            variables,
+            kernels=kernels,
+            l2=config.l2,
+            clip_norm=config.clip_norm,
+        )
         return {
             **result._asdict(),
             "gradient_norm": norm,

@@ -41,7 +41,7 @@ def doubly_stochastic(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
 
 def l2(kernels: Iterable[keras.Variable]) -> tf.Tensor:
     """Sum of squares."""
-    return tf.add_n([tf.reduce_sum(tf.square(tf.convert_to_tensor(k))) for k in kernels])
+    return 2.0 * tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(k)) for k in kernels])
 
 
 def entropy(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
@@ -56,9 +56,9 @@ def objective(
     l2_weight: float,
     doubly_stochastic_weight: float,
 ) -> Losses:
-    """All of it, for one batch."""
+    """All of it, for one batch. L2 carries no gradient here: `trainer.optimizer` adds it."""
     penalty = doubly_stochastic(forced.attention, forced.real)
-    squares = l2(kernels)
+    squares = tf.stop_gradient(l2(kernels))
     total = mean(forced.losses, forced.real)
     total += doubly_stochastic_weight * penalty + l2_weight * squares
     attention_entropy = entropy(tf.stop_gradient(forced.attention), forced.real)
