@@ -11,7 +11,16 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from distributed import Client, get_task_stream
-from pipeline_support import CocoFolder, build_coco, checksums, job, jpeg, verify, wait_until
+from pipeline_support import (
+    CocoFolder,
+    build_coco,
+    checksums,
+    finish,
+    job,
+    jpeg,
+    verify,
+    wait_until,
+)
 
 from records import manifest, wire
 from records.errors import UsageError, UserError
@@ -183,8 +192,9 @@ def test_what_runs_for_a_killed_submitter_keeps_the_next_job_off(cluster, tmp_pa
         wait_until(lambda: list(out.glob(".tmp-*")), first)
         first.kill()
         first.wait()
-        with pytest.raises(UserError, match="another job is writing there"):
-            build_coco(folder, out, image_size=24)
+        with job(folder, out, image_size=24) as second:
+            code, _, err = finish(second)
+        assert code == 1 and "another job is writing there" in err
         blocked.write_bytes(content)  # to the worker
     wait_until(lambda: not list(out.glob(".tmp-*")))
     blocked.unlink()
