@@ -5,12 +5,13 @@ import errno
 import fcntl
 import os
 import posixpath
+import re
 import time
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from records.errors import UserError
@@ -27,6 +28,29 @@ def is_local(path: str) -> bool:
     return FileSystems.get_scheme(path) is None
 
 
+# What is to be installed for which scheme.
+_PACKAGES = {"s3": "captioner[aws]", "gs": "apache-beam[gcp]", "azfs": "apache-beam[azure]"}
+
+
+def _system(path: str) -> FileSystem:
+    """Beam's file system for a path that is not local.
+
+    Raises:
+        UserError: it is not installed, or there is none; or the path has no bucket.
+    """
+    scheme = FileSystems.get_scheme(path)
+    try:
+        if scheme == "s3":
+            import pipeline.s3  # noqa: F401
+        system = FileSystems.get_filesystem(path)
+    except (ImportError, ValueError):
+        package = _PACKAGES.get(scheme, "apache-beam's part for it")
+        raise UserError(f"{path}: {scheme}:// cannot be used: pip install {package!r}") from None
+    if not re.match("[^:]+://[^/]+", path):
+        raise UserError(f"{path}: expected {scheme}://BUCKET/FOLDER")
+    return system
+
+
 def absolute(path: str) -> str:
     """`path` as it is understood from any working directory."""
     return os.path.abspath(path) if is_local(path) else path
@@ -40,7 +64,7 @@ def open_file(path: str) -> BinaryIO:
     """
     if is_local(path):
         return open(path, "rb")
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return _system(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def read(path: str) -> bytes | None:
@@ -53,7 +77,7 @@ def read(path: str) -> bytes | None:
         with open_file(path) as file:
             return file.read()
     except OSError as error:
-        if not _there(path, error):
+        if _missing(path, error):
             return None
         raise UserError(f"{path}: cannot be read: {reason(error)}") from None
     except ValueError:  # a NUL in the name
@@ -69,9 +93,9 @@ def size(path: str) -> int | None:
     try:
         if is_local(path):
             return os.stat(path).st_size
-        return FileSystems.get_filesystem(path).size(path)
+        return _system(path).size(path)
     except OSError as error:
-        if not _there(path, error):
+        if _missing(path, error):
             return None
         raise UserError(f"{path}: cannot be read: {reason(error)}") from None
     except ValueError:
@@ -79,14 +103,36 @@ def size(path: str) -> int | None:
 
 
 def exists(path: str) -> bool:
-    """Whether a file or folder is there."""
-    return FileSystems.exists(path)
+    """Whether a file or folder is there.
 
-
-def _there(path: str, error: OSError) -> bool:
+    Raises:
+        UserError: the file system does not say.
+    """
     if is_local(path):
-        return error.errno not in _ABSENT
-    return FileSystems.exists(path)
+        return os.path.exists(path)
+    system = _system(path)
+    try:
+        # Object stores have no folders but what lies in them.
+        inside = f"{_pattern(path)}/**"
+        return system.exists(path) or bool(system.match([inside], [1])[0].metadata_list)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from None
+
+
+def _missing(path: str, error: OSError) -> bool:
+    """Whether reading failed since there is no such file."""
+    if is_local(path):
+        return error.errno in _ABSENT
+    if isinstance(error, FileNotFoundError):
+        return True
+    with contextlib.suppress(OSError):
+        return not _system(path).exists(path)
+    return False
+
+
+def _pattern(directory: str) -> str:
+    """What matches `directory` itself, whatever characters are in its name."""
+    return re.sub(r"([*?[])", r"[\1]", directory.rstrip("/"))
 
 
 def names(directory: str) -> list[str]:
@@ -98,8 +144,8 @@ def names(directory: str) -> list[str]:
     try:
         if is_local(directory):
             return sorted(os.listdir(directory))
-        matched = FileSystems.match([posixpath.join(directory, "*")])[0].metadata_list
-        return sorted(posixpath.basename(found.path) for found in matched)
+        (matched,) = _system(directory).match([f"{_pattern(directory)}/*"])
+        return sorted(posixpath.basename(found.path) for found in matched.metadata_list)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -115,8 +161,10 @@ def make_directory(directory: str) -> None:
     try:
         if is_local(directory):
             os.makedirs(directory, exist_ok=True)
-        elif not FileSystems.exists(directory):
-            FileSystems.mkdirs(directory)
+            return
+        system = _system(directory)
+        if system.has_dirs() and not system.exists(directory):
+            system.mkdirs(directory)
     except OSError as error:
         raise UserError(f"{directory}: cannot be made: {reason(error)}") from None
 
@@ -128,14 +176,15 @@ def delete(path: str) -> None:
         UserError: it is there and cannot be deleted.
     """
     try:
-        if is_local(path) and os.path.lexists(path):
+        if not is_local(path):
+            _system(path).delete([path])
+        elif os.path.lexists(path):
             os.remove(path)
-        elif not is_local(path) and FileSystems.exists(path):
-            FileSystems.delete([path])
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise UserError(f"{path}: cannot be deleted: {reason(error)}") from None
+        if is_local(path) or not _missing(path, error):
+            raise UserError(f"{path}: cannot be deleted: {reason(error)}") from None
 
 
 @contextlib.contextmanager
@@ -180,14 +229,15 @@ def _create_local(temporary: str, path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _create_remote(temporary: str, path: str) -> Iterator[BinaryIO]:
-    uncompressed = CompressionTypes.UNCOMPRESSED
+    """Object stores make a file visible when it is closed; to rename is to copy and delete."""
+    system = _system(path)
     try:
-        with FileSystems.create(temporary, compression_type=uncompressed) as file:
+        with system.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             yield file
-        FileSystems.rename([temporary], [path])
+        system.rename([temporary], [path])
     except BaseException:
         with contextlib.suppress(OSError):
-            FileSystems.delete([temporary])
+            system.delete([temporary])
         raise
 
 
@@ -207,10 +257,9 @@ def sweep(directory: str) -> None:
 
 
 def _abandoned(path: str) -> bool:
-    if not is_local(path):
-        updated = FileSystems.last_updated(path)
-        return time.time() - updated > STALE_SECONDS
     try:
+        if not is_local(path):
+            return time.time() - _system(path).last_updated(path) > STALE_SECONDS
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -220,4 +269,8 @@ def _abandoned(path: str) -> bool:
 
 def reason(error: OSError) -> str:
     """What went wrong, in a few words on one line."""
-    return " ".join((error.strerror or str(error)).split())
+    # Beam's own error tells which path met what.
+    for met in (getattr(error, "exception_details", None) or {}).values():
+        error = met
+    text = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+    return " ".join(text.split())

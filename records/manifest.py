@@ -227,6 +227,11 @@ class DatasetInfo:
 
 
 def _open_local(path: str) -> BinaryIO:
+    if "://" in path:
+        raise UserError(
+            f"{path}: only a build reads object stores; copy the records to a local disk first, as"
+            " by `aws s3 sync`"
+        )
     return open(path, "rb")
 
 
@@ -240,12 +245,14 @@ def read_info(records_dir: str, open_file: Open = _open_local) -> DatasetInfo:
     try:
         with open_file(path) as file:
             return DatasetInfo.from_bytes(file.read(), path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{records_dir}: not a finished data set, {DATASET_INFO} is missing; build it with"
             " `python -m pipeline.build_records` (a build that was stopped goes on when its"
             " command is run again)"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def read_vocabulary(path: str, open_file: Open = _open_local) -> Vocabulary:

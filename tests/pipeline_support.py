@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from pipeline import build_records, config, verify_records
+from pipeline import build_records, config, files, verify_records
 from records import manifest, wire
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def build(*args: str, **options) -> manifest.DatasetInfo:
     argv = [*args, *(f"--{name}={value}" for name, value in options.items())]
     rest = values(["build_records", *argv], known_only=True)[1:]
     assert build_records.main(rest, values) == 0
-    return manifest.read_info(str(options["output_dir"]))
+    return manifest.read_info(str(options["output_dir"]), files.open_file)
 
 
 def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):
@@ -157,12 +157,13 @@ def wait_until(condition, process: subprocess.Popen | None = None, seconds: floa
         time.sleep(0.05)
 
 
-def verify(records_dir: Path, *args: str) -> int:
+def verify(records_dir: Path | str, *args: str) -> int:
     """The exit code of `verify_records`; what it prints goes to stdout."""
     values = flags.FlagValues()
     verify_records.define_flags(values)
-    values(["verify_records", f"--records_dir={records_dir}", *args])
-    return verify_records.main([], values)
+    values.set_gnu_getopt(True)
+    argv = ["verify_records", f"--records_dir={records_dir}", *args]
+    return verify_records.main(values(argv, known_only=True)[1:], values)
 
 
 def records(records_dir: Path, split: str) -> list:

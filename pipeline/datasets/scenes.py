@@ -2,6 +2,7 @@
 
 from pipeline import files
 from pipeline.datasets import coco
+from records.errors import UserError
 from records.schema import SPLITS
 from scenes import dataset
 
@@ -15,6 +16,8 @@ def prepare(data_dir: str, n_images: int, seed: int) -> None:
     Raises:
         UserError: they cannot be written there.
     """
+    if not files.is_local(data_dir):
+        raise UserError(f"--data_dir={data_dir}: scenes are drawn into a local folder only")
     dataset.write(data_dir, n_images, seed)
 
 
