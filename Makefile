@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
 
-.PHONY: help setup demo test test-all check lock clean
+.PHONY: help setup demo test test-all check lock clean bench-records
 
 help:
 	@echo "make setup     .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test      the test suite"
 	@echo "make test-all  the slow tests too; CAPTION_DATA=DIR adds those on real data"
 	@echo "make check     ruff: format and lint"
+	@echo "make bench-records  the job's speed and memory, against named baselines"
 	@echo "make lock      pin the dependencies anew (requirements.lock)"
 	@echo "make clean     remove .venv and what the demo made"
 
@@ -45,6 +46,9 @@ test-all: setup
 check: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+
+bench-records: setup
+	$(PY) -m benchmarks.records
 
 # One file for every platform and both versions of Python.
 lock: setup

@@ -100,7 +100,7 @@ def _multiply_in_bfloat16(graph: graph_pb2.GraphDef) -> None:
             _make_cast(nodes[image], image, node.input[0], _FLOAT, _BFLOAT)
         product = graph.node.add()
         product.CopyFrom(node)
-        product.name, product.input[0] = node.name + "/bfloat16", image
+        product.name, product.input[0] = node.name + "/product", image
         product.attr["T"].type = _BFLOAT
         _make_cast(node, node.name, product.name, _BFLOAT, _FLOAT)
 

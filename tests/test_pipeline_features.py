@@ -141,6 +141,15 @@ def test_a_network_with_batch_norms_frozen_is_the_network():
         assert agreement(found, expected) > least
 
 
+def test_a_convolution_right_after_a_convolution():
+    # Batch norms as they are drawn add nothing: folded, they leave one next to the other.
+    encoder = drawn(name="mobilenet_v2")
+    images = [jpeg(seed, (9, 7)) for seed in range(4)]
+    pixels = np.stack([decode(tf.constant(image), 224) for image in images])
+    found = FrozenEncoder(encoder, "bfloat16", batch_size=4)(pixels)
+    np.testing.assert_allclose(found, plain(encoder, images), atol=1e-2)
+
+
 def test_what_fills_a_batch_up_changes_nothing():
     frozen = FrozenEncoder(drawn(), "float32", batch_size=4)
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)

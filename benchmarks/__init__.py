@@ -1,0 +1,1 @@
+"""Speed, each figure a ratio to a named baseline measured in the same run."""
