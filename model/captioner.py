@@ -1,9 +1,9 @@
-"""The captioner: encoder and decoder, taught (`forced`) and asked (`greedy`)."""
+"""The captioner: encoder and decoder, and how they are taught. generator.py makes them speak."""
 
 import keras
 import tensorflow as tf
 
-from model import forcing, recurrence, search
+from model import forcing, recurrence
 from model.decoder import Decoder, DecoderConfig
 from model.encoder import Encoder
 from model.forcing import Forced
@@ -28,19 +28,3 @@ class Captioner(keras.Model):
         """`forcing.forced` of this decoder: features [B, L, D], ids [B, N, T + 1] -> losses."""
         formulation = forcing if self.plain else recurrence
         return formulation.forced(self.decoder, *args, **options)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def greedy(
-        self, features: tf.Tensor, start: int, end: int, banned: tuple[int, ...]
-    ) -> search.Captions:
-        """Compiled `search.greedy`: features [B, L, D] of any float type -> captions."""
-        decoder = self.decoder
-        memory = decoder.memory(features)
-        return search.greedy(
-            lambda tokens, state: decoder.step(tokens, state, memory),
-            decoder.initial_state(memory, 1),
-            tf.shape(features)[0],
-            start=start,
-            end=end,
-            banned=banned,
-        )

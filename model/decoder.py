@@ -1,8 +1,8 @@
 """The decoder: an LSTM that attends to the image at every word (Xu et al. 2015).
 
-`Decoder.step` is the definition of the model: one word in, logits of the next word out. Search and
-tests use it as it stands; training (`forcing.py`) computes the same from the same parts, doing
-once what does not depend on the state.
+`Decoder.step` is the definition of the model: one word in, logits of the next word out. Training
+(`forcing.py`) and search (`fast_step.py`) compute the same, doing once what does not depend on the
+state; tests compare them.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -133,3 +133,19 @@ def restore(run_dir: str) -> tuple[Captioner, dict]:
         ) from None
     scatter(arrays, captioner.variables)
     return captioner, note
+
+
+def restore_together(run_dirs: Sequence[str]) -> list[tuple[Captioner, dict]]:
+    """`restore` of runs that are to speak together.
+
+    Raises:
+        RunError: also when one has another vocabulary than the first.
+    """
+    first, *others = (read_config(run_dir)["data"] for run_dir in run_dirs)
+    for run_dir, data in zip(run_dirs[1:], others, strict=True):
+        if data.get("vocabulary_fingerprint") != first.get("vocabulary_fingerprint"):
+            raise RunError(
+                f"{run_dir}: its vocabulary is not the one of {run_dirs[0]}; runs that speak"
+                " together must be trained on records with the same vocabulary"
+            )
+    return [restore(run_dir) for run_dir in run_dirs]

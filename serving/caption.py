@@ -6,6 +6,7 @@ captioned, and the exit code is 1.
 
 import os
 import sys
+from collections.abc import Mapping
 
 import model.quiet  # noqa: F401  before TensorFlow
 
@@ -15,12 +16,12 @@ import tensorflow as tf
 from absl import flags
 
 from model import encoder, weights
-from model.captioner import Captioner
+from model.generator import CaptionGenerator
 from records.command import run
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
-from records.vocabulary import SPECIAL_IDS, Vocabulary
-from serving import images
+from records.vocabulary import Vocabulary
+from serving import generate, images
 from serving.picture import Look, draw
 
 BATCH = 16
@@ -30,7 +31,10 @@ DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Declare this command's flags with absl."""
     flags.DEFINE_string(
-        "run_dir", None, "Folder of the run whose best weights to use.", flag_values=values
+        "run_dir",
+        None,
+        "Folder of the run whose best weights to use; several with commas speak together.",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "attention",
@@ -38,6 +42,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "PNG to draw: each image with the heat of each word.",
         flag_values=values,
     )
+    generate.define_flags(values)
 
 
 def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -46,22 +51,26 @@ def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
         raise UsageError("--run_dir is missing: the folder of a trained run")
     if not paths:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
+    generate.refuse_contradictions(values)
     _refuse_unwritable(values.attention)
-    captioner, _ = weights.restore(values.run_dir)
-    vocabulary = read_vocabulary(values.run_dir)
+    run_dirs = values.run_dir.split(",")
+    generator = CaptionGenerator([c for c, _ in weights.restore_together(run_dirs)])
+    vocabulary = read_vocabulary(run_dirs[0])
+    sizes = {captioner.encoder.spec.size for captioner in generator.captioners}
     looks, bad = [], 0
     for start in range(0, len(paths), BATCH):
         read, pixels = [], []
         for path in paths[start : start + BATCH]:
             try:
-                pixels.append(_decode(path, captioner.encoder.spec.size))
+                pixels.append({size: _decode(path, size) for size in sizes})
                 read.append(path)
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
                 bad += 1
         if read:
+            stacked = {size: np.stack([image[size] for image in pixels]) for size in sizes}
             for path, look in zip(
-                read, caption(captioner, vocabulary, np.stack(pixels)), strict=True
+                read, caption(generator, vocabulary, stacked, values), strict=True
             ):
                 print(f"{path}\t{look.caption}", flush=True)
                 if values.attention:
@@ -77,12 +86,20 @@ def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
     return 1 if bad else 0
 
 
-def caption(captioner: Captioner, vocabulary: Vocabulary, pixels: np.ndarray) -> list[Look]:
-    """Pixels [B, size, size, 3] in 0..255 -> a caption and its attention for each image."""
-    said = captioner.greedy(captioner.encoder(tf.constant(pixels)), **SPECIAL_IDS)
-    height, width, _ = captioner.encoder.spec.grid
+def caption(
+    generator: CaptionGenerator,
+    vocabulary: Vocabulary,
+    pixels: Mapping[int, np.ndarray],
+    values: flags.FlagValues,
+) -> list[Look]:
+    """Images as `generate.captions` takes them -> a caption and its attention for each."""
+    said = generate.captions(generator, pixels, values)
+    spec = generator.captioners[0].encoder.spec
+    height, width, _ = spec.grid
     looks = []
-    for image, ids, attention in zip(pixels, said.ids.numpy(), said.attention.numpy(), strict=True):
+    for image, ids, attention in zip(
+        pixels[spec.size], said.ids[:, 0].numpy(), said.attention[:, 0].numpy(), strict=True
+    ):
         words = vocabulary.words_of(ids)
         grid = attention[: len(words)].reshape(-1, height, width)
         looks.append(Look(image.astype(np.uint8), vocabulary.decode(ids), words, grid))

@@ -1,114 +1,201 @@
-"""Greedy search over any step function: the same as a plain loop of argmax."""
+"""Greedy search and sampling over random step functions: as told word by word."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from search_support import END, RULES, Steps, V, allowed, assert_told_truly, words_of
 
 from model import search
 
-START, END, V, L = 1, 2, 9, 5
+RULE_SETS = {
+    "none": RULES,
+    "banned": RULES._replace(banned=(1, 3)),
+    "min length": RULES._replace(min_length=4),
+    "no pair twice": RULES._replace(no_repeat_ngram=2),
+    "all": RULES._replace(banned=(3,), min_length=2, no_repeat_ngram=2),
+}
+STEPS = Steps(100)
 
 
-class Table:
-    """A step function: the logits of the next word hang on the word, a state and the image."""
-
-    def __init__(self, images: int, seed: int, end_bonus: float = 0.0):
-        rng = np.random.default_rng(seed)
-        self.images = images
-        self.by_word = rng.normal(size=(V, V)).astype(np.float32) * 2
-        self.by_state = rng.normal(size=(7, V)).astype(np.float32) * 2
-        self.looks = rng.random(size=(7, L)).astype(np.float32)
-        self.by_word[:, END] += end_bonus
-        self.state = tf.constant(rng.integers(0, 7, (images, 1)), tf.int32)
-        self.calls = 0
-
-    def step(self, tokens, state):
-        if tf.executing_eagerly():
-            self.calls += 1
-        logits = tf.gather(self.by_word, tokens) + tf.gather(self.by_state, state)
-        return logits, (state * 3 + tokens + 1) % 7, tf.gather(self.looks, state)
-
-    def only(self, image: int) -> "Table":
-        """The same step function for one of the images."""
-        other = Table.__new__(Table)
-        other.__dict__ = self.__dict__ | {"state": self.state[image : image + 1], "images": 1}
-        return other
-
-    def greedy(self, **options) -> search.Captions:
-        return search.greedy(self.step, self.state, self.images, start=START, end=END, **options)
+def greedy(steps: Steps, rules=RULES) -> search.Captions:
+    return search.greedy(steps.step, steps.state, rules)
 
 
-def by_hand(table: Table, banned=(), max_length=30):
-    """ids, log-probability and looks of each image, one image and one word at a time."""
-    found = []
-    for image in range(table.images):
-        word, state = START, int(table.state[image, 0])
-        ids, score, looks = [], 0.0, []
-        while len(ids) < max_length and word != END:
-            logits = (table.by_word[word] + table.by_state[state]).astype(np.float64)
-            log_p = logits - np.log(np.exp(logits).sum())  # over all words, banned ones too
-            looks.append(table.looks[state])
-            state = (state * 3 + word + 1) % 7
-            word = max((w for w in range(V) if w not in banned), key=lambda w: log_p[w])
-            ids.append(word)
-            score += log_p[word]
-        found.append((ids, score, looks))
-    return found
+def by_hand(steps: Steps, image: int, rules=RULES) -> tuple[int, ...]:
+    """The likeliest word that is allowed, again and again."""
+    ids = ()
+    while len(ids) < rules.max_length and END not in ids:
+        log_probs = steps.after(ids)[1][image]
+        ids += (max(allowed(ids, rules), key=lambda word: log_probs[word]),)
+    return ids
 
 
-@pytest.mark.parametrize("banned", [(), (0, 1, 3), (7,)])
-@pytest.mark.parametrize("seed", range(5))
-def test_equals_a_plain_loop(seed, banned):
-    table = Table(6, seed, end_bonus=2.0)
-    found = table.greedy(banned=banned)
-    expected = by_hand(table, banned)
-    longest = max(len(ids) for ids, _, _ in expected)
-    assert found.ids.shape == (6, longest)  # it stopped when the last one had ended
-    assert table.calls == longest
-    for image, (ids, score, looks) in enumerate(expected):
-        n = len(ids)
-        assert found.ids[image, :n].numpy().tolist() == ids
-        assert not np.any(found.ids[image, n:])
-        np.testing.assert_allclose(found.log_probability[image], score, rtol=1e-5)
-        np.testing.assert_allclose(found.attention[image, :n], looks)
-    assert not set(banned) & set(found.ids.numpy()[found.ids.numpy() != 0])
+def told(captions: search.Captions, image: int, n: int = 0) -> tuple[int, ...]:
+    return words_of(captions.ids[image, n].numpy())
 
 
-def test_the_random_tables_end_at_different_words():
-    lengths = {
-        len(ids) for seed in range(5) for ids, _, _ in by_hand(Table(6, seed, end_bonus=2.0))
-    }
-    assert len(lengths) > 3
+# Greedy.
 
 
-def test_stops_at_max_length_without_an_end():
-    found = Table(3, 0, end_bonus=-100.0).greedy(max_length=4)
-    assert found.ids.shape == (3, 4)
-    assert END not in found.ids.numpy()
-    for caption, score in zip(
-        by_hand(Table(3, 0, -100.0), (), 4), found.log_probability, strict=True
-    ):
-        np.testing.assert_allclose(score, caption[1], rtol=1e-5)
+@pytest.mark.parametrize("name", RULE_SETS)
+def test_greedy_says_the_likeliest_word_that_is_allowed(name):
+    rules = RULE_SETS[name]
+    said = greedy(STEPS, rules)
+    assert_told_truly(STEPS, said, rules)
+    expected = [by_hand(STEPS, image, rules) for image in range(100)]
+    assert [told(said, image) for image in range(100)] == expected
+    assert len({len(ids) for ids in expected}) > 1
+    np.testing.assert_allclose(said.score, said.log_probabilities.numpy().sum(-1), rtol=1e-5)
 
 
-def test_ends_at_once_when_all_say_end():
-    table = Table(4, 0, end_bonus=100.0)
-    found = table.greedy()
-    assert found.ids.numpy().tolist() == [[END]] * 4
-    assert table.calls == 1
-    np.testing.assert_allclose(found.log_probability, np.zeros(4), atol=1e-5)
+def test_greedy_stops_when_all_have_ended():
+    steps = Steps(30, end_bonus=4.0)
+    said = greedy(steps, RULES._replace(max_length=30, no_repeat_ngram=2))
+    longest = max(len(told(said, image)) for image in range(30))
+    assert steps.calls == said.ids.shape[-1] == longest < 30
+    steps = Steps(4, end_bonus=100.0)
+    assert greedy(steps).ids.numpy().tolist() == [[[END]]] * 4
+    assert steps.calls == 1
+
+
+def test_greedy_is_cut_at_the_longest_caption():
+    steps = Steps(4, end_bonus=-100.0)
+    said = greedy(steps, RULES._replace(max_length=4))
+    assert said.ids.shape == (4, 1, 4)
+    assert np.all(said.ids.numpy() > 0)
+    assert END not in said.ids.numpy()
 
 
 def test_in_graph_and_one_at_a_time_are_the_same():
-    table = Table(6, 3, end_bonus=2.0)
-    batched = table.greedy(banned=(0, 1))
-    compiled = tf.function(lambda: table.greedy(banned=(0, 1)))()
-    for one, other in zip(batched, compiled, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
-    for image in range(6):
-        alone = table.only(image).greedy(banned=(0, 1))
-        n = alone.ids.shape[1]
-        np.testing.assert_array_equal(batched.ids[image, :n], alone.ids[0])
-        assert not np.any(batched.ids[image, n:])
-        np.testing.assert_allclose(batched.log_probability[image], alone.log_probability[0])
-        np.testing.assert_allclose(batched.attention[image, :n], alone.attention[0])
+    batched = greedy(STEPS)
+    for one, other in zip(batched, tf.function(lambda: greedy(STEPS))(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    for image in range(5):
+        alone = greedy(STEPS.only(image))
+        length = alone.ids.shape[-1]
+        assert told(batched, image) == told(alone, 0)
+        np.testing.assert_allclose(batched.score[image], alone.score[0], rtol=1e-5)
+        np.testing.assert_allclose(
+            batched.attention[image, :, :length], alone.attention[0], atol=1e-5
+        )
+
+
+# Sampling.
+
+
+def seeds_of(images: int, seed: int = 7) -> tf.Tensor:
+    return tf.stack([tf.fill([images], seed), tf.range(images)], 1)
+
+
+def sample(steps: Steps, rules=RULES, seed: int = 7, **options) -> search.Captions:
+    """In graph."""
+    seeds = seeds_of(steps.count, seed)
+    return tf.function(lambda: search.sample(steps.step, steps.state, rules, seeds, **options))()
+
+
+def shares(steps: Steps, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0):
+    """What sampling promises of the first word: [B, V]."""
+    p = np.exp(steps.after(())[1] / temperature)
+    p[:, 0] = 0  # padding
+    for row in p:
+        order = np.argsort(-row)
+        row[order[top_k or V :]] = 0
+        row /= row.sum()
+        before = np.cumsum(row[order]) - row[order]
+        row[order[before >= top_p]] = 0
+        row /= row.sum()
+    return p
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 3.0},
+        {"top_k": 2},
+        {"top_p": 0.6},
+        {"temperature": 2.0, "top_k": 3, "top_p": 0.7},
+    ],
+    ids=str,
+)
+def test_words_are_drawn_by_their_share(options):
+    steps, draws = Steps(4, seed=5), 4000
+    said = sample(steps, RULES._replace(max_length=1), samples=draws, **options)
+    found = np.stack([np.bincount(ids[:, 0], minlength=V) for ids in said.ids.numpy()]) / draws
+    expected = shares(steps, **options)
+    assert not found[expected == 0].any()
+    np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / draws))
+    few = search.Captions(*(part[:, :50] for part in said))
+    assert_told_truly(steps, few, RULES)  # the function's own log-probabilities, whatever the rest
+
+
+@pytest.mark.parametrize("name", RULE_SETS)
+def test_samples_keep_the_rules(name):
+    said = sample(STEPS, RULE_SETS[name], samples=5)
+    assert_told_truly(STEPS, said, RULE_SETS[name])
+    np.testing.assert_allclose(said.score, said.log_probabilities.numpy().sum(-1), rtol=1e-5)
+
+
+def test_later_words_are_drawn_by_their_share_too():
+    # Numbers used twice, or for all the words of a caption, would show here.
+    steps, draws = Steps(1, seed=6, end_bonus=-100.0), 20000
+    said = sample(steps, RULES._replace(max_length=2), samples=draws).ids.numpy()[0]
+    for first in (1, 3, 4):
+        for second in (1, 3, 4):
+            p = np.exp(steps.log_probs((first, second)).sum())
+            found = np.mean((said[:, 0] == first) & (said[:, 1] == second))
+            # Padding's share goes to the others.
+            p /= np.prod([1 - np.exp(steps.after(ids)[1][0, 0]) for ids in ((), (first,))])
+            assert found == pytest.approx(p, abs=4 * np.sqrt(0.25 / draws))
+
+
+def test_a_seed_gives_the_same_captions_whatever_the_batch():
+    batched = sample(STEPS, samples=3)
+    for image in range(5):
+        alone = STEPS.only(image)
+        seeds = seeds_of(100)[image : image + 1]
+        said = search.sample(alone.step, alone.state, RULES, seeds, samples=3)
+        for n in range(3):
+            assert told(said, 0, n) == told(batched, image, n)
+
+
+def test_another_seed_another_image_another_sample_are_other_draws():
+    # One function for all: what differs is the draw.
+    one = Steps(1, end_bonus=-100.0)
+    steps = Steps(50)
+    steps.end_bonus = one.end_bonus
+    for name in ("first", "recurrent", "words", "logits", "looks"):
+        setattr(steps, name, np.repeat(getattr(one, name), 50, 0))
+    first, again, other = (sample(steps, seed=seed, samples=20).ids.numpy() for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(first.reshape(1000, -1), axis=0)) > 100
+    for one, two in ((first, other), (first[1:], first[:-1]), (first[:, 1:], first[:, :-1])):
+        assert np.mean(np.all(one == two, -1)) < 0.2
+
+
+def test_one_word_to_choose_from_is_greedy():
+    expected = greedy(STEPS)
+    for options in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}):
+        said = sample(STEPS, samples=2, **options)
+        for n in range(2):
+            np.testing.assert_array_equal(said.ids[:, n], expected.ids[:, 0], err_msg=str(options))
+
+
+# The k likeliest words.
+
+
+@pytest.mark.parametrize("size", [2, 5, 17, 100, 101, 1000])
+@pytest.mark.parametrize("k", [1, 3, 17])
+def test_the_likeliest_are_those_of_a_full_log_softmax(size, k):
+    k = min(k, size)
+    rng = np.random.default_rng(size)
+    logits = tf.constant(rng.normal(size=(4, 3, size)) * 5, tf.float32)
+    ties = tf.round(logits / 4)  # many words of the same logit: the first of them win
+    veto = tf.constant(np.where(rng.random(size) < 0.3, -np.inf, 0), tf.float32)
+    for some in (logits, ties):
+        expected, words = tf.math.top_k(tf.nn.log_softmax(some) + veto, k)
+        found, ids = search.likeliest(some, veto, k)
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+        there = np.isfinite(expected)
+        np.testing.assert_array_equal(ids.numpy()[there], words.numpy()[there])

@@ -1,6 +1,7 @@
 """Own images: every format, however it is held, and the broken ones among the good."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from PIL import Image
 from trainer_support import FOUR, four_picture, four_run, full_disk
 
 from model import weights
+from model.generator import CaptionGenerator
+from model.search import Rules
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
+from records.vocabulary import SPECIAL_IDS
 from serving import caption, images
 
 ROOT = Path(__file__).parent.parent
@@ -34,12 +39,17 @@ def picture(number: int) -> Image.Image:
     return Image.open(io.BytesIO(four_picture(number)))
 
 
-def run(*paths, **options) -> int:
-    """The command in this process: its exit code."""
+def flag_values(**options) -> flags.FlagValues:
+    """The command's flags, as given and by default."""
     values = flags.FlagValues()
     caption.define_flags(values)
-    named = (f"--{name}={value}" for name, value in ({"run_dir": four_run()} | options).items())
-    return caption.main(values(["caption", *named, *map(str, paths)])[1:], values)
+    values(["caption", *(f"--{name}={value}" for name, value in options.items())])
+    return values
+
+
+def run(*paths, **options) -> int:
+    """The command in this process: its exit code."""
+    return caption.main(list(map(str, paths)), flag_values(**{"run_dir": four_run()} | options))
 
 
 @pytest.fixture
@@ -169,12 +179,73 @@ def test_attention_is_drawn(good, tmp_path, capsys):
 
 def test_attention_of_each_word_is_that_of_the_search(good):
     captioner, _ = weights.restore(str(four_run()))
+    generator = CaptionGenerator([captioner])
     pixels = np.stack([caption._decode(str(path), 64) for path in good])
-    looks = caption.caption(captioner, read_vocabulary(str(four_run())), pixels)
-    for look, said in zip(looks, good.values(), strict=True):
+    looks = caption.caption(
+        generator, read_vocabulary(str(four_run())), {64: pixels}, flag_values()
+    )
+    greedy = generator.greedy([captioner.encoder(pixels)], Rules(**SPECIAL_IDS)).attention[:, 0]
+    for look, said, attention in zip(looks, good.values(), greedy, strict=True):
         assert look.caption == said
         assert look.attention.shape == (len(look.words), 8, 8)
-        np.testing.assert_allclose(look.attention.sum((1, 2)), 1, rtol=1e-4)
+        # What is learnt by heart, greedy search says too: where it looked is then the same.
+        expected = tf.reshape(attention[: len(look.words)], look.attention.shape)
+        np.testing.assert_allclose(look.attention, expected, atol=1e-4)
+
+
+# How captions are searched for.
+
+
+def lines(capsys) -> list[str]:
+    """The captions printed since the last time."""
+    return [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_flags_of_the_search_reach_it(good, capsys):
+    assert run(*good, beam_size=1, length_penalty=0) == 0
+    assert lines(capsys) == list(good.values())
+    assert run(*good, min_length=11) == 0
+    said = lines(capsys)
+    assert min(len(text.replace("'s", " 's").split()) for text in said) >= 11
+    assert run(*good, min_length=20, no_repeat_ngram=1) == 0
+    for text in lines(capsys):
+        words = text.replace("'s", " 's").split()
+        assert len(words) == len(set(words)) >= 12
+
+
+def test_a_seed_and_an_image_give_the_same_sample(good, capsys):
+    options = {"sample": True, "temperature": 20}
+    assert run(*good, *good, **options) == 0
+    first = lines(capsys)
+    assert len(set(first)) == 4  # the same file twice: the same caption
+    assert first[:4] == first[4:]
+    assert not set(first) & set(SAID.values())
+    path = list(good)[2]
+    assert run(path, **options) == 0
+    assert lines(capsys) == first[2:3]
+    assert run(path, **options, seed=2) == 0
+    assert lines(capsys) != first[2:3]
+    assert run(*good, **options, top_k=1) == 0
+    assert lines(capsys) == list(good.values())
+
+
+def test_flags_of_two_ways_to_search_are_refused(good):
+    with pytest.raises(UsageError, match="--beam_size contradicts --sample"):
+        run(*good, sample=True, beam_size=3)
+    with pytest.raises(UsageError, match="--top_p needs --sample"):
+        run(*good, top_p=0.9)
+
+
+def test_several_runs_speak_together(good, tmp_path, capsys):
+    assert run(*good, run_dir=f"{four_run()},{four_run()}") == 0
+    assert lines(capsys) == list(good.values())
+    other = tmp_path / "other"
+    other.mkdir()
+    config = json.loads((four_run() / "config.json").read_text())
+    config["data"]["vocabulary_fingerprint"] = "0" * 64
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(weights.RunError, match=r"other: its vocabulary is not the one of .*four"):
+        run(*good, run_dir=f"{four_run()},{other}")
 
 
 # Wrong usage.

@@ -108,6 +108,12 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     report = json.loads(written["metrics.json"].read_text())
     assert (report["run"], report["dataset"], report["split"]) == ("four-run", "coco2017", "val")
     assert (report["images"], report["listed"], report["unavailable"]) == (4, 4, {})
+    assert report["search"] == {
+        "beam_size": 3,
+        "length_penalty": 0.5,
+        "no_repeat_ngram": 0,
+        "min_length": 0,
+    }
     assert list(report["metrics"]) == list(metrics.METRICS)
     assert report["metrics"]["Bleu_1"] == pytest.approx(1)
     assert report["metrics"]["CIDEr"] > 9
@@ -267,6 +273,39 @@ def test_evaluate_on_other_records_than_those_of_the_run(tmp_path, capsys, monke
     ]
     assert facts == other == 0  # no scene has a dog
     assert report["references_CIDEr"] > 0.3
+
+
+def test_the_flags_of_the_search_reach_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    search = {"beam_size": 2, "length_penalty": 0.9, "no_repeat_ngram": 1, "min_length": 9}
+    same = {"run_dir": four_run(), "records_dir": four_records(), "output_dir": tmp_path}
+    assert run_evaluate(**same, **search) == 0
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["search"] == search
+    said = json.loads((tmp_path / "captions_val_four-run_results.json").read_text())
+    for entry in said:
+        words = entry["caption"].replace("'s", " 's").split()
+        assert len(set(words)) == len(words) >= 9
+
+
+def test_several_runs_are_scored_as_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    pair = {"run_dir": f"{four_run()},{four_run()}", "records_dir": four_records()}
+    assert run_evaluate(**pair) == 2
+    assert "--output_dir is missing" in one_error(capsys)
+    assert run_evaluate(**pair, output_dir=tmp_path / "out") == 0
+    assert capsys.readouterr().out.count("weights of epoch") == 2
+    path = tmp_path / "out" / "captions_val_four-run+four-run_results.json"
+    said = {entry["image_id"]: entry["caption"] for entry in json.loads(path.read_text())}
+    assert said == {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
+    other = tmp_path / "other"
+    shutil.copytree(four_run(), other, ignore=shutil.ignore_patterns("events"))
+    config = json.loads((other / "config.json").read_text())
+    config["data"]["vocabulary_fingerprint"] = "0" * 64
+    (other / "config.json").write_text(json.dumps(config))
+    pair["run_dir"] = f"{four_run()},{other}"
+    assert run_evaluate(**pair, output_dir=tmp_path / "out") == 1
+    assert f"{other}: its vocabulary is not the one of {four_run()}" in one_error(capsys)
 
 
 # Wrong usage, in one line each.

@@ -5,6 +5,8 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 from trainer_support import CAPTIONS, padded, small_captioner, some_features
 
+from model.generator import CaptionGenerator
+from model.search import Rules
 from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
 from trainer import losses
 from trainer.features import Examples
@@ -31,7 +33,7 @@ def captioner():
 def test_cross_entropy_and_cider_of_a_split(captioner):
     features = some_features().numpy()
     whole = examples(CAPTIONS, [11, 12, 13], features)
-    said = captioner.greedy(features, **SPECIAL_IDS).ids.numpy()
+    said = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
     whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
     found = Validator(captioner, VOCABULARY)([whole])
     forced = captioner.forced(features, padded(CAPTIONS))
@@ -55,3 +57,17 @@ def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
         for ids in image
     ]
     assert validator(pairs) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_later_validation_is_of_the_later_weights():
+    captioner, features = small_captioner(), some_features().numpy()
+    whole = [examples(CAPTIONS, [11, 12, 13], features)]
+    validator = Validator(captioner, VOCABULARY)
+    before = validator(whole)
+    other = small_captioner(seed=4)
+    said = CaptionGenerator([other]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
+    whole[0].texts[1, 0] = " ".join(VOCABULARY.words_of(said[1])).encode()
+    captioner.decoder.set_weights(other.decoder.get_weights())
+    after = validator(whole)
+    assert after == pytest.approx(Validator(other, VOCABULARY)(whole), rel=1e-5)
+    assert after.cider > before.cider

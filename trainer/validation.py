@@ -6,6 +6,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from model.captioner import Captioner
+from model.generator import CaptionGenerator
+from model.search import Rules
 from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.features import Examples
@@ -24,7 +26,7 @@ class Validator:
 
     def __init__(self, captioner: Captioner, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
-        self.captioner = captioner
+        self.generator = CaptionGenerator([captioner])
 
         @tf.function(autograph=False, reduce_retracing=True)
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -39,14 +41,16 @@ class Validator:
         Call arguments:
             examples: all of its batches.
         """
+        self.generator.refresh()
         total, words = 0.0, 0
         references: dict[int, list[str]] = {}
         captions: dict[int, list[str]] = {}
         for batch in examples:
             batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
             total, words = total + float(batch_nll), words + int(batch_words)
-            said = self.captioner.greedy(tf.constant(batch.features), **SPECIAL_IDS).ids.numpy()
-            for image_id, ids, texts in zip(batch.image_ids, said, batch.texts, strict=True):
+            said = self.generator.greedy([tf.constant(batch.features)], Rules(**SPECIAL_IDS))
+            captioned = said.ids[:, 0].numpy()
+            for image_id, ids, texts in zip(batch.image_ids, captioned, batch.texts, strict=True):
                 captions[int(image_id)] = [" ".join(self.vocabulary.words_of(ids))]
                 # With strict pairs an image comes once for each of its captions.
                 references.setdefault(int(image_id), []).extend(
