@@ -52,8 +52,8 @@ class Config:
     seed: int
     scenes_images: int
     scenes_seed: int
-    download: bool
-    download_url: str | None
+    download: bool = False
+    download_url: str | None = None
     encoder: dict | None = None
     splits: tuple[str, ...] = ()
     beam_args: tuple[str, ...] = ()

@@ -119,7 +119,9 @@ def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subpro
         for pid in [*children(process), process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            pipe.close()  # not read to its end: orphaned workers hold it
 
 
 def children(process: subprocess.Popen) -> list[int]:

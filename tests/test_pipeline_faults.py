@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def blocked(image: Path) -> Iterator[bytes]:
         image.write_bytes(content)
 
 
+def one_hangs(out: Path, process: subprocess.Popen) -> bool:
+    """Whether one of two workers writes shard 0 and the other has nothing left to do.
+
+    Shards are dealt to the workers in turn, train's one after the other.
+    """
+    other_done = (out / "train-00001-of-00002.tfrecord.json").exists()
+    return other_done and any(map(writes, children(process)))
+
+
 def listing(directory: Path) -> dict[str, tuple]:
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in directory.iterdir()}
 
@@ -67,7 +77,8 @@ def test_a_second_job_on_the_same_output_is_refused(folder, fresh, tmp_path):
     out = tmp_path / "records"
     image = image_of(fresh, folder, 1)
     with blocked(image) as content, job(folder, out) as first:
-        wait_until(lambda: writes(first.pid), first)
+        before_it = out / "train-00000-of-00002.tfrecord.json"
+        wait_until(lambda: before_it.exists() and writes(first.pid), first)
         before = listing(out)
         # Of other flags: it would replace every shard.
         with job(folder, out, image_size=24) as second:
@@ -120,9 +131,7 @@ def test_a_killed_worker_ends_the_job_in_one_line(folder, fresh, tmp_path, busy)
         blocked(image_of(fresh, folder, 0)),
         job(folder, out, "--direct_num_workers=2") as process,
     ):
-        # The shards are dealt to the workers in turn.
-        other = out / "train-00001-of-00002.tfrecord.json"
-        wait_until(lambda: other.exists() and any(map(writes, children(process))), process)
+        wait_until(lambda: one_hangs(out, process), process)
         workers = children(process)
         assert len(workers) == 2
         os.kill(next(pid for pid in workers if writes(pid) == busy), signal.SIGKILL)
@@ -139,11 +148,12 @@ def test_a_killed_worker_ends_the_job_in_one_line(folder, fresh, tmp_path, busy)
 
 
 def test_an_interrupt_does_not_wait_for_the_workers(folder, fresh, tmp_path):
+    out = tmp_path / "records"
     with (
         blocked(image_of(fresh, folder, 0)),
-        job(folder, tmp_path / "records", "--direct_num_workers=2") as process,
+        job(folder, out, "--direct_num_workers=2") as process,
     ):
-        wait_until(lambda: any(map(writes, children(process))), process)
+        wait_until(lambda: one_hangs(out, process), process)
         workers = children(process)
         for pid in (*workers, process.pid):  # as a terminal does
             os.kill(pid, signal.SIGINT)
@@ -173,7 +183,7 @@ def test_workers_of_a_killed_submitter_keep_the_next_job_off(folder, fresh, tmp_
         blocked(image_of(fresh, folder, 0)),
         job(folder, out, "--direct_num_workers=2") as process,
     ):
-        wait_until(lambda: any(map(writes, children(process))), process)
+        wait_until(lambda: one_hangs(out, process), process)
         workers = children(process)
         writer = next(pid for pid in workers if writes(pid))
         os.kill(writer, signal.SIGSTOP)  # it cannot notice that it is alone

@@ -57,9 +57,9 @@ def folder(tmp_path_factory):
     folder.add("train", 40, jpeg(40, (70, 50), "CMYK"))
     folder.add("train", 41, jpeg(41, (30, 90), "L"))
     for number in range(42, 47):
-        damaged = bytearray(jpeg(number, (300, 200)))
-        damaged[len(damaged) // 2 : len(damaged) // 2 + 9] = b"\xff\xd3\xff\x00\xff\xd1\xff\xd0\xff"
-        folder.add("train", number, bytes(damaged) if number % 2 else None)
+        data = jpeg(number, (300, 200))  # a part of it missing: TensorFlow paints it grey
+        data = data[: len(data) // 2] + data[-len(data) // 4 :]
+        folder.add("train", number, data if number % 2 else None)
     folder.write()
     return folder
 
