@@ -99,7 +99,15 @@ def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
     program = ["-c", code] if code else ["-m", "pipeline.build_records"]
     command = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        # A shell lets its background jobs ignore interrupts, and they their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:

@@ -205,6 +205,7 @@ def test_a_changed_flag_rebuilds_and_the_same_does_not(folder, tmp_path, capsys)
     assert checksums(out) != second
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(folder, tmp_path):
     options = {"train_shards": 2, "store": "both"}
     build_small(folder, tmp_path / "two", "--direct_num_workers=2", **options)
