@@ -74,6 +74,7 @@ def test_killed_in_the_middle_and_run_again(folder, tmp_path):
     while not list(out.glob(".tmp-*")) or len(list(out.glob("*.json"))) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
+    time.sleep(1)  # the temporary seen may have been that of a sidecar
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     finished = {path.name: path.stat().st_ino for path in out.glob("*.json")}
