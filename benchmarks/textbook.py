@@ -1,0 +1,99 @@
+"""The decoder that most people meet first, in PyTorch: what our training is measured against.
+
+Written as the well-known tutorial writes it ("a PyTorch Tutorial to Image Captioning", after Xu et
+al. 2015): LSTMCell step by step, attention over all features at each step, captions sorted by
+length so that the batch shrinks, one row per caption with the image's features repeated for it.
+Nothing of it is tuned here, for better or worse.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+
+class Attention(nn.Module):
+    """Weights over the locations from features and state."""
+
+    def __init__(self, encoder_dim: int, decoder_dim: int, attention_dim: int):
+        super().__init__()
+        self.encoder_att = nn.Linear(encoder_dim, attention_dim)
+        self.decoder_att = nn.Linear(decoder_dim, attention_dim)
+        self.full_att = nn.Linear(attention_dim, 1)
+        self.relu = nn.ReLU()
+        self.softmax = nn.Softmax(dim=1)
+
+    def forward(self, features, h):
+        """[B, L, D], [B, U] -> context [B, D], alpha [B, L]."""
+        att1 = self.encoder_att(features)
+        att2 = self.decoder_att(h)
+        att = self.full_att(self.relu(att1 + att2.unsqueeze(1))).squeeze(2)
+        alpha = self.softmax(att)
+        return (features * alpha.unsqueeze(2)).sum(dim=1), alpha
+
+
+class Decoder(nn.Module):
+    """LSTM with attention, teacher forced."""
+
+    def __init__(self, vocabulary: int, encoder_dim: int, units: int = 512, dropout: float = 0.5):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.attention = Attention(encoder_dim, units, units)
+        self.embedding = nn.Embedding(vocabulary, units)
+        self.dropout = nn.Dropout(p=dropout)
+        self.decode_step = nn.LSTMCell(units + encoder_dim, units, bias=True)
+        self.init_h = nn.Linear(encoder_dim, units)
+        self.init_c = nn.Linear(encoder_dim, units)
+        self.f_beta = nn.Linear(units, encoder_dim)
+        self.sigmoid = nn.Sigmoid()
+        self.fc = nn.Linear(units, vocabulary)
+
+    def forward(self, features, captions, lengths):
+        """[R, L, D], ids [R, T + 1], ids in each [R] -> predictions [R, T, V], sorted captions,
+        steps of each, alphas [R, T, L]."""
+        rows, locations = features.size(0), features.size(1)
+        lengths, order = lengths.sort(dim=0, descending=True)
+        features, captions = features[order], captions[order]
+        embeddings = self.embedding(captions)
+        mean = features.mean(dim=1)
+        h, c = self.init_h(mean), self.init_c(mean)
+        steps = (lengths - 1).tolist()
+        predictions = torch.zeros(rows, max(steps), self.vocabulary)
+        alphas = torch.zeros(rows, max(steps), locations)
+        for t in range(max(steps)):
+            n = sum(step > t for step in steps)
+            context, alpha = self.attention(features[:n], h[:n])
+            context = self.sigmoid(self.f_beta(h[:n])) * context
+            h, c = self.decode_step(torch.cat([embeddings[:n, t], context], dim=1), (h[:n], c[:n]))
+            predictions[:n, t] = self.fc(self.dropout(h))
+            alphas[:n, t] = alpha
+        return predictions, captions, steps, alphas
+
+
+class Trainer:
+    """The tutorial's training step.
+
+    Call arguments:
+        precision: "float32", or "bfloat16" for autocast.
+    """
+
+    def __init__(self, decoder: Decoder, precision: str):
+        self.decoder, self.precision = decoder, precision
+        self.optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4)
+        self.criterion = nn.CrossEntropyLoss()
+
+    def step(self, features, captions, lengths) -> float:
+        """One batch: the loss."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            predictions, captions, steps, alphas = self.decoder(features, captions, lengths)
+            scores = pack_padded_sequence(predictions, steps, batch_first=True).data
+            targets = pack_padded_sequence(captions[:, 1:], steps, batch_first=True).data
+            loss = self.criterion(scores, targets)
+            loss = loss + ((1.0 - alphas.sum(dim=1)) ** 2).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.data.clamp_(-5.0, 5.0)
+        self.optimizer.step()
+        return loss.item()
