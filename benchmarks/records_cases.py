@@ -260,28 +260,32 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     import model.quiet  # noqa: F401, I001
     from absl import flags
 
+    from model import weights
     from records.manifest import read_vocabulary
     from trainer import config as recipe
     from trainer import input as records_input
-    from trainer import loop, main, stored
+    from trainer import stored
+    from trainer.batches import training_batches
+    from trainer.optimizer import build_optimizer
+    from trainer.step import build_step
 
     names = {"records_dir": records_dir, "run_dir": records_dir + "/none", "encoder": encoder}
     names |= {"encoder_weights": "random", "precision": "bfloat16", "cache_memory_mb": 0}
     flags.FLAGS(["benchmark", *(f"--{name}={value}" for name, value in names.items())])
     info, train = records_input.open_split(records_dir, "train")
     config = stored.settled(recipe.from_flags(), info)
-    captioner = main.weights.build(
+    captioner = weights.build(
         config.model(len(read_vocabulary(records_dir))), config.encoder_weights
     )
     stored.repeat_random_weights(captioner, config, info)
     train = stored.chosen(train, info, captioner.encoder)
-    step = loop.build_step(config, captioner, loop.build_optimizer(config, steps))
-    batches = main.training_batches(config, train, captioner, cached=False)
+    step = build_step(config, captioner, build_optimizer(config, steps))
+    batches = training_batches(config, train, captioner, cached=False)
     seconds: list[float] = []
     while len(seconds) < steps:
         began = time.perf_counter()
-        for inputs, ids in batches(0, 0):
-            _ = {name: float(value) for name, value in step(inputs, ids).items()}
+        for batch in batches(0, 0):
+            _ = {k: float(v) for k, v in step(batch.inputs, batch.ids).items()}
             seconds.append(time.perf_counter() - began)
             began = time.perf_counter()
             if len(seconds) == steps:

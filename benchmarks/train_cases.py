@@ -19,8 +19,8 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
 
     from model.decoder import Decoder
     from trainer.config import TrainConfig
-    from trainer.loop import build_step
     from trainer.optimizer import build_optimizer
+    from trainer.step import build_step
 
     _one_thread()
     flags = dict.fromkeys(TrainConfig.__dataclass_fields__)

@@ -62,3 +62,28 @@ def attend(query: tf.Tensor, keys: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
     energy = tf.tanh(keys[:, None] + query[:, :, None])  # [B, N, L, A]
     # Not linalg.matvec: TensorFlow 2.21 crashes on it on CPUs when N is 1.
     return tf.nn.softmax(tf.tensordot(energy, score, 1))
+
+
+def entropy(attention: tf.Tensor) -> tf.Tensor:
+    """How widely each word looked, in nats: [..., L] -> [...].
+
+    0 is a single location, log L all of them alike: attention that never chose.
+    """
+    return -tf.reduce_sum(tf.math.xlogy(attention, attention), -1)
+
+
+def temporal_variance(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """How far a caption's attention moves from word to word: the variance of alpha over its words,
+    summed over the locations. 0 is attention that looks the same way at every word.
+
+    Call arguments:
+        attention: [..., T, L] float32.
+        real: [..., T] bool: the words that count; a caption without any gives 0.
+
+    Returns: [...] float32, at most 1.
+    """
+    real = tf.cast(real, tf.float32)[..., None]
+    words = tf.maximum(tf.reduce_sum(real, -2, keepdims=True), 1.0)
+    mean = tf.reduce_sum(attention * real, -2, keepdims=True) / words
+    squares = tf.reduce_sum(tf.square(attention - mean) * real, -2, keepdims=True) / words
+    return tf.reduce_sum(squares, [-2, -1])

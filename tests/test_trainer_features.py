@@ -17,7 +17,8 @@ from model.decoder import DecoderConfig
 from records import manifest
 from records.errors import UserError
 from trainer import input as records_input
-from trainer import main, metrics, stored
+from trainer import metrics, stored
+from trainer.batches import training_batches
 from trainer.features import FeatureCache, stream
 
 
@@ -96,13 +97,11 @@ def test_stored_features_are_those_of_the_images_beside_them(both):
     for cached in (False, True):
         made = config(records_dir=both)
         computed, read = (
-            list(
-                main.training_batches(made, source, captioner, cached and source is features)(2, 0)
-            )
+            list(training_batches(made, source, captioner, cached and source is features)(2, 0))
             for source in (images, features)
         )
         assert len(computed) == len(read) == 12
-        for (pixels, ids), (grids, read_ids) in zip(computed, read, strict=True):
+        for (pixels, ids, _), (grids, read_ids, _) in zip(computed, read, strict=True):
             np.testing.assert_array_equal(ids, read_ids)
             assert grids.dtype == tf.float16 and grids.shape[1:] == (64, 128)
             np.testing.assert_allclose(captioner.encoder(pixels), grids, rtol=2e-3, atol=2e-3)

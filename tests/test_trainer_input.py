@@ -13,7 +13,8 @@ from model.encoder import Encoder, decode
 from records import manifest, wire
 from records.errors import UserError
 from trainer import input as records_input
-from trainer import main
+from trainer import order
+from trainer.batches import training_batches
 from trainer.features import FeatureCache, Source, cache_bytes, stream
 
 
@@ -36,8 +37,8 @@ def train() -> Source:
 
 def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
     """(images or features, ids) of an epoch, as the trainer gets them."""
-    make = main.training_batches(config(**changes), train, captioner, cached)
-    return [(a.numpy(), b.numpy()) for a, b in make(epoch, skip)]
+    make = training_batches(config(**changes), train, captioner, cached)
+    return [(a.numpy(), b.numpy()) for a, b, _ in make(epoch, skip)]
 
 
 def assert_equal(found, expected):
@@ -58,11 +59,11 @@ def elements(images: int, seed: int = 0) -> tf.data.Dataset:
     rng = np.random.default_rng(seed)
     lengths = np.minimum(6 + rng.geometric(0.3, (images, 5)), 22)
     ids = np.where(np.arange(24) < lengths[..., None], 7, 0).astype(np.int32)
-    return tf.data.Dataset.from_tensor_slices((np.arange(images), ids))
+    return tf.data.Dataset.from_tensor_slices((np.arange(images), ids, np.arange(images) + 1000))
 
 
 def epoch(images, skip=0, seed=3, load=lambda keys: keys, window=None, batch_size=8):
-    found = records_input.epoch(
+    found = order.epoch(
         elements(images),
         load,
         window=window or images,
@@ -70,7 +71,7 @@ def epoch(images, skip=0, seed=3, load=lambda keys: keys, window=None, batch_siz
         seed=seed,
         skip=skip,
     )
-    return [(keys.numpy(), ids.numpy()) for keys, ids in found]
+    return [(keys.numpy(), ids.numpy()) for keys, ids, _ in found]
 
 
 @pytest.mark.parametrize("images", [8, 203, 600])  # 600 are more than one window of lengths
@@ -79,7 +80,7 @@ def test_every_image_comes_once_an_epoch(images):
     assert len(found) == -(-images // 8)
     assert sorted(np.concatenate([keys for keys, _ in found])) == list(range(images))
     assert all(len(keys) == 8 for keys, _ in found[:-1])
-    ids_of = dict(enumerate(ids.numpy() for _, ids in elements(images)))
+    ids_of = dict(enumerate(ids.numpy() for _, ids, _ in elements(images)))
     for keys, ids in found:
         assert ids.any(axis=(0, 2)).all()  # no caption and no word is padding in all of them
         assert ids.any(axis=(0, 1)).all()
@@ -114,7 +115,7 @@ def test_batches_are_of_like_length():
 
     def unsorted():
         plain = elements(600).shuffle(600, seed=3).batch(8)
-        return [(keys.numpy(), ids.numpy()) for keys, ids in plain]
+        return [(keys.numpy(), ids.numpy()) for keys, ids, _ in plain]
 
     assert waste(epoch(600)) < 0.25 * waste(unsorted())
 

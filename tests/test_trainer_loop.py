@@ -12,9 +12,10 @@ from trainer_support import config, full_disk
 
 from model import weights
 from records.errors import UserError
-from trainer import loop
+from trainer import history, loop
 from trainer.checkpoints import KEEP, Checkpoints
 from trainer.optimizer import build_optimizer
+from trainer.order import Batch
 from trainer.validation import Validation
 
 STEPS = 5  # in an epoch
@@ -51,7 +52,7 @@ class Run:
 
     def _batches(self, epoch, skip):
         for batch in range(skip, STEPS):
-            yield (epoch, batch), np.ones((2, 3, 4), np.int32)
+            yield Batch((epoch, batch), np.ones((2, 3, 4), np.int32), np.array([7, 8]))
 
     def _step(self, inputs, ids):
         self.steps.append(inputs)
@@ -297,7 +298,7 @@ def test_a_history_that_cannot_be_written_is_a_line(make, size):
 
 
 def test_means_are_weighted_by_words():
-    window = loop.Window()
+    window = history.Window()
     window.add({"cross_entropy": 1.0, "words": 10.0}, 2)
     window.add({"cross_entropy": 4.0, "words": 30.0}, 2)
     summary = window.summary()

@@ -35,18 +35,6 @@ def test_doubly_stochastic_is_a_mean_over_captions():
     assert float(losses.doubly_stochastic(even, tf.ones([4, 1, 1], tf.bool))) == pytest.approx(0)
 
 
-def test_entropy_is_a_mean_over_real_words():
-    attention, real = attention_and_real()
-    rows = attention[real]
-    assert len(rows) == 6
-    found = losses.entropy(tf.constant(attention), tf.constant(real))
-    assert float(found) == pytest.approx(-(rows * np.log(rows)).sum(-1).mean(), rel=1e-5)
-    sharp = tf.one_hot([[[2]]], 4)  # 0 log 0 is 0
-    assert float(losses.entropy(sharp, tf.ones([1, 1, 1], tf.bool))) == 0
-    even = tf.fill([1, 1, 1, 4], 0.25)
-    assert float(losses.entropy(even, tf.ones([1, 1, 1], tf.bool))) == pytest.approx(np.log(4))
-
-
 def test_l2_is_a_sum_of_squares():
     kernels = [keras.Variable(np.full((2, 3), 2.0)), keras.Variable(np.full((4, 1), 3.0))]
     assert float(losses.l2(kernels)) == 6 * 4 + 4 * 9
@@ -63,3 +51,6 @@ def test_the_objective_weighs_its_parts():
     assert float(found.cross_entropy) == pytest.approx(nll[real].mean())  # perplexity is of it
     assert float(found.doubly_stochastic) == pytest.approx(penalty)
     assert float(found.l2) == 24
+    rows = attention[real]  # of real words only
+    entropy = -(rows * np.log(rows)).sum(-1).mean()
+    assert float(found.attention_entropy) == pytest.approx(entropy, rel=1e-5)

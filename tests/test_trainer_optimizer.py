@@ -7,8 +7,8 @@ import tensorflow as tf
 from trainer_support import CAPTIONS, config, padded, small_captioner, some_features
 
 from model import forcing
-from trainer.loop import build_step
 from trainer.optimizer import build_optimizer
+from trainer.step import build_step
 
 
 def test_learning_rate_warms_up_and_decays_to_nothing():

@@ -77,9 +77,9 @@ class FeatureCache:
             yield Examples(*(part[start : start + batch_size] for part in self.examples))
 
     def elements(self) -> tf.data.Dataset:
-        """(index, ids [N, T]) of every image."""
-        ids = self.examples.ids
-        return tf.data.Dataset.from_tensor_slices((np.arange(len(ids)), ids))
+        """(index, ids [N, T], image id) of every image."""
+        ids, image_ids = self.examples.ids, self.examples.image_ids
+        return tf.data.Dataset.from_tensor_slices((np.arange(len(ids)), ids, image_ids))
 
     def load(self, indices: tf.Tensor) -> tf.Tensor:
         """Indices [B] -> features [B, L, D] float16."""

@@ -1,8 +1,7 @@
-"""Records -> batches, with tf.data.
+"""Reading records with tf.data, in the order on disk.
 
 One record is one image and its captions, so that a batch of B images needs B decodes and B passes
-of the encoder for all their captions. The order of an epoch is a function of (seed, epoch) alone:
-skipping `step` batches resumes it, and decodes nothing of what it skips.
+of the encoder for all their captions. order.py makes training batches of them.
 """
 
 import dataclasses
@@ -18,8 +17,6 @@ from records import schema
 from records.errors import UserError
 from records.manifest import DATASET_INFO, DatasetInfo, read_info
 
-# Batches whose captions are sorted by length together: a longer window pads less.
-_LENGTH_WINDOW = 32
 _PARALLEL = tf.data.AUTOTUNE
 _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
@@ -179,72 +176,6 @@ def loader(source: Source, size: int) -> tuple[str, Callable[[tf.Tensor], tf.Ten
         return tf.reshape(values, [tf.shape(encoded)[0], height * width, depth])
 
     return "features", features
-
-
-def epoch(
-    elements: tf.data.Dataset,
-    load: Callable[[tf.Tensor], tf.Tensor],
-    *,
-    window: int,
-    batch_size: int,
-    seed: int,
-    skip: int = 0,
-) -> tf.data.Dataset:
-    """One epoch of training batches: shuffled, of like length, the first `skip` left out.
-
-    An image's captions come the longest first: finished ones then leave the batch together.
-
-    Call arguments:
-        elements: (key, ids [N, T]): the key is what `load` makes an image or features of.
-        load: keys [B] -> images [B, size, size, 3] or features [B, L, D].
-        window: elements that are shuffled together.
-        seed: of the order, another for each epoch.
-
-    Returns: (images or features, ids [B, N, T] int32), ceil(elements / batch_size) batches.
-    """
-    together = batch_size * _LENGTH_WINDOW
-
-    def by_length(number, group):
-        keys, ids = group
-        order = _length_order(ids, batch_size, tf.stack([tf.cast(seed, tf.int64), number]))
-        return tf.gather(keys, order), _longest_first(tf.gather(ids, order))
-
-    def trim(keys, ids):
-        # The padding of the group that this batch was cut from.
-        captions = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 2]), tf.int32))
-        words = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 1]), tf.int32))
-        return keys, ids[:, :captions, :words]
-
-    return (
-        elements.shuffle(window, seed=seed, reshuffle_each_iteration=False)
-        .padded_batch(together, padded_shapes=([], [None, None]))
-        .enumerate()
-        .map(by_length)
-        .rebatch(batch_size)
-        .map(trim)
-        .skip(skip)
-        .map(lambda keys, ids: (load(keys), ids), num_parallel_calls=_PARALLEL, deterministic=True)
-        .prefetch(2)
-    )
-
-
-def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Indices that put images of like longest caption side by side, the batches shuffled.
-
-    A last batch that is not full stays last, so that cutting by `batch_size` finds the batches.
-    """
-    longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != 0, tf.int32), -1), -1)  # [images]
-    order = tf.argsort(longest, stable=True)
-    full = tf.shape(order)[0] // batch_size
-    batches = tf.reshape(order[: full * batch_size], [full, batch_size])
-    batches = tf.random.experimental.stateless_shuffle(batches, seed)
-    return tf.concat([tf.reshape(batches, [-1]), order[full * batch_size :]], 0)
-
-
-def _longest_first(ids: tf.Tensor) -> tf.Tensor:
-    """The captions of each image in order of length: [images, N, T] -> the same shape."""
-    lengths = tf.reduce_sum(tf.cast(ids != 0, tf.int32), -1)
-    return tf.gather(ids, tf.argsort(lengths, -1, "DESCENDING", stable=True), batch_dims=1)
 
 
 def decode_all(encoded: tf.Tensor, size: int) -> tf.Tensor:

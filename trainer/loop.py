@@ -1,127 +1,30 @@
-"""The training loop: one step, many steps, an epoch's validation, and what is kept of it."""
+"""The training loop: many steps, an epoch's validation, and what is kept of it."""
 
-import contextlib
-import json
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from model.captioner import Captioner
 from records.errors import UserError
-from records.manifest import write_atomically
 from records.progress import bar
-from trainer import losses
+from trainer.batches import Batches
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
-from trainer.optimizer import build_optimizer, update
+from trainer.history import History, Window
+from trainer.optimizer import build_optimizer
+from trainer.step import build_step
 from trainer.validation import Validation
 
 LOG_STEPS = 50
 CHECKPOINT_SECONDS = 300
 STOPPED = 75  # the exit code after SIGTERM: saved, run the same command to go on
 
-# (epoch, batches of it to skip) -> (images or features, ids [B, N, T])
-Batches = Callable[[int, int], Iterable[tuple[tf.Tensor, tf.Tensor]]]
-
 
 class _StopRequestedError(Exception):
     """SIGTERM came; the loop saves and ends."""
-
-
-def build_step(
-    config: TrainConfig, captioner: Captioner, optimizer: keras.optimizers.Optimizer
-) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-    """The compiled training step.
-
-    Returns: a function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
-    [B, N, T]) that updates the weights and gives scalars: the fields of `Losses`, `gradient_norm`
-    (before clipping) and `words`.
-    """
-    variables = captioner.trainable_variables
-    kernels = captioner.decoder.dense_kernels
-
-    # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
-    @tf.function(autograph=False, reduce_retracing=not captioner.plain, jit_compile=captioner.plain)
-    def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
-        with tf.GradientTape() as tape:
-            features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
-            forced = captioner.forced(features, ids, config.dropout, seed, config.label_smoothing)
-            result = losses.objective(
-                forced,
-                kernels,
-                l2_weight=config.l2,
-                doubly_stochastic_weight=config.doubly_stochastic,
-            )
-        gradients = tape.gradient(result.total, variables)
-        norm = update(
-            optimizer,
-            [tf.convert_to_tensor(gradient) for gradient in gradients],
-            variables,
-            kernels=kernels,
-            l2=config.l2,
-            clip_norm=config.clip_norm,
-        )
-        return {
-            **result._asdict(),
-            "gradient_norm": norm,
-            "words": tf.math.count_nonzero(forced.real),
-        }
-
-    return step
-
-
-class History:
-    """metrics.jsonl and TensorBoard's events of a run; lines past the step gone on from are cut."""
-
-    def __init__(self, run_dir: str, step: int):
-        self.path = os.path.join(run_dir, "metrics.jsonl")
-        lines = []
-        if os.path.exists(self.path):
-            with open(self.path, encoding="utf-8") as file:
-                lines = [line for line in file if _step_of(line) <= step]
-        with _explained(self.path):
-            write_atomically(self.path, "".join(lines).encode())
-        self._events_dir = os.path.join(run_dir, "events")
-        with _explained(self._events_dir):
-            self._events = tf.summary.create_file_writer(self._events_dir)
-
-    def write(self, kind: str, step: int, values: dict[str, float], stamp: str = "") -> None:
-        """One line of metrics.jsonl and the same scalars for TensorBoard."""
-        line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
-        line |= {"contamination": stamp} if stamp else {}
-        with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        with _explained(self._events_dir):
-            with self._events.as_default():
-                for name, value in values.items():
-                    tf.summary.scalar(f"{kind}/{name}", value, step=step)
-            self._events.flush()
-
-
-@contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turns a failure to write into a line for the user."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: cannot be written ({why}); free space and run the same command to go on"
-        ) from None
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return np.inf  # a line cut by a kill
 
 
 class Loop:
@@ -192,12 +95,13 @@ class Loop:
     def _epoch(self, progress) -> None:
         epoch, skip = divmod(self.step, self.steps_per_epoch)
         window = Window()
-        for inputs, ids in self.batches(epoch, skip):
-            values = {k: float(v) for k, v in self.step_function(inputs, ids).items()}
+        for batch in self.batches(epoch, skip):
+            scalars = self.step_function(batch.inputs, batch.ids)
+            values = {name: float(value) for name, value in scalars.items()}
             self.step += 1
             if not np.isfinite(values["total"] + values["gradient_norm"]):
                 raise self._not_finite(values)
-            window.add(values, int(np.sum(np.any(ids != 0, -1))))
+            window.add(values, int(np.sum(np.any(batch.ids != 0, -1))))
             progress.update()
             if self.step % LOG_STEPS == 0:
                 summary = window.summary()
@@ -261,30 +165,3 @@ class Loop:
             f" {values['gradient_norm']} at learning rate {rate:.2g}; lower --learning_rate or"
             f" --clip_norm; the last good checkpoint is {good or 'none: it broke before the first'}"
         )
-
-
-class Window:
-    """Means over the steps since the last log line."""
-
-    def __init__(self):
-        self.began, self.captions, self.rows = time.monotonic(), 0, []
-
-    def add(self, values: dict[str, float], captions: int) -> None:
-        """One step's scalars, and how many captions it had."""
-        self.rows.append(values)
-        self.captions += captions
-
-    def summary(self) -> dict[str, float]:
-        """Means by name, perplexity and captions a second."""
-        words = np.array([row["words"] for row in self.rows])
-        means = {
-            name: float(np.average([row[name] for row in self.rows], weights=words))
-            for name in self.rows[0]
-            if name != "words"
-        }
-        seconds = time.monotonic() - self.began
-        return {
-            **means,
-            "perplexity": float(np.exp(means["cross_entropy"])),
-            "captions_per_second": self.captions / seconds,
-        }

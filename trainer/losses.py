@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from model.attention import entropy
 from model.forcing import Forced
 
 
@@ -44,11 +45,6 @@ def l2(kernels: Iterable[keras.Variable]) -> tf.Tensor:
     return 2.0 * tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(k)) for k in kernels])
 
 
-def entropy(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Mean over real words of the entropy of alpha, in nats: [T, B, N, L], [T, B, N] -> scalar."""
-    return -mean(tf.reduce_sum(tf.math.xlogy(attention, attention), -1), real)
-
-
 def objective(
     forced: Forced,
     kernels: Iterable[keras.Variable],
@@ -61,5 +57,5 @@ def objective(
     squares = tf.stop_gradient(l2(kernels))
     total = mean(forced.losses, forced.real)
     total += doubly_stochastic_weight * penalty + l2_weight * squares
-    attention_entropy = entropy(tf.stop_gradient(forced.attention), forced.real)
+    attention_entropy = mean(entropy(tf.stop_gradient(forced.attention)), forced.real)
     return Losses(total, mean(forced.nll, forced.real), penalty, squares, attention_entropy)

@@ -6,14 +6,11 @@ The same command again goes on where it was stopped.
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator
 
 import model.quiet  # noqa: F401  before TensorFlow
 
 # isort: split
 import keras
-import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from model import weights
@@ -26,11 +23,10 @@ from records.vocabulary import Vocabulary
 from trainer import config as recipe
 from trainer import contamination, stored
 from trainer import input as records_input
+from trainer.batches import fit_in_memory, training_batches, validation
 from trainer.config import TrainConfig
-from trainer.features import FeatureCache, cache_bytes, stream
 from trainer.input import Source
-from trainer.loop import Batches, Loop
-from trainer.validation import Validation, Validator
+from trainer.loop import Loop
 
 flags.adopt_module_key_flags(recipe)  # --help lists them
 
@@ -45,7 +41,7 @@ def main(_rest: list[str]) -> int:
     leak = contamination.find(info, info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
-    cached = _fit_in_memory(config, captioner, train)
+    cached = fit_in_memory(config, captioner, train)
     batches = training_batches(config, train, captioner, cached)
     validate = validation(config, info, captioner, vocabulary, cached, train.grid)
     steps = -(-train.images // config.batch_size)
@@ -125,79 +121,6 @@ def _start_run(
         write_atomically(os.path.join(config.run_dir, "config.json"), to_json(content))
     except OSError as error:
         raise UserError(f"{config.run_dir}: the run cannot be written ({error})") from None
-
-
-def _fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> bool:
-    if config.encoder_trainable:
-        return False
-    needed = cache_bytes(train, captioner) / 1e6
-    if needed <= config.cache_memory_mb:
-        return True
-    print(
-        f"the training features take {needed:,.0f} MB, more than --cache_memory_mb="
-        f"{config.cache_memory_mb:,}: "
-        + ("they are read" if train.grid else "the encoder runs")
-        + " anew in every epoch"
-    )
-    return False
-
-
-def training_batches(
-    config: TrainConfig, train: Source, captioner: Captioner, cached: bool
-) -> Batches:
-    """Epochs of batches: of features from memory, or of images as they are read and decoded."""
-    window = min(train.images, max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes))
-    if cached:
-        cache = FeatureCache.fill(train, captioner)
-        window, load = train.images, cache.load
-    else:
-        key, load = records_input.loader(train, captioner.encoder.spec.size)
-
-    def batches(epoch: int, skip: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        seed = int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0] >> 1)
-        if cached:
-            elements = cache.elements()
-        else:
-            # A window over the whole split needs no shuffled shards: the order is the cache's.
-            order_seed = seed if window < train.images else None
-            parsed = records_input.records(train, order_seed)
-            elements = parsed.map(lambda parts: (parts[key], parts["ids"]))
-        found = records_input.epoch(
-            elements,
-            load,
-            window=window,
-            batch_size=config.batch_size,
-            seed=seed,
-            skip=skip,
-        )
-        return records_input.readable(found, train)
-
-    return batches
-
-
-def validation(
-    config: TrainConfig,
-    info: DatasetInfo,
-    captioner: Captioner,
-    vocabulary: Vocabulary,
-    cached: bool,
-    grid: tuple[int, int, int] | None,
-) -> Callable[[], Validation] | None:
-    """What scores the model on the val split after each epoch; None when there is no such split.
-
-    Call arguments:
-        cached: whether features are kept in memory. grid: of stored features, None for images.
-    """
-    if "val" not in info.splits or not info.splits["val"].total("records"):
-        print("the records have no val split: the last weights are taken for the best")
-        return None
-    _, val = records_input.open_split(config.records_dir, "val")
-    val = dataclasses.replace(val, grid=grid)
-    validator = Validator(captioner, vocabulary)
-    if not cached:
-        return lambda: validator(stream(val, captioner, "validating"))
-    cache = FeatureCache.fill(val, captioner)
-    return lambda: validator(cache.batches(config.batch_size))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""What a run has been through: metrics.jsonl and TensorBoard's events."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from records.errors import UserError
+from records.manifest import write_atomically
+
+
+class History:
+    """metrics.jsonl and TensorBoard's events of a run; lines past the step gone on from are cut."""
+
+    def __init__(self, run_dir: str, step: int):
+        self.path = os.path.join(run_dir, "metrics.jsonl")
+        lines = []
+        if os.path.exists(self.path):
+            with open(self.path, encoding="utf-8") as file:
+                lines = [line for line in file if _step_of(line) <= step]
+        with _explained(self.path):
+            write_atomically(self.path, "".join(lines).encode())
+        self._events_dir = os.path.join(run_dir, "events")
+        with _explained(self._events_dir):
+            self._events = tf.summary.create_file_writer(self._events_dir)
+
+    def write(self, kind: str, step: int, values: dict[str, float], stamp: str = "") -> None:
+        """One line of metrics.jsonl and the same scalars for TensorBoard."""
+        line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
+        line |= {"contamination": stamp} if stamp else {}
+        with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        with _explained(self._events_dir):
+            with self._events.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(f"{kind}/{name}", value, step=step)
+            self._events.flush()
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turns a failure to write into a line for the user."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot be written ({why}); free space and run the same command to go on"
+        ) from None
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return np.inf  # a line cut by a kill
+
+
+class Window:
+    """Means over the steps since the last log line."""
+
+    def __init__(self):
+        self.began, self.captions, self.rows = time.monotonic(), 0, []
+
+    def add(self, values: dict[str, float], captions: int) -> None:
+        """One step's scalars, and how many captions it had."""
+        self.rows.append(values)
+        self.captions += captions
+
+    def summary(self) -> dict[str, float]:
+        """Means by name, perplexity and captions a second."""
+        words = np.array([row["words"] for row in self.rows])
+        means = {
+            name: float(np.average([row[name] for row in self.rows], weights=words))
+            for name in self.rows[0]
+            if name != "words"
+        }
+        seconds = time.monotonic() - self.began
+        return {
+            **means,
+            "perplexity": float(np.exp(means["cross_entropy"])),
+            "captions_per_second": self.captions / seconds,
+        }
