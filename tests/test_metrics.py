@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import math
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
 from records.errors import UserError
-from trainer import metrics, results
+from trainer import metrics, results, spice, tokens
 
 SCENES = [
     ("dog", "running", "beach"),
@@ -55,6 +56,18 @@ HYPOTHESES = {
     + " of the town" * (k % 4)
     for k, image_id in enumerate(REFERENCES)
 }
+
+
+# What can be computed without the models of SPICE.
+WITHOUT_MODELS = [name for name in metrics.METRICS if name != "SPICE"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_spice():
+    """Whoever has its models would wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spice, "MODELS", ("absent-models.jar",))
+        yield
 
 
 @contextlib.contextmanager
@@ -99,7 +112,7 @@ def official_scores(references, hypotheses, folder):
 
 
 def assert_close(ours, official, tolerance):
-    assert list(ours) == list(metrics.METRICS)
+    assert list(ours) == WITHOUT_MODELS
     assert set(ours) == set(official)
     for name, value in official.items():
         assert ours[name] == pytest.approx(value, rel=0, abs=tolerance), name
@@ -119,7 +132,7 @@ def test_scores_are_the_official_ones(scores, tmp_path):
     assert list(scores.images) == list(REFERENCES)
     for image_id, values in images.items():
         assert_close(scores.images[image_id], values, 1e-9)
-    assert scores.unavailable == {}
+    assert list(scores.unavailable) == ["SPICE"]
     for values in (scores.metrics, *scores.images.values()):
         assert {type(value) for value in values.values()} == {float}  # and not numpy's
 
@@ -231,11 +244,77 @@ def test_leave_one_out_covers_lists_of_unequal_length():
 
 
 def test_table(scores):
-    head, line = metrics.table(scores).split("\n")
-    assert head == "BLEU-1  BLEU-2  BLEU-3  BLEU-4  METEOR  ROUGE-L  CIDEr"
-    values = [f"{100 * scores.metrics[name]:.1f}" for name in metrics.METRICS]
-    assert line.split() == values
-    assert len(line) == len(head)
+    head, line, low, high, note = metrics.table(
+        scores, "STAMP", {name: (k / 100, 0.5) for k, name in enumerate(WITHOUT_MODELS)}
+    ).split("\n")
+    assert head == "BLEU-1  BLEU-2  BLEU-3  BLEU-4  METEOR  ROUGE-L  CIDEr  SPICE"
+    values = [f"{100 * scores.metrics[name]:.1f}" for name in WITHOUT_MODELS]
+    assert line.split() == [*values, "-", "STAMP"]
+    assert low.split() == [*(f"{k}.0" for k in range(7)), "-", "95%", "from"]
+    assert high.split() == [*["50.0"] * 7, "-", "95%", "to"]
+    assert len({len(row.split(" 95%")[0].split(" STAMP")[0]) for row in (line, low, high)}) == 1
+    assert note.startswith("SPICE unavailable: absent-models.jar of Stanford CoreNLP 3.6.0 not in ")
+
+
+def write_java(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def spice_java(tmp_path, monkeypatch, script):
+    """A `java` in place of SPICE's, whose models are taken to be there."""
+    monkeypatch.setattr(spice, "MODELS", ())
+    monkeypatch.setattr(spice, "JAVA", write_java(tmp_path / "java", script))
+    return {7: ["a dog"], 3: ["a cat", "the cat"]}, {7: ["a dog"], 3: ["one cat"]}
+
+
+def test_spice_where_its_models_are(tmp_path, monkeypatch):
+    # Called as the official wrapper does: java -Xmx8G -jar JAR INPUT -out OUTPUT -silent
+    scored = {3: {"All": {"f": 0.25, "pr": 1, "re": 1}}, 7: {"All": {"f": 1, "pr": 1, "re": 1}}}
+    answer = [{"image_id": image, "scores": values} for image, values in scored.items()]
+    script = f"cp $4 {tmp_path}/given.json; cat > $6 <<EOF\n{json.dumps(answer)}\nEOF"
+    gts, res = spice_java(tmp_path, monkeypatch, script)
+    assert spice.spice(gts, res) == (0.625, [1.0, 0.25])  # in the references' order
+    assert json.loads((tmp_path / "given.json").read_text()) == [
+        {"image_id": 7, "test": "a dog", "refs": ["a dog"]},
+        {"image_id": 3, "test": "one cat", "refs": ["a cat", "the cat"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'no models' >&2; exit 1", "no models"),
+        ("echo x > $6", "cannot be read"),
+        ("", "read"),
+    ],
+)
+def test_a_failing_spice_is_one_line(tmp_path, monkeypatch, script, why):
+    gts, res = spice_java(tmp_path, monkeypatch, script)
+    with pytest.raises(spice.SpiceError) as caught:
+        spice.spice(gts, res)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
+    started = []
+    popen = subprocess.Popen
+
+    def record(command, *args, **kwargs):
+        started.append(" ".join(command))
+        return popen(command, *args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", record)
+    others = {image: HYPOTHESES[next(iter(HYPOTHESES))] for image in REFERENCES}
+    first, second = metrics.evaluate_together(REFERENCES, [HYPOTHESES, others])
+    assert (first.metrics, first.images) == (scores.metrics, scores.images)
+    assert second.metrics["CIDEr"] == metrics.cider(REFERENCES, others)
+    assert second.metrics["METEOR"] < first.metrics["METEOR"]
+    # One tokenizer for all references, one for all hypotheses (and two of `cider`), one METEOR.
+    assert sum("PTBTokenizer" in command for command in started) == 4
+    assert sum("meteor" in command for command in started) == 1
 
 
 def test_what_cannot_be_scored_is_named():
@@ -252,7 +331,8 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
     if script:
         java.write_text(script)
         java.chmod(0o755)
-    monkeypatch.setattr(metrics, "JAVA", java)
+    for module in (metrics, tokens):
+        monkeypatch.setattr(module, "JAVA", java)
     for score in (
         lambda: metrics.evaluate(REFERENCES, HYPOTHESES),
         lambda: metrics.cider(REFERENCES, HYPOTHESES),
@@ -270,11 +350,11 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
 def test_a_failing_meteor_leaves_the_others(monkeypatch):
     monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "absent.jar")
     scores = metrics.evaluate(REFERENCES, HYPOTHESES)
-    assert list(scores.metrics) == [name for name in metrics.METRICS if name != "METEOR"]
+    assert list(scores.metrics) == [name for name in WITHOUT_MODELS if name != "METEOR"]
     assert all(list(image) == list(scores.metrics) for image in scores.images.values())
     assert scores.metrics["CIDEr"] == metrics.cider(REFERENCES, HYPOTHESES)
     assert "absent.jar" in scores.unavailable["METEOR"]
-    head, line, note = metrics.table(scores).split("\n")
+    head, line, note, _ = metrics.table(scores).split("\n")
     assert line.split()[head.split().index("METEOR")] == "-"
     assert note.startswith("METEOR unavailable: ")
 
@@ -291,7 +371,7 @@ def test_no_process_is_left_behind(monkeypatch):
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(metrics.subprocess, "Popen", record)
-    monkeypatch.setattr(metrics, "_tokenise", fail)
+    monkeypatch.setattr(metrics, "tokenise", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         metrics.evaluate(REFERENCES, HYPOTHESES)
     assert len(started) == 1

@@ -46,12 +46,13 @@ def test_scores_part_of_the_images(files, monkeypatch):
     done = run_score(*arguments, f"--output={output}", LC_ALL="C", PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
-    found = metrics.Scores(
-        written["metrics"],
-        {int(image_id): values for image_id, values in written["images"].items()},
-    )
-    assert list(found.metrics) == list(metrics.METRICS)
-    assert done.stdout == f"3 of 4 images\n{metrics.table(found)}\n"
+    assert set(written) == {"metrics", "intervals", "unavailable", "diversity", "images"}
+    images = {int(image_id): values for image_id, values in written["images"].items()}
+    intervals = {name: tuple(ends) for name, ends in written["intervals"].items()}
+    found = metrics.Scores(written["metrics"], images, written["unavailable"])
+    table = metrics.table(found, intervals=intervals)
+    assert done.stdout.startswith(f"3 of 4 images\n{table}\nMETEOR's interval is of its mean ")
+    assert "mean length 4.0 words (references 4.6)" in done.stdout
     monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     expected = metrics.evaluate(REFERENCES, CAPTIONS)
     for values in (found.metrics, *found.images.values()):
@@ -59,6 +60,45 @@ def test_scores_part_of_the_images(files, monkeypatch):
     assert (found.metrics, found.images) == (expected.metrics, expected.images)
     assert done.stderr.splitlines() == ["tokenising 11 captions ...", "scoring 3 images ..."]
     assert [path.name for path in output.parent.iterdir()] == ["S.json"]
+
+
+def test_a_baseline_is_compared_on_the_images_of_both(files):
+    others = {7: "two cats asleep on a sofa", 42: "a dog runs on the beach", 5: "a red bus"}
+    results.write_results(files / "B.json", others)
+    arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
+    done = run_score(*arguments, f"--baseline={files}/B.json", f"--output={files}/S.json")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        f"{files}/R.json: 1 of its 3 images are left out: not in both",
+        f"{files}/B.json: 1 of its 3 images are left out: not in both",
+        "2 of 4 images",
+    ]
+    written = json.loads((files / "S.json").read_text())
+    differences = written["baseline"]["differences"]
+    assert list(differences) == list(written["metrics"])
+    for name, found in differences.items():
+        assert found["low"] <= found["difference"] <= found["high"], name
+        expected = written["metrics"][name] - written["baseline"]["metrics"][name]
+        if name != "METEOR":  # the difference of means over images
+            assert found["difference"] == pytest.approx(expected, abs=1e-9), name
+    table = lines[-9:-1]
+    assert table[0].split() == ["this", "baseline", "difference", "95%", "interval", "p"]
+    cider, here, there, difference, low, dots, high, p = table[-1].split()
+    assert (cider, dots) == ("CIDEr", "..")
+    assert float(difference) == pytest.approx(float(here) - float(there), abs=0.11)
+    assert float(difference) == round(100 * differences["CIDEr"]["difference"], 1)
+    assert (low, high) == tuple(f"{100 * differences['CIDEr'][k]:+.1f}" for k in ("low", "high"))
+    assert 0 < float(p) <= 1
+    assert lines[-1] == "* of the mean over images"
+
+
+def test_files_without_a_common_image_cannot_be_compared(files):
+    results.write_results(files / "B.json", {5: "a bus"})
+    arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
+    done = run_score(*arguments, f"--baseline={files}/B.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no image in common" in done.stderr
 
 
 def test_an_unknown_image_id_is_named(files):

@@ -111,13 +111,15 @@ def test_forced_every_output_says_so(trained, tmp_path, capsys):
     assert code == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("CONTAMINATED 25%: 1 of 4 images of val were trained on")
-    heads, row = (line for line in printed if line.startswith(("BLEU-1 ", "  ")))
+    heads, row, *_ = (line for line in printed if line.startswith(("BLEU-1 ", "  ")))
     assert row.endswith("  CONTAMINATED 25%") and len(row.split()) == len(heads.split()) + 2
     assert {path.name for path in out.iterdir()} == {
         "captions_val_run-CONTAMINATED-25%_results.json",
         "captions_val_references.json",
+        "images.json",
         "metrics.json",
     }
+    assert json.loads((out / "images.json").read_text())["contamination"] == "CONTAMINATED 25%"
     report = json.loads((out / "metrics.json").read_text())
     assert report["contamination"] == "CONTAMINATED 25%"
     coco = COCO(str(out / "captions_val_references.json"))

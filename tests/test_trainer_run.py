@@ -95,6 +95,7 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert written.keys() == {
         "captions_val_four-run_results.json",
         "captions_val_references.json",
+        "images.json",
         "metrics.json",
     }
     said = json.loads(written["captions_val_four-run_results.json"].read_text())
@@ -107,14 +108,19 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert {a["image_id"]: a["caption"] for a in coco.dataset["annotations"]} == FOUR
     report = json.loads(written["metrics.json"].read_text())
     assert (report["run"], report["dataset"], report["split"]) == ("four-run", "coco2017", "val")
-    assert (report["images"], report["listed"], report["unavailable"]) == (4, 4, {})
+    assert (report["images"], report["listed"]) == (4, 4)
     assert report["search"] == {
         "beam_size": 3,
         "length_penalty": 0.5,
         "no_repeat_ngram": 0,
         "min_length": 0,
     }
-    assert list(report["metrics"]) == list(metrics.METRICS)
+    assert {*report["metrics"], *report["unavailable"]} == set(metrics.METRICS)
+    assert report["intervals"].keys() == report["metrics"].keys()
+    assert report["diversity"]["distinct_captions"] == 1
+    of_images = json.loads(written["images.json"].read_text())["images"]
+    assert of_images.keys() == set(map(str, FOUR))
+    assert of_images["1"].keys() == report["metrics"].keys()
     assert report["metrics"]["Bleu_1"] == pytest.approx(1)
     assert report["metrics"]["CIDEr"] > 9
     assert metrics.table(metrics.Scores(report["metrics"], {})) in out

@@ -27,6 +27,7 @@ from trainer import config as recipe
 from trainer import contamination, metrics, results, stored
 from trainer import input as records_input
 from trainer.features import Examples, stream
+from trainer.summary import Summary
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(recipe)  # --help lists them
@@ -81,6 +82,11 @@ def main(_rest: list[str]) -> None:
         os.path.join(output_dir, f"captions_{split}_references.json"), references, stamp
     )
     scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    summary = Summary.of(scores)
+    results.write_json(
+        os.path.join(output_dir, "images.json"),
+        {"contamination": stamp or None, "images": scores.images},
+    )
     report = {
         "run": name,
         "dataset": info.dataset,
@@ -89,10 +95,9 @@ def main(_rest: list[str]) -> None:
         "listed": listed,
         "contamination": stamp or None,
         "search": search,
-        "metrics": scores.metrics,
-        "unavailable": scores.unavailable,
+        **summary.as_json(),
     }
-    print(f"captions: {path}\n{metrics.table(scores, stamp)}")
+    print(f"captions: {path}\n{summary.printed(stamp)}")
     if info.dataset == "scenes":
         report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
     results.write_json(os.path.join(output_dir, "metrics.json"), report)

