@@ -13,7 +13,7 @@ from trainer_support import config, full_disk
 from model import weights
 from records.errors import UserError
 from trainer import history, loop
-from trainer.checkpoints import KEEP, Checkpoints
+from trainer.checkpoints import Checkpoints
 from trainer.optimizer import build_optimizer
 from trainer.order import Batch
 from trainer.validation import Validation
@@ -58,7 +58,7 @@ class Run:
         self.steps.append(inputs)
         self.loop.optimizer.iterations.assign_add(1)
         self.weight.assign_add([1.0, 1.0])
-        names = ("total", "cross_entropy", "gradient_norm", "words")
+        names = ("total", "cross_entropy", "gradient_norm", "learning_rate", "words")
         values = dict.fromkeys(names, 1.0)
         return values | (self.at_step(len(self.steps)) or {})
 
@@ -93,6 +93,7 @@ def test_a_run_takes_every_step_and_scores_every_epoch(make):
     assert [os.path.basename(p) for p in run.loop.checkpoints.newest()] == [
         "step-000000020.npz",
         "step-000000015.npz",
+        "step-000000010.npz",
     ]
     assert run.go() == 0  # again: nothing is left to do
     assert run.steps == all_steps()
@@ -133,33 +134,36 @@ def test_max_steps_ends_a_run_inside_an_epoch(make):
 @pytest.mark.parametrize("stop_at", range(1, 21))
 def test_sigterm_saves_and_the_same_command_goes_on(make, stop_at, capsys):
     run = make([(0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.2, 1.0)])
+    all_scored = [5, 10, 15, 20]
     run.at_step = lambda n: os.kill(os.getpid(), signal.SIGTERM) if n == stop_at else None
-    code = run.go()
-    assert code == (loop.STOPPED if stop_at < 20 else 0)
+    assert run.go() == loop.STOPPED
     assert run.steps == all_steps()[:stop_at]
-    if stop_at < 20:
-        path = run.loop.checkpoints.newest()[0]
-        assert f"stopped at step {stop_at}: {path} is saved" in capsys.readouterr().err
-        assert run.go() == 0
-        assert f"going on from step {stop_at} of 20" in capsys.readouterr().err
+    assert run.scored == all_scored[: (stop_at - 1) // STEPS]  # no validation is waited for
+    path = run.loop.checkpoints.newest()[0]
+    assert f"stopped at step {stop_at}: {path} is saved" in capsys.readouterr().err
+    assert run.go() == 0
+    assert f"going on from step {stop_at} of 20" in capsys.readouterr().err
     assert run.steps == all_steps()
-    assert run.scored == run.history() == [5, 10, 15, 20]
+    assert run.scored == run.history() == all_scored
     assert run.best()[1]["epoch"] == 3
     np.testing.assert_array_equal(run.weight, [21.0, 22.0])
 
 
-def test_sigterm_during_a_validation_stops_before_the_next_step(make):
+def test_sigterm_during_a_validation_stops_at_once_and_it_is_made_up_for(make):
     run = make()
     validate = run._validate
 
     def killed():
         if len(run.scored) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("nothing was stopped")
         return validate()
 
     run._validate = killed
     assert run.go() == loop.STOPPED
     assert len(run.steps) == 10
+    assert run.scored == [5]
+    run._validate = validate
     assert run.go() == 0
     assert run.steps == all_steps()
     assert run.scored == [5, 10, 15, 20]
@@ -198,8 +202,8 @@ def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(make,
     message = str(caught.value)
     assert message.startswith("step 8: ")
     assert str(value) in message
+    assert "learning rate 1, images 7, 8; lower --learning_rate" in message
     assert f"the last good checkpoint is {good[0]}" in message
-    assert "lower --learning_rate" in message
     assert "\n" not in message
 
 
@@ -210,26 +214,60 @@ def test_a_loss_that_is_no_number_at_once(make):
         run.go()
 
 
+@pytest.mark.parametrize("total", [10.1, 31.0])
+def test_a_loss_that_explodes_stops(make, total):
+    run = make()
+    run.at_step = lambda n: {"total": total} if n == 8 else None
+    with pytest.raises(UserError, match=rf"step 8: the loss is {total:.4g} \(1 was usual\)"):
+        run.go()
+
+
+def test_a_loss_that_falls_or_has_an_unlucky_batch_goes_on(make):
+    run = make()
+    losses = [9.2, 7, 5, 4, 3, 3, 29, 3, 2, 1, *[0.01] * 8, 6, 0.01]
+    run.at_step = lambda n: {"total": losses[n - 1]}
+    assert run.go() == 0
+
+
 # Checkpoints.
+
+
+def cut(path):
+    with open(path, "r+b") as file:
+        file.truncate(os.path.getsize(path) // 2)
 
 
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(make, capsys):
     run = make(epochs=3)
     assert run.go() == 0
-    newest, older = run.loop.checkpoints.newest()
-    with open(newest, "r+b") as file:
-        file.truncate(os.path.getsize(newest) // 2)
+    newest, older, oldest = run.loop.checkpoints.newest()
+    cut(newest)
     assert run.go() == 0
     err = capsys.readouterr().err
     assert f"skipping a damaged checkpoint: {newest}" in err
     assert "going on from step 10 of 15" in err
     assert run.steps == all_steps(3) + all_steps(3)[10:]
     np.testing.assert_array_equal(run.weight, [16.0, 17.0])
-    for path in (newest, older):
+    for path in (newest, older, oldest):
         with open(path, "wb"):
             pass
-    with pytest.raises(UserError, match=r"no good checkpoint among 2; remove the run's folder"):
+    with pytest.raises(UserError, match=r"no good checkpoint among 3; remove the run's folder"):
         run.go()
+
+
+def test_a_damaged_best_is_scored_and_written_anew(make, capsys):
+    run = make([(0.9, 1.0), (0.5, 1.0)], epochs=2)
+    assert run.go() == 0
+    assert run.best()[1]["epoch"] == 1
+    path = run.loop.checkpoints.best_path
+    for break_it in (cut, os.remove):
+        break_it(path)
+        assert run.go() == 0
+        err = capsys.readouterr().err
+        assert path in err and "the next validation gives the best anew" in err
+        assert run.best()[1] == {"epoch": 2, "step": 10, "CIDEr": 0.5, "cross_entropy": 1.0}
+        np.testing.assert_array_equal(run.best()[0]["weight"], [11.0, 12.0])
+    assert run.steps == all_steps(2)
 
 
 def test_a_checkpoint_brings_optimizer_and_weights_back(tmp_path):
@@ -242,13 +280,13 @@ def test_a_checkpoint_brings_optimizer_and_weights_back(tmp_path):
         optimizer = build_optimizer(config(), 100)
         optimizer.build(variables)
         optimizer.apply_gradients([(tf.convert_to_tensor(v) * 2, v) for v in variables])
-        return Checkpoints(str(tmp_path), variables, optimizer)
+        return Checkpoints(str(tmp_path), variables, optimizer, keep=2)
 
     first, second = some(1), some(2)
     assert second.restore() is None
     for step in (1, 2, 3):
         first.save(step, {"step": step})
-    assert len(first.newest()) == KEEP
+    assert len(first.newest()) == 2
     assert second.restore() == {"step": 3}
     for one, other in (
         (first.variables, second.variables),
@@ -264,7 +302,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path):
     left = tmp_path / "checkpoints" / "step-000000007.npz.tmp-123"
     left.write_bytes(b"half")
     optimizer = tf.keras.optimizers.Adam()
-    assert Checkpoints(str(tmp_path), [], optimizer).restore() is None
+    assert Checkpoints(str(tmp_path), [], optimizer, keep=2).restore() is None
     assert not left.exists()
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from trainer_support import (
@@ -144,29 +143,32 @@ def test_a_run_holds_what_it_is_made_of():
 # Stopping and going on.
 
 
+DETERMINISTIC = {"deterministic": True, "epochs": 3}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """A run of three epochs of twelve steps."""
     run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert train(records_dir=scenes_records(), run_dir=run_dir, epochs=3) == 0
+    assert train(records_dir=scenes_records(), run_dir=run_dir, **DETERMINISTIC) == 0
     return run_dir
 
 
 def assert_same_run(run_dir, undisturbed):
-    arrays, note = newest_weights(run_dir)
-    expected, expected_note = newest_weights(undisturbed)
-    assert note["step"] == expected_note["step"] == 36
-    assert arrays.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
-    for found, line in zip(history(run_dir, "val"), history(undisturbed, "val"), strict=True):
-        assert found["step"] == line["step"]
-        assert found["cross_entropy"] == pytest.approx(line["cross_entropy"], rel=1e-3)
+    """Bit for bit: weights, optimizer, the best, the scores."""
+    for name in ("step-000000036.npz", "best.npz"):
+        arrays, note = weights.load(str(run_dir / "checkpoints" / name))
+        expected, expected_note = weights.load(str(undisturbed / "checkpoints" / name))
+        assert note == expected_note
+        assert arrays.keys() == expected.keys()
+        for path in expected:
+            assert arrays[path].tobytes() == expected[path].tobytes(), path
+    assert history(run_dir, "val") == history(undisturbed, "val")
 
 
 def test_sigterm_exits_75_and_the_same_command_ends_at_the_same_weights(tmp_path, undisturbed):
-    options = TINY | {"records_dir": scenes_records(), "run_dir": tmp_path / "run", "epochs": 3}
-    done = process(code=_STOPPED, **options)
+    options = {"records_dir": scenes_records(), "run_dir": tmp_path / "run", **DETERMINISTIC}
+    done = process(code=_STOPPED, **TINY, **options)
     assert done.returncode == 75, done.stderr
     assert "stopped at step 17: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -180,14 +182,11 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, 
     shutil.copytree(undisturbed, run_dir)
     newest = run_dir / "checkpoints" / "step-000000036.npz"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    # Features from memory or images read anew: the order is the same.
-    assert train(records_dir=scenes_records(), run_dir=run_dir, epochs=3, cache_memory_mb=0) == 0
+    assert train(records_dir=scenes_records(), run_dir=run_dir, **DETERMINISTIC) == 0
     err = capsys.readouterr().err
     assert f"warning: skipping a damaged checkpoint: {newest}" in err
     assert "going on from step 24 of 36" in err
-    arrays, expected = (newest_weights(path)[0] for path in (run_dir, undisturbed))
-    for name in (n for n in expected if not n.startswith("optimizer")):
-        np.testing.assert_allclose(arrays[name], expected[name], atol=0.02, err_msg=name)
+    assert_same_run(run_dir, undisturbed)
 
 
 @pytest.mark.parametrize("module", ["trainer.main", "trainer.evaluate"])
@@ -199,7 +198,7 @@ def test_help_says_what_the_command_does_and_lists_the_recipe(module):
 
 
 def test_other_flags_on_the_same_run_are_refused(undisturbed, capsys):
-    same = {"records_dir": scenes_records(), "run_dir": undisturbed}
+    same = {"records_dir": scenes_records(), "run_dir": undisturbed, "deterministic": True}
     assert train(**same, epochs=3) == 0
     capsys.readouterr()
     for name, value in (("rnn_units", 25), ("seed", 2), ("dropout", 0.4), ("batch_size", 5)):
@@ -208,7 +207,7 @@ def test_other_flags_on_the_same_run_are_refused(undisturbed, capsys):
         assert f"--{name}={value} contradicts the run, trained with --{name}=" in said
     assert run_evaluate(**same, rnn_units=25) == 2
     assert "--rnn_units=25 contradicts the run" in one_error(capsys)
-    assert train(records_dir=four_records(), run_dir=undisturbed) == 1
+    assert train(**same | {"records_dir": four_records()}) == 1
     assert "its vocabulary is not the one" in one_error(capsys)
 
 
@@ -228,7 +227,8 @@ def test_a_disk_that_fills_up_keeps_the_older_checkpoint(tmp_path, undisturbed, 
     before = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
     size = (run_dir / "checkpoints" / "best.npz").stat().st_size
     with full_disk(size // 2):
-        assert train(records_dir=scenes_records(), run_dir=run_dir, epochs=4) == 1
+        options = DETERMINISTIC | {"epochs": 4}
+        assert train(records_dir=scenes_records(), run_dir=run_dir, **options) == 1
     said = one_error(capsys)
     assert "the checkpoint cannot be written (File too large)" in said
     assert f"the newest good one is {run_dir}/checkpoints/step-000000036.npz" in said

@@ -21,6 +21,7 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image, ImageDraw
+from tensorflow.python.framework.config import disable_op_determinism
 
 # The tests keep their stderr: model.quiet would take file descriptor 2 away from pytest.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -140,6 +141,8 @@ _DEFAULTS = {
     "seed": 1,
     "cache_memory_mb": 4096,
     "shuffle_mb": 512,
+    "deterministic": False,
+    "keep_checkpoints": 3,
     "records_dir": "",
     "run_dir": "",
 }
@@ -182,6 +185,7 @@ def _run(main_function, *args: str, **options) -> int:
     finally:
         sys.argv = before
         signal.signal(signal.SIGTERM, sigterm)
+        disable_op_determinism()  # --deterministic is for the whole process
 
 
 def train(*args: str, **options) -> int:

@@ -15,7 +15,6 @@ import numpy as np
 from model import weights
 from records.errors import UserError
 
-KEEP = 2
 _OPTIMIZER = "optimizer/"
 
 
@@ -26,6 +25,7 @@ class Checkpoints:
         run_dir: the run's folder.
         variables: those of the model that training changes.
         optimizer: a built Keras optimizer.
+        keep: so many of those to go on from stay, the newest.
     """
 
     def __init__(
@@ -33,10 +33,11 @@ class Checkpoints:
         run_dir: str,
         variables: Iterable[keras.Variable],
         optimizer: keras.optimizers.Optimizer,
+        keep: int,
     ):
         self.directory = os.path.join(run_dir, "checkpoints")
         self.variables = list(variables)
-        self.optimizer = optimizer
+        self.optimizer, self.keep = optimizer, keep
 
     @property
     def best_path(self) -> str:
@@ -48,7 +49,7 @@ class Checkpoints:
         return sorted(glob.glob(os.path.join(self.directory, "step-*.npz")), reverse=True)
 
     def save(self, step: int, note: Mapping) -> str:
-        """Write `step-<step>.npz`, then remove all but the newest few.
+        """Write `step-<step>.npz`, then remove all but the newest `keep`.
 
         Raises:
             UserError: it cannot be written; older checkpoints are kept.
@@ -58,7 +59,7 @@ class Checkpoints:
         arrays |= {_OPTIMIZER + path: value for path, value in state.items()}
         path = os.path.join(self.directory, f"step-{step:09d}.npz")
         self._write(path, arrays, note)
-        for old in self.newest()[KEEP:]:
+        for old in self.newest()[self.keep :]:
             os.remove(old)
         return path
 
@@ -69,6 +70,15 @@ class Checkpoints:
             UserError: it cannot be written; the older one is kept.
         """
         self._write(self.best_path, weights.gather(self.variables), note)
+
+    def best_is_good(self) -> bool:
+        """Whether best.npz can be read; says so when it cannot."""
+        try:
+            weights.load(self.best_path)
+        except (weights.DamagedError, FileNotFoundError) as error:
+            print(f"warning: {error}; the next validation gives the best anew", file=sys.stderr)
+            return False
+        return True
 
     def _write(self, path: str, arrays: Mapping[str, np.ndarray], note: Mapping) -> None:
         try:

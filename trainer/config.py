@@ -35,6 +35,8 @@ flags.DEFINE_float("label_smoothing", 0.0, "Share.", lower_bound=0.0, upper_boun
 flags.DEFINE_integer("patience", 0, "Epochs without a better score; 0: never stop.", lower_bound=0)
 flags.DEFINE_integer("seed", 1, "Of the weights, the order and the dropout.", lower_bound=0)
 flags.DEFINE_integer("cache_memory_mb", 4096, "Room for frozen features; 0: none.", lower_bound=0)
+flags.DEFINE_bool("deterministic", False, "The same weights again, bit for bit; a little slower.")
+flags.DEFINE_integer("keep_checkpoints", 3, "To go on from, beside the best.", lower_bound=1)
 flags.DEFINE_integer("shuffle_mb", 512, "Window of encoded records to shuffle.", lower_bound=1)
 
 
@@ -68,6 +70,8 @@ class TrainConfig:
     seed: int
     cache_memory_mb: int
     shuffle_mb: int
+    deterministic: bool
+    keep_checkpoints: int
 
     def model(self, vocabulary_size: int) -> dict:
         """The `model` part of config.json, what `model.weights.build` takes."""
@@ -90,7 +94,10 @@ class TrainConfig:
 
 # What may change when a run goes on or is evaluated; the rest makes another model or another order.
 CHANGEABLE = frozenset(
-    ["records_dir", "run_dir", "epochs", "max_steps", "patience", "cache_memory_mb"]
+    [
+        *("records_dir", "run_dir", "epochs", "max_steps", "patience"),
+        *("cache_memory_mb", "keep_checkpoints"),
+    ]
 )
 
 

@@ -64,7 +64,16 @@ class Window:
     """Means over the steps since the last log line."""
 
     def __init__(self):
-        self.began, self.captions, self.rows = time.monotonic(), 0, []
+        self.began, self.captions, self.waited, self.rows = time.monotonic(), 0, 0.0, []
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time in here as time that the model waited for input."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited += time.monotonic() - began
 
     def add(self, values: dict[str, float], captions: int) -> None:
         """One step's scalars, and how many captions it had."""
@@ -72,7 +81,7 @@ class Window:
         self.captions += captions
 
     def summary(self) -> dict[str, float]:
-        """Means by name, perplexity and captions a second."""
+        """Means by name, perplexity, captions a second, the share of time without input."""
         words = np.array([row["words"] for row in self.rows])
         means = {
             name: float(np.average([row[name] for row in self.rows], weights=words))
@@ -84,4 +93,5 @@ class Window:
             **means,
             "perplexity": float(np.exp(means["cross_entropy"])),
             "captions_per_second": self.captions / seconds,
+            "input_wait": self.waited / seconds,
         }

@@ -1,6 +1,5 @@
 """The training loop: many steps, an epoch's validation, and what is kept of it."""
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -8,23 +7,20 @@ from collections.abc import Callable
 import numpy as np
 
 from model.captioner import Captioner
-from records.errors import UserError
 from records.progress import bar
 from trainer.batches import Batches
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
+from trainer.guards import LossGuard
 from trainer.history import History, Window
 from trainer.optimizer import build_optimizer
+from trainer.order import Batch
 from trainer.step import build_step
+from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import Validation
 
 LOG_STEPS = 50
 CHECKPOINT_SECONDS = 300
-STOPPED = 75  # the exit code after SIGTERM: saved, run the same command to go on
-
-
-class _StopRequestedError(Exception):
-    """SIGTERM came; the loop saves and ends."""
 
 
 class Loop:
@@ -35,6 +31,7 @@ class Loop:
         step: batches done, of `total_steps`.
         best: {"epoch", "step", "CIDEr", "cross_entropy"} of the best validation, or None.
         without_better: epochs since then.
+        scored: the step of the last validation.
     """
 
     def __init__(
@@ -45,6 +42,7 @@ class Loop:
         validate: Callable[[], Validation] | None,
         steps_per_epoch: int,
         val_stamp: str = "",
+        stop: Stop | None = None,
     ):
         self.config, self.batches, self.validate = config, batches, validate
         self.steps_per_epoch, self.val_stamp = steps_per_epoch, val_stamp
@@ -52,11 +50,11 @@ class Loop:
         self.optimizer = build_optimizer(config, self.total_steps)
         self.optimizer.build(captioner.trainable_variables)
         self.checkpoints = Checkpoints(
-            config.run_dir, captioner.trainable_variables, self.optimizer
+            config.run_dir, captioner.trainable_variables, self.optimizer, config.keep_checkpoints
         )
         self.step_function = build_step(config, captioner, self.optimizer)
-        self.step, self.best, self.without_better = 0, None, 0
-        self._stop = False
+        self.step, self.best, self.without_better, self.scored = 0, None, 0, 0
+        self.guard, self.stop = LossGuard(), stop or Stop()
 
     def run(self) -> int:
         """Train to the end.
@@ -64,27 +62,38 @@ class Loop:
         Returns: the exit code: 0 done, 75 stopped by SIGTERM after saving.
 
         Raises:
-            UserError: the loss is no number any more, or a checkpoint cannot be written.
+            UserError: the loss is no number or explodes, or a checkpoint cannot be written.
         """
-        note = self.checkpoints.restore()
-        if note:
-            self.step, self.best = note["step"], note["best"]
-            self.without_better = note["without_better"]
-            print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
+        self._restore()
         self.history = History(self.config.run_dir, self.step)
         self._saved_at = time.monotonic()
-        signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             with bar(self.total_steps, "training", "step", self.step) as progress:
-                while self.step < self.total_steps and not self._patience_spent():
+                while True:
+                    if self._at_end_of_epoch() and self.scored != self.step:
+                        self._score(progress)
+                    if self.step >= self.total_steps or self._patience_spent():
+                        return 0
                     self._epoch(progress)
-        except _StopRequestedError:
-            print(f"stopped at step {self.step:,}: {self._save()} is saved", file=sys.stderr)
+        except StopRequestedError:
+            path = self._save()
+            print(f"stopped at step {self.step:,}: {path} is saved", file=sys.stderr)
             return STOPPED
-        return 0
 
-    def _on_sigterm(self, *_) -> None:
-        self._stop = True
+    def _restore(self) -> None:
+        note = self.checkpoints.restore()
+        if not note:
+            return
+        self.step, self.best = note["step"], note["best"]
+        self.without_better, self.scored = note["without_better"], note.get("scored", self.step)
+        print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
+        if self.best and not self.checkpoints.best_is_good():
+            self.best, self.without_better, self.scored = None, 0, 0  # the next score is the best
+
+    def _at_end_of_epoch(self) -> bool:
+        return self.step > 0 and (
+            self.step % self.steps_per_epoch == 0 or self.step >= self.total_steps
+        )
 
     def _patience_spent(self) -> bool:
         spent = 0 < self.config.patience <= self.without_better
@@ -93,75 +102,76 @@ class Loop:
         return spent
 
     def _epoch(self, progress) -> None:
-        epoch, skip = divmod(self.step, self.steps_per_epoch)
+        """The steps that are left of an epoch."""
         window = Window()
-        for batch in self.batches(epoch, skip):
-            scalars = self.step_function(batch.inputs, batch.ids)
-            values = {name: float(value) for name, value in scalars.items()}
-            self.step += 1
-            if not np.isfinite(values["total"] + values["gradient_norm"]):
-                raise self._not_finite(values)
-            window.add(values, int(np.sum(np.any(batch.ids != 0, -1))))
-            progress.update()
-            if self.step % LOG_STEPS == 0:
-                summary = window.summary()
-                rate = self.optimizer.learning_rate
-                self.history.write("train", self.step, {**summary, "learning_rate": rate})
-                progress.set_postfix_str(
-                    f"loss {summary['cross_entropy']:.3f}"
-                    f" perplexity {summary['perplexity']:.1f}"
-                    f" {summary['captions_per_second']:.0f} captions/s"
-                )
-                window = Window()
-            if self.step >= self.total_steps or self.step % self.steps_per_epoch == 0:
-                break  # saved when it is scored: going on from here would miss the score
-            if self._stop:
-                raise _StopRequestedError
-            if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
-                self._save()
-        self._end_of_epoch(epoch, progress)
-        if self._stop and self.step < self.total_steps:
-            raise _StopRequestedError
+        batches = iter(self.batches(*divmod(self.step, self.steps_per_epoch)))
+        while True:
+            with window.waiting():
+                batch = next(batches)
+            with self.stop.held():
+                self._step(batch, window)
+                progress.update()
+                if self.step % LOG_STEPS == 0:
+                    self._log(window.summary(), progress)
+                    window = Window()
+                if self._at_end_of_epoch():
+                    return  # saved when it is scored
+                if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+                    self._save()
 
-    def _end_of_epoch(self, epoch: int, progress) -> None:
+    def _step(self, batch: Batch, window: Window) -> None:
+        scalars = self.step_function(batch.inputs, batch.ids)
+        values = {name: float(value) for name, value in scalars.items()}
+        self.guard.check(self.step + 1, values, np.asarray(batch.image_ids), self.checkpoints)
+        self.step += 1
+        window.add(values, int(np.sum(np.any(batch.ids != 0, -1))))
+
+    def _log(self, summary: dict[str, float], progress) -> None:
+        self.history.write("train", self.step, summary)
+        progress.set_postfix_str(
+            f"loss {summary['cross_entropy']:.3f}"
+            f" perplexity {summary['perplexity']:.1f}"
+            f" {summary['captions_per_second']:.0f} captions/s"
+            f" {summary['input_wait']:.0%} waiting for input"
+        )
+
+    def _score(self, progress) -> None:
+        """Validate, keep the best, save."""
+        epoch = -(-self.step // self.steps_per_epoch)
         if self.validate:
             progress.clear()
             score = self.validate()
-            values = {
-                "CIDEr": score.cider,
-                "cross_entropy": score.cross_entropy,
-                "perplexity": np.exp(score.cross_entropy),
-            }
-            self.history.write("val", self.step, values, self.val_stamp)
-            better = self.best is None or (score.cider, -score.cross_entropy) > (
-                self.best["CIDEr"],
-                -self.best["cross_entropy"],
-            )
-            progress.write(
-                f"epoch {epoch + 1}: val perplexity {values['perplexity']:.2f}, greedy CIDEr"
-                f" {100 * score.cider:.1f}{' (best)' if better else ''}  {self.val_stamp}".rstrip()
-            )
-            self.without_better += 1
+            better = self._is_better(score)
         else:
             score, better = None, True  # nothing to choose by: the last is taken
-        if better:
-            self.best, self.without_better = {"epoch": epoch + 1, "step": self.step}, 0
+        with self.stop.held():
             if score:
-                self.best |= {"CIDEr": score.cider, "cross_entropy": score.cross_entropy}
-            self.checkpoints.save_best(self.best)
-        self._save()
+                values = score.scalars()
+                self.history.write("val", self.step, values, self.val_stamp)
+                said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
+                said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+                progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())
+            self.without_better, self.scored = self.without_better + 1, self.step
+            if better:
+                self.best, self.without_better = {"epoch": epoch, "step": self.step}, 0
+                if score:
+                    self.best |= {"CIDEr": score.cider, "cross_entropy": score.cross_entropy}
+                self.checkpoints.save_best(self.best)
+            self._save()
+
+    def _is_better(self, score: Validation) -> bool:
+        if self.best is None:
+            return True
+        best = self.best["CIDEr"], -self.best["cross_entropy"]
+        return (score.cider, -score.cross_entropy) > best
 
     def _save(self) -> str:
-        note = {"step": self.step, "best": self.best, "without_better": self.without_better}
+        note = {
+            "step": self.step,
+            "best": self.best,
+            "without_better": self.without_better,
+            "scored": self.scored,
+        }
         path = self.checkpoints.save(self.step, note)
         self._saved_at = time.monotonic()
         return path
-
-    def _not_finite(self, values: dict[str, float]) -> UserError:
-        good = next(iter(self.checkpoints.newest()), None)
-        rate = float(np.asarray(self.optimizer.learning_rate))
-        return UserError(
-            f"step {self.step}: the loss is {values['total']}, the gradient's norm"
-            f" {values['gradient_norm']} at learning rate {rate:.2g}; lower --learning_rate or"
-            f" --clip_norm; the last good checkpoint is {good or 'none: it broke before the first'}"
-        )

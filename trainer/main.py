@@ -11,6 +11,7 @@ import model.quiet  # noqa: F401  before TensorFlow
 
 # isort: split
 import keras
+import tensorflow as tf
 from absl import flags
 
 from model import weights
@@ -27,13 +28,25 @@ from trainer.batches import fit_in_memory, training_batches, validation
 from trainer.config import TrainConfig
 from trainer.input import Source
 from trainer.loop import Loop
+from trainer.stop import STOPPED, Stop, StopRequestedError
 
 flags.adopt_module_key_flags(recipe)  # --help lists them
 
 
 def main(_rest: list[str]) -> int:
-    """Flags -> run folder -> batches -> loop."""
-    config = recipe.from_flags()
+    """Flags -> a run."""
+    stop = Stop()
+    try:
+        return _train(recipe.from_flags(), stop)
+    except StopRequestedError:
+        print("stopped before a step was taken: nothing is lost", file=sys.stderr)
+        return STOPPED
+
+
+def _train(config: TrainConfig, stop: Stop) -> int:
+    """Run folder -> batches -> loop: its exit code."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     info, train = records_input.open_split(config.records_dir, "train")
     config = stored.settled(config, info)
     vocabulary = read_vocabulary(config.records_dir)
@@ -45,7 +58,7 @@ def main(_rest: list[str]) -> int:
     batches = training_batches(config, train, captioner, cached)
     validate = validation(config, info, captioner, vocabulary, cached, train.grid)
     steps = -(-train.images // config.batch_size)
-    loop = Loop(config, captioner, batches, validate, steps, leak.stamp if leak else "")
+    loop = Loop(config, captioner, batches, validate, steps, leak.stamp if leak else "", stop)
     code = loop.run()
     if code == 0:
         print(f"done: the best weights are {loop.checkpoints.best_path}")

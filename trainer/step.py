@@ -18,7 +18,7 @@ def build_step(
 
     Returns: a function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
     [B, N, T]) that updates the weights and gives scalars: the fields of `Losses`, `gradient_norm`
-    (before clipping) and `words`.
+    (before clipping), `learning_rate` and `words`.
     """
     variables = captioner.trainable_variables
     kernels = captioner.decoder.dense_kernels
@@ -37,6 +37,7 @@ def build_step(
                 doubly_stochastic_weight=config.doubly_stochastic,
             )
         gradients = tape.gradient(result.total, variables)
+        rate = optimizer.learning_rate
         norm = update(
             optimizer,
             [tf.convert_to_tensor(gradient) for gradient in gradients],
@@ -48,6 +49,7 @@ def build_step(
         return {
             **result._asdict(),
             "gradient_norm": norm,
+            "learning_rate": rate,
             "words": tf.math.count_nonzero(forced.real),
         }
 

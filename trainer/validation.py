@@ -1,5 +1,6 @@
 """How good the model is on a split: loss, perplexity, and CIDEr of greedy captions."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ class Validation(NamedTuple):
 
     cross_entropy: float  # nats per word, unsmoothed
     cider: float  # of greedy captions, on the tokens of records/text.py: for choosing, not quoting
+
+    def scalars(self) -> dict[str, float]:
+        """Name -> value, as logged."""
+        return {
+            "CIDEr": self.cider,
+            "cross_entropy": self.cross_entropy,
+            "perplexity": math.exp(self.cross_entropy),
+        }
 
 
 class Validator:
