@@ -27,13 +27,13 @@ class FrozenEncoder:
         precision: "float32", or "bfloat16" for the inputs of wide convolutions; everything
             between them stays float32.
         batch_size: images that go through the network together. A smaller batch is filled up, so
-            that there is one shape and one trace.
+            that there is one shape and one trace. None: batches of any size, as they come.
 
     Attributes:
         spec: the encoder's `EncoderSpec`.
     """
 
-    def __init__(self, encoder: Encoder, precision: str, batch_size: int):
+    def __init__(self, encoder: Encoder, precision: str, batch_size: int | None):
         if precision not in PRECISIONS:
             raise ValueError(f"{precision}: not one of {PRECISIONS}")
         self.spec = encoder.spec
@@ -42,12 +42,12 @@ class FrozenEncoder:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 RGB [n, size, size, 3] in 0..255, n <= batch_size -> float16 [n, H, W, D]."""
-        missing = self.batch_size - len(images)
+        missing = self.batch_size - len(images) if self.batch_size else 0
         filled = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
         return self._function(tf.constant(filled))[0].numpy()[: len(images)]
 
 
-def _frozen(encoder: Encoder, precision: str, batch_size: int):
+def _frozen(encoder: Encoder, precision: str, batch_size: int | None):
     side = encoder.spec.size
     images = tf.TensorSpec([batch_size, side, side, 3], tf.float32)
 

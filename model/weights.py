@@ -1,5 +1,6 @@
 """Weights on disk: one .npz file of named arrays and a JSON note. Read without pickle."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,9 @@ from model.decoder import DecoderConfig
 from model.encoder import Encoder
 
 _NOTE = "note.json"
+# In a run's folder.
+BEST = os.path.join("checkpoints", "best.npz")
+FROZEN = "encoder.npz"  # what training does not change
 
 
 class RunError(ValueError):
@@ -113,29 +117,59 @@ def read_config(run_dir: str) -> dict:
         raise DamagedError(f"{path}: not a run's config ({error})") from None
 
 
-def restore(run_dir: str) -> tuple[Captioner, dict]:
+def restore(run_dir: str, precision: str | None = None) -> tuple[Captioner, dict]:
     """The captioner of a run with its best weights, and their note: {"epoch", "step", ...}.
+
+    Call arguments:
+        precision: of the matrix products, in place of the run's own.
 
     Raises:
         RunError: there is no run, it has no weights yet, or a file of it is damaged.
     """
     config = read_config(run_dir)["model"]
+    if precision:
+        config["decoder"]["precision"] = precision
     captioner = build(config)
     try:
-        arrays, note = load(os.path.join(run_dir, "checkpoints", "best.npz"))
+        arrays, note = load(os.path.join(run_dir, BEST))
         # What training does not change: a frozen encoder, a trained one's batch statistics.
         if captioner.non_trainable_variables:
-            arrays |= load(os.path.join(run_dir, "encoder.npz"))[0]
+            arrays |= load(os.path.join(run_dir, FROZEN))[0]
     except FileNotFoundError as error:
-        raise RunError(
-            f"{run_dir}: no trained weights yet ({error.filename} is missing); let"
-            " `python -m trainer.main` finish its first epoch"
-        ) from None
+        raise _untrained(run_dir, error.filename) from None
     scatter(arrays, captioner.variables)
     return captioner, note
 
 
-def restore_together(run_dirs: Sequence[str]) -> list[tuple[Captioner, dict]]:
+def _untrained(run_dir: str, missing: str) -> RunError:
+    return RunError(
+        f"{run_dir}: no trained weights yet ({missing} is missing); let"
+        " `python -m trainer.main` finish its first epoch"
+    )
+
+
+def digest(run_dir: str) -> str:
+    """sha256 of the files that `restore` takes weights and words from; no TensorFlow at work.
+
+    Raises:
+        RunError: there are no weights yet.
+    """
+    found = hashlib.sha256()
+    for name in ("config.json", "vocabulary.tsv", BEST, FROZEN):
+        path = os.path.join(run_dir, name)
+        try:
+            with open(path, "rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+        except FileNotFoundError:
+            if name == BEST:
+                raise _untrained(run_dir, path) from None
+            found.update(b"none")
+    return found.hexdigest()
+
+
+def restore_together(
+    run_dirs: Sequence[str], precision: str | None = None
+) -> list[tuple[Captioner, dict]]:
     """`restore` of runs that are to speak together.
 
     Raises:
@@ -148,4 +182,4 @@ def restore_together(run_dirs: Sequence[str]) -> list[tuple[Captioner, dict]]:
                 f"{run_dir}: its vocabulary is not the one of {run_dirs[0]}; runs that speak"
                 " together must be trained on records with the same vocabulary"
             )
-    return [restore(run_dir) for run_dir in run_dirs]
+    return [restore(run_dir, precision) for run_dir in run_dirs]

@@ -17,11 +17,12 @@ from absl import flags
 
 from model import encoder, weights
 from model.generator import CaptionGenerator
+from records import image_files
 from records.command import run
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
 from records.vocabulary import Vocabulary
-from serving import generate, images
+from serving import generate
 from serving.picture import Look, draw
 
 BATCH = 16
@@ -108,14 +109,14 @@ def caption(
 
 def _decode(path: str, size: int) -> np.ndarray:
     try:
-        return encoder.decode(tf.constant(images.read(path)), size).numpy()
+        return encoder.decode(tf.constant(image_files.read(path)), size).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise UserError(f"{path}: not an image that can be decoded ({error.message})") from None
 
 
 def _drawable(path: str) -> np.ndarray:
     """The image as a person sees it: [H, W, 3] uint8, its longer side at most `DRAWN_SIDE`."""
-    pixels = tf.io.decode_image(images.read(path), channels=3, expand_animations=False)
+    pixels = tf.io.decode_image(image_files.read(path), channels=3, expand_animations=False)
     longer = max(pixels.shape[:2])
     if longer > DRAWN_SIDE:
         height, width = (round(side * DRAWN_SIDE / longer) for side in pixels.shape[:2])

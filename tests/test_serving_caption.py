@@ -18,10 +18,11 @@ from trainer_support import FOUR, four_picture, four_run, full_disk
 from model import weights
 from model.generator import CaptionGenerator
 from model.search import Rules
+from records import image_files
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
-from serving import caption, images
+from serving import caption
 
 ROOT = Path(__file__).parent.parent
 # What the run that has learnt four pictures by heart says of each.
@@ -80,7 +81,7 @@ def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation):
     path = tmp_path / "held.jpg"
     turned = picture(2).transpose(_ROTATIONS[orientation])
     turned.save(path, quality=95, subsampling=0, exif=exif)
-    upright = np.asarray(Image.open(io.BytesIO(images.read(str(path)))), float)
+    upright = np.asarray(Image.open(io.BytesIO(image_files.read(str(path)))), float)
     assert np.abs(upright - np.asarray(picture(2), float)).mean() < 3
     assert np.abs(np.asarray(turned, float) - np.asarray(picture(2), float)).mean() > 6
     assert run(path) == 0
@@ -142,12 +143,12 @@ def test_nothing_but_broken_files(tmp_path, capsys):
 def test_sizes_are_bounded_before_a_pixel_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "1.png"
     picture(1).save(path)
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(UserError, match=r"1\.png: 64 x 64 pixels; expected at most"):
-        images.read(str(path))
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
+        image_files.read(str(path))
+    monkeypatch.setattr(image_files, "MAX_BYTES", 100)
     with pytest.raises(UserError, match=r"1\.png: [\d,]+ bytes; expected an image of at most 100"):
-        images.read(str(path))
+        image_files.read(str(path))
 
 
 def test_more_files_than_a_batch(good, capsys):

@@ -92,10 +92,12 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert f"weights of epoch {note['epoch']}, step {note['step']}" in out
     written = {path.name: path for path in (run_dir / "evaluation" / "val").iterdir()}
     assert written.keys() == {
+        "captions_val_four-run.jsonl",
         "captions_val_four-run_results.json",
         "captions_val_references.json",
         "images.json",
         "metrics.json",
+        "parts",
     }
     said = json.loads(written["captions_val_four-run_results.json"].read_text())
     detokenised = {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}

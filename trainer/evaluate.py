@@ -1,32 +1,35 @@
 """Caption a split and score it: `python -m trainer.evaluate --flagfile=coco.flags --split=val`.
 
-Writes COCO's own files, so that anyone can score them again, and metrics.json.
+Writes COCO's own files, so that anyone can score them again, and metrics.json. Plain images are
+captioned too, and test images for COCO's evaluation server:
+
+  ... --run_dir=RUN --images=FOLDER,'more/*.png',list.jsonl
+  ... --run_dir=RUN --image_info=image_info_test2017.json --images_dir=test2017
+
+What was killed goes on where it was when the same command is given again.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import model.quiet  # noqa: F401  before TensorFlow
 
 # isort: split
-import tensorflow as tf
 from absl import flags
 
 from model import beam, weights
-from model.captioner import Captioner
-from model.generator import CaptionGenerator
-from model.search import Rules
 from records.command import run
 from records.errors import UsageError
-from records.manifest import DatasetInfo, read_vocabulary
+from records.manifest import DatasetInfo
 from records.schema import SPLITS
-from records.vocabulary import SPECIAL_IDS
 from scenes.facts import check_all
 from scenes.world import truth
+from trainer import captioning, contamination, files, metrics, parts, results
 from trainer import config as recipe
-from trainer import contamination, metrics, results, stored
 from trainer import input as records_input
-from trainer.features import Examples, stream
+from trainer.captioning import Options
+from trainer.image_list import ImageList, open_image_info, open_images
+from trainer.split_list import SplitList
 from trainer.summary import Summary
 
 FLAGS = flags.FLAGS
@@ -35,7 +38,19 @@ flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
 flags.DEFINE_bool(
     "allow_leak", False, "Score images that the run was trained on too; every output says so."
 )
-flags.DEFINE_string("output_dir", None, "Where the files go; default: RUN_DIR/evaluation/SPLIT.")
+flags.DEFINE_string(
+    "images",
+    None,
+    'Caption image files, not records: folders, globs, .jsonl lists of {"image": path}; several'
+    " with commas.",
+)
+flags.DEFINE_string(
+    "image_info", None, "Caption the images of this COCO file, as COCO's server takes them."
+)
+flags.DEFINE_string("images_dir", None, "Folder of the images of --image_info.")
+flags.DEFINE_string(
+    "output_dir", None, "Where the files go; default: a folder in RUN_DIR/evaluation."
+)
 flags.DEFINE_integer("beam_size", beam.BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
 flags.DEFINE_float(
     "length_penalty",
@@ -47,21 +62,57 @@ flags.DEFINE_integer(
     "no_repeat_ngram", 0, "Say no so many words twice in a caption; 0: may.", lower_bound=0
 )
 flags.DEFINE_integer("min_length", 0, "Words at least.", lower_bound=0, upper_bound=29)
+flags.DEFINE_integer("n_best", 1, "Captions of an image in the JSON lines.", lower_bound=1)
+flags.DEFINE_integer(
+    "encoder_batch_size", None, "Images encoded together; default: what suits.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "decode_batch_size", None, "Images searched together; default: what suits.", lower_bound=1
+)
+flags.DEFINE_string(
+    "shard", "1/1", "i/n: caption every n-th part only; n jobs, 1/n to n/n, do all of them."
+)
+flags.DEFINE_integer(
+    "part_images", 256, "Images in a part, what a kill can cost; no batch is larger.", lower_bound=1
+)
 
 # The flags that say how captions are searched for.
 SEARCH = ("beam_size", "length_penalty", "no_repeat_ngram", "min_length")
 
 
-def main(_rest: list[str]) -> None:
-    """Run folders + records -> results, references, metrics.json, a table."""
-    records_dir, run_dirs = recipe.require("records_dir"), recipe.require("run_dir").split(",")
-    split = FLAGS.split
+def main(_rest: list[str]) -> int:
+    """Run folders + images -> captions; + records -> results, references, metrics.json, a table."""
+    run_dirs = recipe.require("run_dir").split(",")
     if len(run_dirs) > 1 and not FLAGS.output_dir:
         raise UsageError("--output_dir is missing: several runs have no folder in common")
-    output_dir = FLAGS.output_dir or os.path.join(run_dirs[0], "evaluation", split)
     for run_dir in run_dirs:
         trained = weights.read_config(run_dir)
         recipe.refuse_contradictions(trained["training"], recipe.given_flags())
+    if bool(FLAGS.image_info) != bool(FLAGS.images_dir):
+        raise UsageError("--image_info and --images_dir need each other")
+    if FLAGS.image_info:
+        return submit(run_dirs)
+    if FLAGS.images:
+        output_dir = _output_dir(run_dirs, "images")
+        pictures = ImageList(open_images(FLAGS.images.split(",")), FLAGS.part_images, output_dir)
+        return files.caption_files(run_dirs, pictures, output_dir, _options())
+    return score_split(run_dirs)
+
+
+def submit(run_dirs: Sequence[str]) -> int:
+    """Image files of a COCO file -> the file for COCO's server."""
+    info = FLAGS.image_info
+    output_dir = _output_dir(run_dirs, files.images_name(info))
+    entries = open_image_info(info, FLAGS.images_dir)
+    pictures = ImageList(entries, FLAGS.part_images, output_dir)
+    name = files.submission_name(info, _name(run_dirs))
+    return files.caption_files(run_dirs, pictures, output_dir, _options(), submission=name)
+
+
+def score_split(run_dirs: Sequence[str]) -> int:
+    """A split of the records -> its captions and their scores."""
+    records_dir, split, options = recipe.require("records_dir"), FLAGS.split, _options()
+    output_dir = _output_dir(run_dirs, split)
     info, source = records_input.open_split(records_dir, split)
     found = (contamination.refuse(run_dir, info, split, FLAGS.allow_leak) for run_dir in run_dirs)
     leaks = list(dict.fromkeys(leak for leak in found if leak))
@@ -69,15 +120,25 @@ def main(_rest: list[str]) -> None:
     for leak in leaks:
         print(f"{leak.stamp}: {leak.why}")
 
-    search = {name: FLAGS[name].value for name in SEARCH}
-    captions, references = caption_split(run_dirs, info, source, search)
+    pictures = SplitList(source, info, FLAGS.part_images)
+    said = captioning.caption(run_dirs, pictures, output_dir, options)
+    if said.missing:
+        print(files.unfinished(said))
+        return 0
+    by_image = parts.by_image(said.results())
+    captions = {image_id: found.caption for image_id, found in by_image.items()}
+    references = {image_id: list(found.references) for image_id, found in by_image.items()}
     listed = info.splits[split].total("listed")
     if len(captions) < listed:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
-    name = "+".join(os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs)
+    name = _name(run_dirs)
     system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
     path = os.path.join(output_dir, f"captions_{split}_{system}_results.json")
     results.write_results(path, captions)
+    parts.write_lines(
+        os.path.join(output_dir, f"captions_{split}_{system}.jsonl"),
+        parts.distinct(said.folder.lines(said.parts)),
+    )
     results.write_references(
         os.path.join(output_dir, f"captions_{split}_references.json"), references, stamp
     )
@@ -94,66 +155,46 @@ def main(_rest: list[str]) -> None:
         "images": len(captions),
         "listed": listed,
         "contamination": stamp or None,
-        "search": search,
+        "search": {name: FLAGS[name].value for name in SEARCH},
         **summary.as_json(),
     }
     print(f"captions: {path}\n{summary.printed(stamp)}")
     if info.dataset == "scenes":
         report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
+    return 0
 
 
-def caption_split(
-    run_dirs: Sequence[str], info: DatasetInfo, source: records_input.Source, search: dict
-) -> tuple[dict[int, str], dict[int, list[str]]]:
-    """The captions that one run gives, or several together, and the references, by image id.
+def _name(run_dirs: Sequence[str]) -> str:
+    return "+".join(os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs)
 
-    Strict pairs give one caption and all references for each image id, too.
 
-    Call arguments:
-        search: values of the flags named in `SEARCH`.
+def _output_dir(run_dirs: Sequence[str], what: str) -> str:
+    return FLAGS.output_dir or os.path.join(run_dirs[0], "evaluation", what)
+
+
+def _options() -> Options:
+    """How to caption, as the flags say.
+
+    Raises:
+        UsageError: flags at odds.
     """
-    restored = weights.restore_together(run_dirs)
-    for _, note in restored:
-        print(f"weights of epoch {note['epoch']}, step {note['step']:,}")
-    generator = CaptionGenerator([captioner for captioner, _ in restored])
-    rules = Rules(
-        **SPECIAL_IDS, **{name: search[name] for name in ("no_repeat_ngram", "min_length")}
-    )
-    vocabulary = read_vocabulary(run_dirs[0])
-    captions: dict[int, str] = {}
-    references: dict[int, list[str]] = {}
-    for batch, features in _batches(run_dirs, generator.captioners, info, source):
-        said = generator.beam(
-            features,
-            rules,
-            beam_size=search["beam_size"],
-            length_penalty=search["length_penalty"],
-        )
-        best = said.ids[:, 0].numpy()
-        for image_id, ids, texts in zip(batch.image_ids, best, batch.texts, strict=True):
-            captions[int(image_id)] = vocabulary.decode(ids)
-            references.setdefault(int(image_id), []).extend(t.decode() for t in texts if t)
-    return captions, references
+    if FLAGS.n_best > FLAGS.beam_size:
+        raise UsageError(f"--n_best={FLAGS.n_best} needs --beam_size={FLAGS.n_best} at least")
+    search = {name: FLAGS[name].value for name in (*SEARCH, "n_best")}
+    return Options(search, FLAGS.encoder_batch_size, FLAGS.decode_batch_size, _shard(FLAGS.shard))
 
 
-def _batches(
-    run_dirs: Sequence[str],
-    captioners: Sequence[Captioner],
-    info: DatasetInfo,
-    source: records_input.Source,
-) -> Iterator[tuple[Examples, list[tf.Tensor]]]:
-    """A split batch by batch, with its features for each captioner; like encoders run once."""
-    encoders = [captioner.encoder.fingerprint() for captioner in captioners]
-    streams = {}
-    for run_dir, captioner, encoder in zip(run_dirs, captioners, encoders, strict=True):
-        if encoder not in streams:
-            trained = weights.read_config(run_dir)["data"]
-            chosen = stored.chosen(source, info, captioner.encoder, trained)
-            streams[encoder] = stream(chosen, captioner, f"captioning {source.split}")
-    for batches in zip(*streams.values(), strict=True):
-        features = dict(zip(streams, (tf.constant(b.features) for b in batches), strict=True))
-        yield batches[0], [features[encoder] for encoder in encoders]
+def _shard(text: str) -> tuple[int, int]:
+    """`2/4` -> (2, 4).
+
+    Raises:
+        UsageError: anything else.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UsageError(f"--shard={text}: expected i/n, from 1/n to n/n")
+    return int(index), int(count)
 
 
 def scene_report(

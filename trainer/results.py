@@ -56,6 +56,34 @@ def read_references(path: str | os.PathLike[str]) -> dict[int, list[str]]:
     return references
 
 
+def read_images(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Image id -> file name, of the images that an image_info or any other COCO file lists.
+
+    Raises:
+        UserError: it is none, an id comes twice, or a name leads out of its folder.
+    """
+    shape = 'COCO image_info, {"images": [{"id": 139, "file_name": "000000000139.jpg"}]}'
+    file = _read_json(path, shape)
+    images = file.get("images") if isinstance(file, dict) else None
+    if not isinstance(images, list) or not images:
+        raise _unexpected(path, shape, _kind(file if images is None else images))
+    names: dict[int, str] = {}
+    for number, image in enumerate(images):
+        image_id, name = (
+            (image.get("id"), image.get("file_name")) if isinstance(image, dict) else (None, None)
+        )
+        if not _is_id(image_id):
+            raise _unexpected(path, shape, f"image {number} without a whole-number id")
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise _unexpected(path, shape, f"image {number} (id {image_id}) without a file name")
+        if os.path.isabs(name) or ".." in name.split("/"):
+            raise _unexpected(path, shape, f"image {number} (id {image_id}) outside: {name!r}")
+        if image_id in names:
+            raise _unexpected(path, shape, f"image id {image_id} twice (again as image {number})")
+        names[image_id] = name
+    return names
+
+
 def write_results(path: str | os.PathLike[str], captions: Mapping[int, str]) -> None:
     """Write what `read_results`, pycocotools' `loadRes` and COCO's server read."""
     write_json(

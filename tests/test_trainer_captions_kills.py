@@ -1,0 +1,129 @@
+"""`kill -9` at random moments, again and again: a batch evaluation ends with the same captions."""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from trainer_support import folder, scenes_records, train
+
+from scenes import drawing, world
+
+ROOT = Path(__file__).parent.parent
+IMAGES, KILLS = 1000, 10
+_TWO_DEVICES = """
+import runpy, sys
+import model.quiet
+import tensorflow as tf
+one = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [one, one])
+sys.argv = ["trainer.evaluate", *sys.argv[1:]]
+runpy.run_module("trainer.evaluate", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def run_dir():
+    """A run that has learnt enough to say different things of different scenes."""
+    path = folder() / "scenes-run"
+    options = {"encoder_trainable": True, "dropout": 0, "epochs": 20, "learning_rate": 2e-3}
+    assert train(records_dir=scenes_records(), run_dir=path, **options) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Drawn scenes, and two files that are no images."""
+    path = tmp_path_factory.mktemp("pictures")
+    for scene in world.scenes(IMAGES, seed=3):
+        (path / f"{scene.image_id:06d}.jpg").write_bytes(drawing.jpeg(scene))
+    (path / "0.jpg").write_text("no image")
+    (path / "z.jpg").write_text("no image")
+    return path
+
+
+@contextlib.contextmanager
+def evaluation(run_dir, pictures, out, *program):
+    """The command at work; killed when the test leaves it."""
+    command = [*(program or ("-m", "trainer.evaluate")), f"--run_dir={run_dir}"]
+    command += [f"--images={pictures}", f"--output_dir={out}", "--part_images=16", "--n_best=2"]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finished(process) -> str:
+    """What it printed; it has found the two that are no images."""
+    out, _ = process.communicate()
+    assert process.returncode == 1, out
+    assert f"error: 2 of {IMAGES + 2:,} images could not be read" in out
+    return out
+
+
+def wait_for_work(process) -> None:
+    """The model is there and captioning begins; or all is done already."""
+    any(line.startswith(("no GPU: captioning", "captions: ")) for line in process.stdout)
+
+
+def found(out: Path) -> tuple[str, str]:
+    return (out / "captions.jsonl").read_text(), (out / "rejected.jsonl").read_text()
+
+
+def parts(out: Path) -> int:
+    return len(list(out.glob("parts/*/part-*.jsonl")))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run_dir, pictures, tmp_path_factory):
+    """(what one run leaves, seconds that it captions)"""
+    out = tmp_path_factory.mktemp("undisturbed")
+    with evaluation(run_dir, pictures, out) as process:
+        wait_for_work(process)
+        started = time.monotonic()
+        finished(process)
+    lines, rejected = found(out)
+    assert len(lines.splitlines()) == IMAGES and len(rejected.splitlines()) == 2
+    return (lines, rejected), time.monotonic() - started
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(run_dir, pictures, undisturbed, tmp_path):
+    expected, seconds = undisturbed
+    assert len({line.partition('"caption"')[2] for line in expected[0].splitlines()}) > 100
+    seed = int.from_bytes(os.urandom(4))
+    print(f"random.Random({seed})")  # shown when the test fails
+    rng, out, kills = random.Random(seed), tmp_path / "out", 0
+    while kills < KILLS:
+        with evaluation(run_dir, pictures, out) as process:
+            if rng.random() < 0.2:
+                time.sleep(rng.uniform(0, 15))  # while it starts
+            else:
+                wait_for_work(process)
+                time.sleep(rng.uniform(0, 1.5 * seconds / KILLS))
+            killed = process.poll() is None
+            process.kill()
+        kills += killed
+        print(f"{kills} kills: {parts(out)} of {-(-(IMAGES + 2) // 16)} parts are there")
+        if not killed:  # it was faster than the undisturbed one
+            assert found(out) == expected
+            out = tmp_path / f"out-{kills}"
+    with evaluation(run_dir, pictures, out) as process:
+        print(finished(process))
+    assert found(out) == expected
+
+
+@pytest.mark.slow
+def test_two_devices_say_the_same(run_dir, pictures, undisturbed, tmp_path):
+    with evaluation(run_dir, pictures, tmp_path, "-c", _TWO_DEVICES) as process:
+        finished(process)
+    assert found(tmp_path) == undisturbed[0]
