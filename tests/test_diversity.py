@@ -45,7 +45,8 @@ def test_counts():
 
 def test_most_missed_words():
     missed = diversity.most_missed(CAPTIONS, REFERENCES)
-    assert [word for word, *_ in missed][:3] == ["grass", "black", "brown"]  # by images, then by word
+    # By images, then by word.
+    assert [word for word, *_ in missed][:3] == ["grass", "black", "brown"]
     assert missed[0] == ("grass", 2, 2)  # half of the references of 1, all of 5
     by_word = {one.word: one for one in missed}
     assert by_word["dogs"] == ("dogs", 1, 1)

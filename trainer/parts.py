@@ -88,7 +88,8 @@ class PartsFolder:
         try:
             self.earlier = None if os.path.isdir(self.path) else _latest_job(parent)
             os.makedirs(self.path, exist_ok=True)
-            _sweep(self.path)
+            for folder in (output_dir, self.path):
+                _sweep(folder)
             write_atomically(os.path.join(self.path, _JOB), to_json(job))
         except OSError as error:
             raise unwritable(self.path, error) from None
@@ -201,7 +202,8 @@ def write_lines(path: str, lines: Iterable[dict]) -> int:
     Raises:
         UserError: they cannot be written.
     """
-    temporary = f"{path}{TEMPORARY_PREFIX}{os.getpid()}"
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
     count = 0
     try:
         with open(temporary, "w", encoding="ascii") as file:
