@@ -58,7 +58,7 @@ class Run:
         self.steps.append(inputs)
         self.loop.optimizer.iterations.assign_add(1)
         self.weight.assign_add([1.0, 1.0])
-        names = ("total", "cross_entropy", "gradient_norm", "learning_rate", "words")
+        names = ("total", "cross_entropy", "gradient_norm", "learning_rate", "words", "captions")
         values = dict.fromkeys(names, 1.0)
         return values | (self.at_step(len(self.steps)) or {})
 
@@ -337,8 +337,8 @@ def test_a_history_that_cannot_be_written_is_a_line(make, size):
 
 def test_means_are_weighted_by_words():
     window = history.Window()
-    window.add({"cross_entropy": 1.0, "words": 10.0}, 2)
-    window.add({"cross_entropy": 4.0, "words": 30.0}, 2)
+    window.add({"cross_entropy": 1.0, "words": 10.0, "captions": 2.0})
+    window.add({"cross_entropy": 4.0, "words": 30.0, "captions": 2.0})
     summary = window.summary()
     assert summary["cross_entropy"] == pytest.approx(3.25)
     assert summary["perplexity"] == pytest.approx(np.exp(3.25))

@@ -37,9 +37,17 @@ def fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> b
 
 
 def training_batches(
-    config: TrainConfig, train: Source, captioner: Captioner, cached: bool
+    config: TrainConfig,
+    train: Source,
+    captioner: Captioner,
+    cached: bool,
+    share: tuple[int, int] = (0, 1),
 ) -> Batches:
-    """Epochs of batches: of features from memory, or of images as they are read and decoded."""
+    """Epochs of batches: of features from memory, or of images as they are read and decoded.
+
+    Call arguments:
+        share: this worker's of each batch, as for `order.epoch`.
+    """
     window = min(train.images, max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes))
     if cached:
         cache = FeatureCache.fill(train, captioner)
@@ -63,6 +71,7 @@ def training_batches(
             batch_size=config.batch_size,
             seed=seed,
             skip=skip,
+            share=share,
         )
         return records_input.readable(found, train)
 

@@ -64,7 +64,7 @@ class Window:
     """Means over the steps since the last log line."""
 
     def __init__(self):
-        self.began, self.captions, self.waited, self.rows = time.monotonic(), 0, 0.0, []
+        self.began, self.waited, self.rows = time.monotonic(), 0.0, []
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -75,10 +75,9 @@ class Window:
         finally:
             self.waited += time.monotonic() - began
 
-    def add(self, values: dict[str, float], captions: int) -> None:
-        """One step's scalars, and how many captions it had."""
+    def add(self, values: dict[str, float]) -> None:
+        """One step's scalars, with how many `words` and `captions` it had."""
         self.rows.append(values)
-        self.captions += captions
 
     def summary(self) -> dict[str, float]:
         """Means by name, perplexity, captions a second, the share of time without input."""
@@ -86,12 +85,12 @@ class Window:
         means = {
             name: float(np.average([row[name] for row in self.rows], weights=words))
             for name in self.rows[0]
-            if name != "words"
+            if name not in ("words", "captions")
         }
         seconds = time.monotonic() - self.began
         return {
             **means,
             "perplexity": float(np.exp(means["cross_entropy"])),
-            "captions_per_second": self.captions / seconds,
+            "captions_per_second": sum(row["captions"] for row in self.rows) / seconds,
             "input_wait": self.waited / seconds,
         }

@@ -11,6 +11,7 @@ from records.progress import bar
 from trainer.batches import Batches
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
+from trainer.distribution import Cluster, alone
 from trainer.guards import LossGuard
 from trainer.history import History, Window
 from trainer.optimizer import build_optimizer
@@ -32,6 +33,7 @@ class Loop:
         best: {"epoch", "step", "CIDEr", "cross_entropy"} of the best validation, or None.
         without_better: epochs since then.
         scored: the step of the last validation.
+        cluster: the workers that train; the chief alone validates, reads and writes.
     """
 
     def __init__(
@@ -43,16 +45,19 @@ class Loop:
         steps_per_epoch: int,
         val_stamp: str = "",
         stop: Stop | None = None,
+        cluster: Cluster | None = None,
     ):
+        self.cluster = cluster or alone()
         self.config, self.batches, self.validate = config, batches, validate
         self.steps_per_epoch, self.val_stamp = steps_per_epoch, val_stamp
         self.total_steps = config.max_steps or config.epochs * steps_per_epoch
-        self.optimizer = build_optimizer(config, self.total_steps)
-        self.optimizer.build(captioner.trainable_variables)
+        with self.cluster.strategy.scope():
+            self.optimizer = build_optimizer(config, self.total_steps)
+            self.optimizer.build(captioner.trainable_variables)
         self.checkpoints = Checkpoints(
             config.run_dir, captioner.trainable_variables, self.optimizer, config.keep_checkpoints
         )
-        self.step_function = build_step(config, captioner, self.optimizer)
+        self.step_function = build_step(config, captioner, self.optimizer, self.cluster)
         self.step, self.best, self.without_better, self.scored = 0, None, 0, 0
         self.guard, self.stop = LossGuard(), stop or Stop()
 
@@ -64,29 +69,44 @@ class Loop:
         Raises:
             UserError: the loss is no number or explodes, or a checkpoint cannot be written.
         """
+        if self.cluster.workers > 1:
+            self.stop.hold()
         self._restore()
-        self.history = History(self.config.run_dir, self.step)
+        if self.cluster.chief:
+            self.history = History(self.config.run_dir, self.step)
         self._saved_at = time.monotonic()
         try:
             with bar(self.total_steps, "training", "step", self.step) as progress:
                 while True:
                     if self._at_end_of_epoch() and self.scored != self.step:
-                        self._score(progress)
+                        self._score_of_chief(progress)
                     if self.step >= self.total_steps or self._patience_spent():
-                        return 0
+                        break
                     self._epoch(progress)
         except StopRequestedError:
-            path = self._save()
-            print(f"stopped at step {self.step:,}: {path} is saved", file=sys.stderr)
+            saved = f"{self._save()} is saved" if self.cluster.chief else "the chief saves it"
+            print(f"stopped at step {self.step:,}: {saved}", file=sys.stderr)
+            self.cluster.wait()  # for the chief, who saves
             return STOPPED
+        self.cluster.wait()
+        return 0
 
     def _restore(self) -> None:
+        if self.cluster.chief:
+            self._restore_from_file()
+        self.step, self.without_better, self.scored = self.cluster.from_chief(
+            [self.step, self.without_better, self.scored]
+        )
+        self.cluster.adopt([*self.checkpoints.variables, *self.optimizer.variables])
+        if self.step:
+            print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
+
+    def _restore_from_file(self) -> None:
         note = self.checkpoints.restore()
         if not note:
             return
         self.step, self.best = note["step"], note["best"]
         self.without_better, self.scored = note["without_better"], note.get("scored", self.step)
-        print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
         if self.best and not self.checkpoints.best_is_good():
             self.best, self.without_better, self.scored = None, 0, 0  # the next score is the best
 
@@ -116,24 +136,45 @@ class Loop:
                     window = Window()
                 if self._at_end_of_epoch():
                     return  # saved when it is scored
-                if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+                due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+                if due and self.cluster.chief:
                     self._save()
+            self._stop_together()
 
     def _step(self, batch: Batch, window: Window) -> None:
         scalars = self.step_function(batch.inputs, batch.ids)
         values = {name: float(value) for name, value in scalars.items()}
         self.guard.check(self.step + 1, values, np.asarray(batch.image_ids), self.checkpoints)
         self.step += 1
-        window.add(values, int(np.sum(np.any(batch.ids != 0, -1))))
+        window.add(values)
 
     def _log(self, summary: dict[str, float], progress) -> None:
-        self.history.write("train", self.step, summary)
+        if self.cluster.chief:
+            self.history.write("train", self.step, summary)
         progress.set_postfix_str(
             f"loss {summary['cross_entropy']:.3f}"
             f" perplexity {summary['perplexity']:.1f}"
             f" {summary['captions_per_second']:.0f} captions/s"
             f" {summary['input_wait']:.0%} waiting for input"
         )
+
+    def _stop_together(self) -> None:
+        """Workers stop at the same step, whichever of them was asked to."""
+        if self.cluster.workers > 1 and self.cluster.any(self.stop.requested):
+            raise StopRequestedError
+
+    def _score_of_chief(self, progress) -> None:
+        """The other workers wait for the chief's score."""
+        if self.cluster.workers == 1:
+            return self._score(progress)
+        self._stop_together()
+        if self.cluster.chief:
+            with self.stop.released():
+                self._score(progress)
+        self.without_better, self.scored = self.cluster.from_chief(
+            [self.without_better, self.scored]
+        )
+        return self._stop_together()
 
     def _score(self, progress) -> None:
         """Validate, keep the best, save."""

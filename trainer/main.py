@@ -4,6 +4,7 @@ The same command again goes on where it was stopped.
 """
 
 import dataclasses
+import hashlib
 import os
 import sys
 
@@ -22,10 +23,11 @@ from records.errors import UserError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
 from records.vocabulary import Vocabulary
 from trainer import config as recipe
-from trainer import contamination, stored
+from trainer import contamination, distribution, stored
 from trainer import input as records_input
 from trainer.batches import fit_in_memory, training_batches, validation
 from trainer.config import TrainConfig
+from trainer.distribution import Cluster
 from trainer.input import Source
 from trainer.loop import Loop
 from trainer.stop import STOPPED, Stop, StopRequestedError
@@ -36,39 +38,62 @@ flags.adopt_module_key_flags(recipe)  # --help lists them
 def main(_rest: list[str]) -> int:
     """Flags -> a run."""
     stop = Stop()
+    config = recipe.from_flags()
     try:
-        return _train(recipe.from_flags(), stop)
+        cluster = distribution.join()
+        with cluster.watched():
+            return _train(config, stop, cluster)
     except StopRequestedError:
         print("stopped before a step was taken: nothing is lost", file=sys.stderr)
         return STOPPED
 
 
-def _train(config: TrainConfig, stop: Stop) -> int:
+def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
     """Run folder -> batches -> loop: its exit code."""
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     info, train = records_input.open_split(config.records_dir, "train")
     config = stored.settled(config, info)
     vocabulary = read_vocabulary(config.records_dir)
-    captioner, train = open_run(config, info, vocabulary, train)
+    with cluster.strategy.scope():
+        captioner, train = open_run(config, info, vocabulary, train, cluster.chief)
+    cluster.require_same(_fingerprint(config, info, vocabulary))
+    cluster.adopt(captioner.variables)
     leak = contamination.find(info, info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = fit_in_memory(config, captioner, train)
-    batches = training_batches(config, train, captioner, cached)
-    validate = validation(config, info, captioner, vocabulary, cached, train.grid)
+    batches = training_batches(config, train, captioner, cached, (cluster.worker, cluster.workers))
+    validate = None
+    if cluster.chief:
+        validate = validation(config, info, captioner, vocabulary, cached, train.grid)
     steps = -(-train.images // config.batch_size)
-    loop = Loop(config, captioner, batches, validate, steps, leak.stamp if leak else "", stop)
+    stamp = leak.stamp if leak else ""
+    loop = Loop(config, captioner, batches, validate, steps, stamp, stop, cluster)
     code = loop.run()
-    if code == 0:
+    if code == 0 and cluster.chief:
         print(f"done: the best weights are {loop.checkpoints.best_path}")
     return code
 
 
+def _fingerprint(config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary) -> int:
+    """Of all that makes the steps of a run: the recipe and the records, wherever they lie."""
+    places = dict.fromkeys(("records_dir", "run_dir", "cache_memory_mb"), "")
+    whole = [dataclasses.asdict(config) | places, info.contents("train"), vocabulary.fingerprint]
+    return int.from_bytes(hashlib.sha256(to_json(whole)).digest()[:7])
+
+
 def open_run(
-    config: TrainConfig, info: DatasetInfo, vocabulary: Vocabulary, train: Source
+    config: TrainConfig,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    train: Source,
+    writes: bool = True,
 ) -> tuple[Captioner, Source]:
     """The captioner of the run that lies in --run_dir, or of a new one; what it learns from.
+
+    Call arguments:
+        writes: whether a new run's folder is written.
 
     Raises:
         UsageError: a flag contradicts the run that lies there.
@@ -81,7 +106,8 @@ def open_run(
         captioner = weights.build(model, config.encoder_weights)
         stored.repeat_random_weights(captioner, config, info)
         train = stored.chosen(train, info, captioner.encoder)
-        _start_run(config, model, info, vocabulary, captioner)
+        if writes:
+            _start_run(config, model, info, vocabulary, captioner)
         return captioner, train
     earlier = weights.read_config(config.run_dir)
     recipe.refuse_contradictions(earlier["training"], dataclasses.asdict(config))

@@ -12,7 +12,7 @@ class Adam(keras.optimizers.Adam):
     """Keras' Adam, a variable's update in one pass over it instead of a dozen."""
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Called by Keras for each variable, a tf.Variable here."""
+        """Called for each variable."""
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -27,6 +27,14 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
+        """Keras' own would sum over replicas here; ours are given sums, clipped as a whole.
+
+        Every replica updates its own copies, all of them alike.
+        """
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            self.update_step(gradient, variable, learning_rate)
 
 
 def build_optimizer(config: TrainConfig, total_steps: int) -> Adam:

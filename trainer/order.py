@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
     inputs: tf.Tensor  # images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16
     ids: tf.Tensor  # [B, N, T] int32, padded with 0
-    image_ids: tf.Tensor  # [B] int64
+    image_ids: tf.Tensor  # [B] int64; of the whole batch, where several workers share it
 
 
 def epoch(
@@ -29,6 +29,7 @@ def epoch(
     batch_size: int,
     seed: int,
     skip: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """One epoch of training batches: shuffled, of like length, the first `skip` left out.
 
@@ -39,10 +40,13 @@ def epoch(
         load: keys [B] -> images [B, size, size, 3] or features [B, L, D].
         window: elements that are shuffled together.
         seed: of the order, another for each epoch.
+        share: (w, W): image w, w + W, ... of each batch; all of them for (0, 1), of the last batch
+            perhaps none.
 
     Returns: ceil(elements / batch_size) batches.
     """
     together = batch_size * _LENGTH_WINDOW
+    worker, workers = share
 
     def by_length(number, group):
         keys, ids, image_ids = group
@@ -65,7 +69,9 @@ def epoch(
         .map(trim)
         .skip(skip)
         .map(
-            lambda keys, ids, image_ids: Batch(load(keys), ids, image_ids),
+            lambda keys, ids, image_ids: Batch(
+                load(keys[worker::workers]), ids[worker::workers], image_ids
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

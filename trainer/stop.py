@@ -19,12 +19,12 @@ class Stop:
     """
 
     def __init__(self):
-        self._held, self._requested = False, False
+        self._held, self.requested = False, False
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _on_sigterm(self, *_) -> None:
-        if not self._requested:  # a second one would cut the saving short
-            self._requested = True
+        if not self.requested:  # a second one would cut the saving short
+            self.requested = True
             self.check()
 
     def check(self) -> None:
@@ -33,15 +33,31 @@ class Stop:
         Raises:
             StopRequestedError: it was.
         """
-        if self._requested and not self._held:
+        if self.requested and not self._held:
             raise StopRequestedError
+
+    def hold(self) -> None:
+        """From now on it is a note in `requested`, for workers that must stop together."""
+        self._held = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """What is begun in here is finished; then it stops if that was requested."""
-        self._held = True
+        with self._set(held=True):
+            yield
+        self.check()
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """What is in here is left at once, after `hold` too, and not as an exception."""
+        with contextlib.suppress(StopRequestedError), self._set(held=False):
+            self.check()
+            yield
+
+    @contextlib.contextmanager
+    def _set(self, held: bool) -> Iterator[None]:
+        before, self._held = self._held, held
         try:
             yield
         finally:
-            self._held = False
-        self.check()
+            self._held = before
