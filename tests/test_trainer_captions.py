@@ -280,10 +280,10 @@ def test_shards_of_several_jobs_are_put_together_by_the_last(photos, tmp_path, c
         assert f"--shard={wrong}: expected i/n, from 1/n to n/n" in one_error(capsys)
 
 
-def test_every_device_takes_parts(photos, tmp_path, monkeypatch):
-    """Two devices: each has its replica, and gets parts as long as there are any."""
+def test_every_device_takes_parts(photos, tmp_path, monkeypatch, read):
+    """Each has its replica and gets parts as long as there are any; no part is done twice."""
     monkeypatch.setattr(devices, "devices", lambda: ["/device:CPU:0", "/CPU:0"])
-    used, together = set(), threading.Barrier(2, timeout=60)
+    used, together = set(), threading.Barrier(2, timeout=300)
     original = replica.Replica._say
 
     def say(self, batch, size):
@@ -294,7 +294,7 @@ def test_every_device_takes_parts(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(replica.Replica, "_say", say)
     assert caption(tmp_path / "out", images=photos) == 0
-    assert len(used) == 2
+    assert len(used) == 2 and len(read) == 12
     assert captions(tmp_path / "out") == said_of(photos)
 
 

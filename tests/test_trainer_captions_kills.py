@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from trainer_support import folder, scenes_records, train
+from trainer_support import four_run
 
 from scenes import drawing, world
 
@@ -27,15 +27,6 @@ runpy.run_module("trainer.evaluate", run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def run_dir():
-    """A run that has learnt enough to say different things of different scenes."""
-    path = folder() / "scenes-run"
-    options = {"encoder_trainable": True, "dropout": 0, "epochs": 20, "learning_rate": 2e-3}
-    assert train(records_dir=scenes_records(), run_dir=path, **options) == 0
-    return path
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Drawn scenes, and two files that are no images."""
     path = tmp_path_factory.mktemp("pictures")
@@ -47,9 +38,9 @@ def pictures(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def evaluation(run_dir, pictures, out, *program):
+def evaluation(pictures, out, *program):
     """The command at work; killed when the test leaves it."""
-    command = [*(program or ("-m", "trainer.evaluate")), f"--run_dir={run_dir}"]
+    command = [*(program or ("-m", "trainer.evaluate")), f"--run_dir={four_run()}"]
     command += [f"--images={pictures}", f"--output_dir={out}", "--part_images=16", "--n_best=2"]
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     with subprocess.Popen(
@@ -84,10 +75,10 @@ def parts(out: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(run_dir, pictures, tmp_path_factory):
+def undisturbed(pictures, tmp_path_factory):
     """(what one run leaves, seconds that it captions)"""
     out = tmp_path_factory.mktemp("undisturbed")
-    with evaluation(run_dir, pictures, out) as process:
+    with evaluation(pictures, out) as process:
         wait_for_work(process)
         started = time.monotonic()
         finished(process)
@@ -97,14 +88,14 @@ def undisturbed(run_dir, pictures, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(run_dir, pictures, undisturbed, tmp_path):
+def test_killed_at_random_moments(pictures, undisturbed, tmp_path):
     expected, seconds = undisturbed
     assert len({line.partition('"caption"')[2] for line in expected[0].splitlines()}) > 100
     seed = int.from_bytes(os.urandom(4))
     print(f"random.Random({seed})")  # shown when the test fails
     rng, out, kills = random.Random(seed), tmp_path / "out", 0
     while kills < KILLS:
-        with evaluation(run_dir, pictures, out) as process:
+        with evaluation(pictures, out) as process:
             if rng.random() < 0.2:
                 time.sleep(rng.uniform(0, 15))  # while it starts
             else:
@@ -117,13 +108,13 @@ def test_killed_at_random_moments(run_dir, pictures, undisturbed, tmp_path):
         if not killed:  # it was faster than the undisturbed one
             assert found(out) == expected
             out = tmp_path / f"out-{kills}"
-    with evaluation(run_dir, pictures, out) as process:
+    with evaluation(pictures, out) as process:
         print(finished(process))
     assert found(out) == expected
 
 
 @pytest.mark.slow
-def test_two_devices_say_the_same(run_dir, pictures, undisturbed, tmp_path):
-    with evaluation(run_dir, pictures, tmp_path, "-c", _TWO_DEVICES) as process:
+def test_two_devices_say_the_same(pictures, undisturbed, tmp_path):
+    with evaluation(pictures, tmp_path, "-c", _TWO_DEVICES) as process:
         finished(process)
     assert found(tmp_path) == undisturbed[0]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# Measured on CPUs: larger batches of the encoder are no faster, nor are larger ones of the search.
+# What the records job encodes at once on CPUs, and what the search was measured with.
 CPU_ENCODER_BATCH, CPU_DECODE_BATCH = 16, 64
 _SMALLEST = 8
 _GAIN = 1.1  # of images/s, for which a batch twice as large is worth its memory
