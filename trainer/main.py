@@ -55,8 +55,7 @@ def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
     info, train = records_input.open_split(config.records_dir, "train")
     config = stored.settled(config, info)
     vocabulary = read_vocabulary(config.records_dir)
-    with cluster.strategy.scope():
-        captioner, train = open_run(config, info, vocabulary, train, cluster.chief)
+    captioner, train = open_run(config, info, vocabulary, train, cluster)
     cluster.require_same(_fingerprint(config, info, vocabulary))
     cluster.adopt(captioner.variables)
     leak = contamination.find(info, info, "val")
@@ -88,12 +87,12 @@ def open_run(
     info: DatasetInfo,
     vocabulary: Vocabulary,
     train: Source,
-    writes: bool = True,
+    cluster: Cluster,
 ) -> tuple[Captioner, Source]:
     """The captioner of the run that lies in --run_dir, or of a new one; what it learns from.
 
     Call arguments:
-        writes: whether a new run's folder is written.
+        cluster: only its chief reads and writes the folder.
 
     Raises:
         UsageError: a flag contradicts the run that lies there.
@@ -102,11 +101,13 @@ def open_run(
     """
     keras.utils.set_random_seed(config.seed)
     model = config.model(len(vocabulary))
-    if not os.path.exists(os.path.join(config.run_dir, "config.json")):
-        captioner = weights.build(model, config.encoder_weights)
+    there = os.path.exists(os.path.join(config.run_dir, "config.json"))
+    if not (cluster.chief and there):
+        with cluster.strategy.scope():
+            captioner = weights.build(model, config.encoder_weights)
         stored.repeat_random_weights(captioner, config, info)
         train = stored.chosen(train, info, captioner.encoder)
-        if writes:
+        if cluster.chief:
             _start_run(config, model, info, vocabulary, captioner)
         return captioner, train
     earlier = weights.read_config(config.run_dir)
@@ -122,7 +123,8 @@ def open_run(
             f"{config.records_dir}: its training images are not those that {config.run_dir} is"
             " trained on; give those records or another --run_dir"
         )
-    captioner = weights.build(model, "random")
+    with cluster.strategy.scope():
+        captioner = weights.build(model, "random")
     if captioner.non_trainable_variables:
         try:
             frozen, _ = weights.load(os.path.join(config.run_dir, "encoder.npz"))
