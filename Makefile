@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
 
-.PHONY: help setup demo test test-all check lock clean bench-records
+.PHONY: help setup demo test test-all check lock clean bench-records bench-score
 
 help:
 	@echo "make setup     .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-all  the slow tests too; CAPTION_DATA=DIR adds those on real data"
 	@echo "make check     ruff: format and lint"
 	@echo "make bench-records  the job's speed and memory, against named baselines"
+	@echo "make bench-score    scoring beside the official code alone; CAPTION_DATA=DIR"
 	@echo "make lock      pin the dependencies anew (requirements.lock)"
 	@echo "make clean     remove .venv and what the demo made"
 
@@ -49,6 +50,9 @@ check: setup
 
 bench-records: setup
 	$(PY) -m benchmarks.records
+
+bench-score: setup
+	$(PY) -m benchmarks.score
 
 # One file for every platform and both versions of Python.
 lock: setup

@@ -33,6 +33,7 @@ setup(
             f"{room}*" for room in ("records", "pipeline", "model", "trainer", "serving", "scenes")
         ]
     ),
+    package_data={"trainer": ["report.css"]},
     install_requires=[
         "apache-beam~=2.77.0",
         "tensorflow-datasets~=4.9.10",

@@ -87,7 +87,8 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert last["cross_entropy"] < 0.05
     _, note = weights.restore(str(run_dir))
     assert note["CIDEr"] == max(line["CIDEr"] for line in history(run_dir, "val"))
-    assert run_evaluate(run_dir=run_dir, records_dir=four_records()) == 0
+    page = run_dir / "page"
+    assert run_evaluate(run_dir=run_dir, records_dir=four_records(), report=page) == 0
     out = capsys.readouterr().out
     assert f"weights of epoch {note['epoch']}, step {note['step']}" in out
     written = {path.name: path for path in (run_dir / "evaluation" / "val").iterdir()}
@@ -119,6 +120,14 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert {*report["metrics"], *report["unavailable"]} == set(metrics.METRICS)
     assert report["intervals"].keys() == report["metrics"].keys()
     assert report["diversity"]["distinct_captions"] == 1
+    assert report["attention"]["images"] == 4
+    assert 0 < report["attention"]["temporal_variance"] < 1
+    assert "pointing" not in report  # only of scenes
+    html = (page / "index.html").read_text()
+    assert f"report: {page / 'index.html'}" in out
+    # Four pictures, and of each word where it looked.
+    assert html.count("<img ") == 4 + sum(len(text.split()) for text in FOUR.values())
+    assert "two cats sleep on the old red sofa</p>" in html
     of_images = json.loads(written["images.json"].read_text())["images"]
     assert of_images.keys() == set(map(str, FOUR))
     assert of_images["1"].keys() == report["metrics"].keys()
@@ -272,10 +281,12 @@ def test_evaluate_on_other_records_than_those_of_the_run(tmp_path, capsys, monke
     assert sorted(a["caption"] for a in references.dataset["annotations"]) == sorted(
         a["caption"] for a in annotated["annotations"]
     )
-    # The scenes' own two lines, last.
+    # The scenes' own lines, last.
     report = json.loads((tmp_path / "metrics.json").read_text())
     facts, other = report["facts_true"], report["facts_true_other_image"]
-    assert out[-2:] == [
+    assert out[-2].startswith("attention: ")
+    assert out[-1].startswith("pointing: 0% of 0 colour and shape words")
+    assert out[-4:-2] == [
         f"facts true: {facts:.0%} (other image: {other:.0%})",
         f"CIDEr {report['metrics']['CIDEr']:.2f} (references {report['references_CIDEr']:.2f})",
     ]

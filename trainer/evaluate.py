@@ -27,10 +27,12 @@ from scenes.world import truth
 from trainer import captioning, contamination, files, metrics, parts, results
 from trainer import config as recipe
 from trainer import input as records_input
+from trainer import report as report_page
 from trainer.captioning import Options
 from trainer.image_list import ImageList, open_image_info, open_images
 from trainer.split_list import SplitList
 from trainer.summary import Summary
+from trainer.survey import survey
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(recipe)  # --help lists them
@@ -50,6 +52,9 @@ flags.DEFINE_string(
 flags.DEFINE_string("images_dir", None, "Folder of the images of --image_info.")
 flags.DEFINE_string(
     "output_dir", None, "Where the files go; default: a folder in RUN_DIR/evaluation."
+)
+flags.DEFINE_string(
+    "report", None, "Folder for a page of the evaluation, index.html: open it in any browser."
 )
 flags.DEFINE_integer("beam_size", beam.BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
 flags.DEFINE_float(
@@ -90,6 +95,8 @@ def main(_rest: list[str]) -> int:
         recipe.refuse_contradictions(trained["training"], recipe.given_flags())
     if bool(FLAGS.image_info) != bool(FLAGS.images_dir):
         raise UsageError("--image_info and --images_dir need each other")
+    if FLAGS.report and (FLAGS.images or FLAGS.image_info):
+        raise UsageError("--report tells how captions score: it needs --records_dir, not images")
     if FLAGS.image_info:
         return submit(run_dirs)
     if FLAGS.images:
@@ -114,6 +121,8 @@ def score_split(run_dirs: Sequence[str]) -> int:
     records_dir, split, options = recipe.require("records_dir"), FLAGS.split, _options()
     output_dir = _output_dir(run_dirs, split)
     info, source = records_input.open_split(records_dir, split)
+    if FLAGS.report:
+        report_page.refuse_unwritable(FLAGS.report)
     found = (contamination.refuse(run_dir, info, split, FLAGS.allow_leak) for run_dir in run_dirs)
     leaks = list(dict.fromkeys(leak for leak in found if leak))
     stamp = " ".join(dict.fromkeys(leak.stamp for leak in leaks))
@@ -148,6 +157,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
         os.path.join(output_dir, "images.json"),
         {"contamination": stamp or None, "images": scores.images},
     )
+    search = {name: FLAGS[name].value for name in SEARCH}
     report = {
         "run": name,
         "dataset": info.dataset,
@@ -155,13 +165,24 @@ def score_split(run_dirs: Sequence[str]) -> int:
         "images": len(captions),
         "listed": listed,
         "contamination": stamp or None,
-        "search": {name: FLAGS[name].value for name in SEARCH},
+        "search": search,
         **summary.as_json(),
     }
     print(f"captions: {path}\n{summary.printed(stamp)}")
     if info.dataset == "scenes":
         report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
+    shown = report_page.Shown.of(scores)
+    wanted = shown.all() if FLAGS.report else ()
+    attention, looks = survey(run_dirs, info, source, search, list(captions), wanted)
+    report |= attention
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
+    if FLAGS.report:
+        page = report_page.write(
+            FLAGS.report, report, scores, references, captions, shown, looks, run_dirs[0]
+        )
+        if not any(look.encoded for look in looks.values()):
+            print(report_page.NO_PICTURES)
+        print(f"report: {page}")
     return 0
 
 
