@@ -37,10 +37,10 @@ flags.adopt_module_key_flags(recipe)  # --help lists them
 
 def main(_rest: list[str]) -> int:
     """Flags -> a run."""
-    stop = Stop()
     config = recipe.from_flags()
+    cluster = distribution.join()
+    stop = Stop()  # only now: where there are several workers, joining them takes SIGTERM over
     try:
-        cluster = distribution.join()
         with cluster.watched():
             return _train(config, stop, cluster)
     except StopRequestedError:
