@@ -257,12 +257,14 @@ def test_unreadable_images_are_listed_and_the_exit_code_says_so(photos, tmp_path
 
 
 def test_a_full_disk_is_a_line_and_nothing_is_lost(photos, tmp_path, capsys):
-    with full_disk(100):
-        assert caption(tmp_path / "out", images=photos) == 1
-    assert "cannot be written: File too large; free space there" in one_error(capsys)
-    assert not [*(tmp_path / "out").rglob("*.tmp*"), *(tmp_path / "out").rglob("*.jsonl")]
-    assert caption(tmp_path / "out", images=photos) == 0
-    assert captions(tmp_path / "out") == said_of(photos)
+    out, options = tmp_path / "out", {"images": photos / "a", "n_best": 3}
+    with full_disk(700):  # room for the list and job.json, none for a part
+        assert caption(out, **options) == 1
+    said = one_error(capsys)
+    assert "/parts/" in said and "cannot be written: File too large; free space there" in said
+    assert not [*out.rglob("*.tmp*"), *out.rglob("*.jsonl")]
+    assert caption(out, **options) == 0
+    assert captions(out) == {path: text for path, text in said_of(photos).items() if "/a/" in path}
 
 
 # Several jobs, several devices.
