@@ -42,6 +42,7 @@ setup(
         "nltk~=3.10",
         "protobuf>=5.26",
         "google-crc32c>=1.5",
+        "xxhash>=3.4",
         "Pillow>=11",
         "simplejpeg>=1.8",
         "tqdm>=4.66",

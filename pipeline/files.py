@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes, FileSystem
@@ -19,6 +20,8 @@ from records.manifest import TEMPORARY_PREFIX
 
 # Where no lock tells whether a temporary's owner is alive, its age does.
 STALE_SECONDS = 24 * 3600
+# Bytes written before the disk is asked to take them.
+SYNC_BYTES = 8 << 20
 # A path that names no file: as good as absent. (EINVAL, ELOOP: names that cannot be.)
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
 
@@ -208,14 +211,43 @@ def create(path: str) -> Iterator[BinaryIO]:
         ) from None
 
 
+class _WriteBehind:
+    """A file whose bytes go to the disk while more of them are made: little is left to wait for
+    at the end, when all of them must be there."""
+
+    def __init__(self, file: BinaryIO, disk: ThreadPoolExecutor):
+        self._file, self._disk = file, disk
+        self._sync = disk.submit(lambda: None)
+        self._waiting = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._waiting += len(data)
+        if self._waiting >= SYNC_BYTES and self._sync.done():
+            self._start_sync()
+
+    def finish(self) -> None:
+        """Wait until all bytes are on the disk."""
+        self._sync.result()
+        self._start_sync()
+        self._sync.result()
+
+    def _start_sync(self) -> None:
+        self._sync.result()  # a full disk may be noticed late
+        self._file.flush()
+        self._sync = self._disk.submit(os.fsync, self._file.fileno())
+        self._waiting = 0
+
+
 @contextlib.contextmanager
 def _create_local(temporary: str, path: str) -> Iterator[BinaryIO]:
     with open(temporary, "xb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+            with ThreadPoolExecutor(1) as disk:
+                behind = _WriteBehind(file, disk)
+                yield behind
+                behind.finish()
             # While still open: the lock keeps `sweep` off until it has its name.
             os.rename(temporary, path)
         except BaseException:

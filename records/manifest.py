@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
+import xxhash
+
 from records.errors import UserError
 from records.schema import SCHEMA_VERSION, SPLITS
 from records.vocabulary import Vocabulary
@@ -65,8 +67,12 @@ def fingerprint(value) -> str:
 
 
 def content_hash(data: bytes) -> str:
-    """What stands for a picture's bytes: 16 hex digits, the first of their sha256."""
-    return hashlib.sha256(data).hexdigest()[:16]
+    """What stands for a picture's bytes: their XXH3 of 64 bits, in 16 hex digits.
+
+    It tells pictures apart, by accident none of a million are taken for one another (1 in 10^7); it
+    is no proof against somebody who makes two alike. sha256 took a quarter of the job's time.
+    """
+    return xxhash.xxh3_64_hexdigest(data)
 
 
 @dataclasses.dataclass(frozen=True)
