@@ -4,7 +4,8 @@ PY := .venv/bin/python
 # TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
 
-.PHONY: help setup demo test test-all check lock clean bench-records bench-score
+.PHONY: help setup demo test test-all check lock clean
+.PHONY: bench-records bench-score bench-train bench-search
 
 help:
 	@echo "make setup     .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -14,6 +15,8 @@ help:
 	@echo "make check     ruff: format and lint"
 	@echo "make bench-records  the job's speed and memory, against named baselines"
 	@echo "make bench-score    scoring beside the official code alone; CAPTION_DATA=DIR"
+	@echo "make bench-train    a training step against textbook ones; installs PyTorch into .venv"
+	@echo "make bench-search   beam and greedy search against simpler ones; installs PyTorch too"
 	@echo "make lock      pin the dependencies anew (requirements.lock)"
 	@echo "make clean     remove .venv and what the demo made"
 
@@ -53,6 +56,17 @@ bench-records: setup
 
 bench-score: setup
 	$(PY) -m benchmarks.score
+
+bench-train: .venv/bench
+	$(PY) -m benchmarks.train
+
+bench-search: .venv/bench
+	$(PY) -m benchmarks.search
+
+# PyTorch is what we are measured against, nothing that we run on: it is not in the lock.
+.venv/bench: .venv/installed
+	$(PY) -m uv pip install --quiet --requirements setup.py --extra bench
+	@touch $@
 
 # One file for every platform and both versions of Python.
 lock: setup

@@ -54,6 +54,7 @@ setup(
         "train": TRAIN,
         "serve": SERVE,
         "gpu": ["tensorflow[and-cuda]~=2.21.0"],
+        "bench": ["torch>=2.6"],
         "dask": DASK,
         "aws": AWS,
         "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", "uv>=0.9", "moto[server]>=5.1"],

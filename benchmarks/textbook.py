@@ -97,3 +97,43 @@ class Trainer:
                     parameter.grad.data.clamp_(-5.0, 5.0)
         self.optimizer.step()
         return loss.item()
+
+
+@torch.no_grad()
+def search(decoder: Decoder, features, beam_size: int, start: int, end: int, words: int) -> list:
+    """The tutorial's beam search of one image: its features [1, L, D] -> ids.
+
+    Hypotheses that end leave the beam; the search stops after `words` words.
+    """
+    k, vocabulary = beam_size, decoder.vocabulary
+    features = features.expand(k, *features.shape[1:])
+    last = torch.full((k, 1), start, dtype=torch.long)
+    sequences, best_scores = last, torch.zeros(k, 1)
+    complete, complete_scores = [], []
+    mean = features.mean(dim=1)
+    h, c = decoder.init_h(mean), decoder.init_c(mean)
+    for step in range(1, words + 1):
+        embeddings = decoder.embedding(last).squeeze(1)
+        context, _ = decoder.attention(features, h)
+        context = decoder.sigmoid(decoder.f_beta(h)) * context
+        h, c = decoder.decode_step(torch.cat([embeddings, context], dim=1), (h, c))
+        scores = nn.functional.log_softmax(decoder.fc(h), dim=1)
+        scores = best_scores.expand_as(scores) + scores
+        flat = scores[0] if step == 1 else scores.view(-1)
+        best_scores, best = flat.topk(k, 0, True, True)
+        parents, nexts = best // vocabulary, best % vocabulary
+        sequences = torch.cat([sequences[parents], nexts.unsqueeze(1)], dim=1)
+        going = [i for i, word in enumerate(nexts.tolist()) if word != end]
+        done = sorted(set(range(len(nexts))) - set(going))
+        complete.extend(sequences[done].tolist())
+        complete_scores.extend(best_scores[done].tolist())
+        k -= len(done)
+        if k == 0:
+            break
+        sequences, h, c = sequences[going], h[parents[going]], c[parents[going]]
+        features, best_scores = features[parents[going]], best_scores[going].unsqueeze(1)
+        last = nexts[going].unsqueeze(1)
+    else:
+        complete.extend(sequences.tolist())
+        complete_scores.extend(best_scores.flatten().tolist())
+    return complete[complete_scores.index(max(complete_scores))]
