@@ -79,7 +79,9 @@ def _ours(
         decoder = Decoder(work.config(SIZE, recipe, precision))
 
     decoder, given = FeaturesOnly.decoder, tf.constant(features)
-    rules = search.Rules(START, END, banned=(END,), max_length=WORDS)
+    rules = search.Rules(
+        START, END, banned=(END,), max_length=WORDS, no_repeat_ngram=search.NO_REPEAT_NGRAM
+    )
     generator = CaptionGenerator([FeaturesOnly])
 
     def by_step(image):

@@ -18,6 +18,9 @@ import tensorflow as tf
 # A state is any nest of tensors [B, N, ...].
 Step = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any, tf.Tensor]]
 
+# What the commands take when nobody says otherwise, for `Rules.no_repeat_ngram`.
+NO_REPEAT_NGRAM = 3
+
 
 class Rules(NamedTuple):
     """What a caption may be.

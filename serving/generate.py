@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from model import beam
+from model import beam, search
 from model.generator import CaptionGenerator
 from model.search import Captions, Rules
 from records.errors import UsageError
@@ -29,7 +29,11 @@ def define_flags(values: flags.FlagValues) -> None:
         **of,
     )
     flags.DEFINE_integer(
-        "no_repeat_ngram", 0, "Say no so many words twice in a caption; 0: may.", 0, **of
+        "no_repeat_ngram",
+        search.NO_REPEAT_NGRAM,
+        "Say no so many words twice in a caption; 0: may.",
+        0,
+        **of,
     )
     flags.DEFINE_integer("min_length", 0, "Words at least.", 0, 29, **of)
     flags.DEFINE_bool("sample", False, "Draw the words by their probability.", **of)

@@ -114,7 +114,7 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert report["search"] == {
         "beam_size": 3,
         "length_penalty": 0.5,
-        "no_repeat_ngram": 0,
+        "no_repeat_ngram": 3,
         "min_length": 0,
     }
     assert {*report["metrics"], *report["unavailable"]} == set(metrics.METRICS)

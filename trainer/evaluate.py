@@ -17,7 +17,7 @@ import model.quiet  # noqa: F401  before TensorFlow
 # isort: split
 from absl import flags
 
-from model import beam, weights
+from model import beam, search, weights
 from records.command import run
 from records.errors import UsageError
 from records.manifest import DatasetInfo
@@ -64,7 +64,10 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 flags.DEFINE_integer(
-    "no_repeat_ngram", 0, "Say no so many words twice in a caption; 0: may.", lower_bound=0
+    "no_repeat_ngram",
+    search.NO_REPEAT_NGRAM,
+    "Say no so many words twice in a caption; 0: may.",
+    lower_bound=0,
 )
 flags.DEFINE_integer("min_length", 0, "Words at least.", lower_bound=0, upper_bound=29)
 flags.DEFINE_integer("n_best", 1, "Captions of an image in the JSON lines.", lower_bound=1)
@@ -202,8 +205,8 @@ def _options() -> Options:
     """
     if FLAGS.n_best > FLAGS.beam_size:
         raise UsageError(f"--n_best={FLAGS.n_best} needs --beam_size={FLAGS.n_best} at least")
-    search = {name: FLAGS[name].value for name in (*SEARCH, "n_best")}
-    return Options(search, FLAGS.encoder_batch_size, FLAGS.decode_batch_size, _shard(FLAGS.shard))
+    values = {name: FLAGS[name].value for name in (*SEARCH, "n_best")}
+    return Options(values, FLAGS.encoder_batch_size, FLAGS.decode_batch_size, _shard(FLAGS.shard))
 
 
 def _shard(text: str) -> tuple[int, int]:
