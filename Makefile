@@ -33,12 +33,13 @@ setup: .venv/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
+# --no_repeat_ngram=0: a scene may well be "a small red ball above a small red box".
 demo: setup
 	$(PY) -m pipeline.build_records --runner=DirectRunner --dataset=scenes --scenes_images=6000
 	$(PY) -m trainer.main --flagfile=flags/demo.flags
-	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png \
+	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png --no_repeat_ngram=0 \
 	  data/scenes/test2017/00000000540[1-6].jpg
-	$(PY) -m trainer.evaluate --flagfile=flags/demo.flags --split=test
+	$(PY) -m trainer.evaluate --flagfile=flags/demo.flags --split=test --no_repeat_ngram=0
 	@echo "picture: runs/scenes/captions.png"
 
 test: setup
