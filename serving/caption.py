@@ -17,13 +17,13 @@ from absl import flags
 
 from model import encoder, weights
 from model.generator import CaptionGenerator
+from model.picture import Look, draw
 from records import image_files
 from records.command import run
 from records.errors import UsageError, UserError
 from records.manifest import read_vocabulary
 from records.vocabulary import Vocabulary
 from serving import generate
-from serving.picture import Look, draw
 
 BATCH = 16
 DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pipeline_support import CocoFolder, build, build_coco, jpeg
 from pycocotools.coco import COCO
-from trainer_support import run_evaluate, train
+from trainer_support import events, run_evaluate, train
 
 from records import manifest
 from trainer import contamination, metrics
@@ -164,6 +164,7 @@ def test_validation_on_training_images_is_stamped(trained, said_in_training):
     assert [line.get("contamination") for line in lines if line["kind"] == "val"] == [
         "CONTAMINATED 25%"
     ]
+    assert "val CONTAMINATED 25%/CIDEr" in events(trained[0])
 
 
 def test_a_run_does_not_go_on_with_other_images(trained, tmp_path, capsys):

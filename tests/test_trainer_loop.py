@@ -324,7 +324,7 @@ def test_a_full_disk_keeps_the_older_checkpoint_and_says_so(make, monkeypatch):
     assert run.go() == 0  # what is there is good
 
 
-@pytest.mark.parametrize("size", [0, 50, 300])  # at the start, and when a line is added
+@pytest.mark.parametrize("size", [0, 50, 120])  # at the start, and when a line is added
 def test_a_history_that_cannot_be_written_is_a_line(make, size):
     run = make(epochs=1)
     with full_disk(size), pytest.raises(UserError) as caught:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from trainer_support import (
     FOUR,
     TINY,
+    events,
     four_records,
     four_run,
     full_disk,
@@ -148,7 +150,26 @@ def test_a_run_holds_what_it_is_made_of():
         *("total", "cross_entropy", "perplexity", "attention_entropy", "captions_per_second"),
         *("learning_rate", "gradient_norm", "doubly_stochastic", "l2"),
     }
-    assert any(path.stat().st_size > 500 for path in (run_dir / "events").iterdir())
+    assert history(run_dir, "val")[0].keys() > {"attention_entropy", "temporal_variance"}
+    logged = events(run_dir)
+    assert {"train/gradient_norm", "train/learning_rate", "train/input_wait"} <= logged.keys()
+    assert {"val/CIDEr", "val/perplexity", "val/temporal_variance"} <= logged.keys()
+    assert logged["val/captions"] == logged["val/attention"] == [50, 100, 150, 200]
+
+
+def test_captions_of_fixed_images_are_shown_after_each_epoch():
+    samples = four_run() / "samples"
+    names = [f"step-{step:09d}" for step in (50, 100, 150, 200)]
+    assert {path.name for path in samples.iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("txt", "png")
+    }
+    lines = (samples / f"{names[-1]}.txt").read_text().splitlines()
+    said = {int(line.split("\t")[0]): line.split("\t")[1] for line in lines}
+    assert said == {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
+    with Image.open(samples / f"{names[-1]}.png") as picture:
+        assert picture.width == 8 * 176
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert len(colours) > 1000
 
 
 # Stopping and going on.
@@ -193,7 +214,9 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, 
     shutil.copytree(undisturbed, run_dir)
     newest = run_dir / "checkpoints" / "step-000000036.npz"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    assert train(records_dir=scenes_records(), run_dir=run_dir, **DETERMINISTIC) == 0
+    options = DETERMINISTIC | {"profile_steps": "26:27"}
+    assert train(records_dir=scenes_records(), run_dir=run_dir, **options) == 0
+    assert list((run_dir / "events").glob("plugins/profile/*/*.xplane.pb"))
     err = capsys.readouterr().err
     assert f"warning: skipping a damaged checkpoint: {newest}" in err
     assert "going on from step 24 of 36" in err
@@ -342,6 +365,8 @@ def test_what_is_missing_or_unknown(tmp_path, capsys):
     assert "rnn_unit" in one_error(capsys)
     assert train("stray", records_dir=none, run_dir=run_dir) == 2
     assert "unexpected argument 'stray'" in one_error(capsys)
+    assert train(records_dir=none, run_dir=run_dir, profile_steps="9:8") == 2
+    assert "--profile_steps=9:8: expected the first and the last step" in one_error(capsys)
     assert train(records_dir=none, run_dir=run_dir, dropout=1.5) == 2
     assert "dropout" in one_error(capsys)
     assert train(records_dir=none, run_dir=run_dir, encoder="vgg") == 2

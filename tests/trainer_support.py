@@ -143,6 +143,7 @@ _DEFAULTS = {
     "shuffle_mb": 512,
     "deterministic": False,
     "keep_checkpoints": 3,
+    "profile_steps": "",
     "records_dir": "",
     "run_dir": "",
 }
@@ -196,6 +197,16 @@ def train(*args: str, **options) -> int:
 def run_evaluate(*args: str, **options) -> int:
     """`trainer.evaluate`: its exit code."""
     return _run(evaluate.main, *args, **options)
+
+
+def events(run_dir: Path) -> dict[str, list[int]]:
+    """What TensorBoard has of a run: name -> the steps it was logged at."""
+    found = {}
+    for path in sorted((run_dir / "events").glob("events.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(event.step)
+    return found
 
 
 @functools.cache

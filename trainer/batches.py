@@ -14,6 +14,7 @@ from trainer.config import TrainConfig
 from trainer.features import FeatureCache, cache_bytes, stream
 from trainer.input import Source
 from trainer.order import Batch
+from trainer.samples import Samples, first_pictures
 from trainer.validation import Validation, Validator
 
 # (epoch, batches of it to skip) -> the rest of its batches
@@ -91,7 +92,7 @@ def validation(
     Call arguments:
         cached: whether features are kept in memory. grid: of stored features, None for images.
     """
-    if "val" not in info.splits or not info.splits["val"].total("records"):
+    if not _has_val(info):
         print("the records have no val split: the last weights are taken for the best")
         return None
     _, val = records_input.open_split(config.records_dir, "val")
@@ -101,3 +102,18 @@ def validation(
         return lambda: validator(stream(val, captioner, "validating"))
     cache = FeatureCache.fill(val, captioner)
     return lambda: validator(cache.batches(config.batch_size))
+
+
+def validation_samples(
+    config: TrainConfig, info: DatasetInfo, captioner: Captioner, vocabulary: Vocabulary
+) -> Samples | None:
+    """What shows captions of the val split; None when there is no such split."""
+    if not _has_val(info):
+        return None
+    _, val = records_input.open_split(config.records_dir, "val")
+    grid = captioner.encoder.spec.grid[:2]
+    return Samples(config.run_dir, vocabulary, first_pictures(val), grid)
+
+
+def _has_val(info: DatasetInfo) -> bool:
+    return "val" in info.splits and info.splits["val"].total("records") > 0

@@ -36,6 +36,7 @@ flags.DEFINE_integer("patience", 0, "Epochs without a better score; 0: never sto
 flags.DEFINE_integer("seed", 1, "Of the weights, the order and the dropout.", lower_bound=0)
 flags.DEFINE_integer("cache_memory_mb", 4096, "Room for frozen features; 0: none.", lower_bound=0)
 flags.DEFINE_bool("deterministic", False, "The same weights again, bit for bit; a little slower.")
+flags.DEFINE_string("profile_steps", "", "a:b: write a TensorBoard profile of these steps.")
 flags.DEFINE_integer("keep_checkpoints", 3, "To go on from, beside the best.", lower_bound=1)
 flags.DEFINE_integer("shuffle_mb", 512, "Window of encoded records to shuffle.", lower_bound=1)
 
@@ -72,6 +73,7 @@ class TrainConfig:
     shuffle_mb: int
     deterministic: bool
     keep_checkpoints: int
+    profile_steps: str
 
     def model(self, vocabulary_size: int) -> dict:
         """The `model` part of config.json, what `model.weights.build` takes."""
@@ -96,7 +98,7 @@ class TrainConfig:
 CHANGEABLE = frozenset(
     [
         *("records_dir", "run_dir", "epochs", "max_steps", "patience"),
-        *("cache_memory_mb", "keep_checkpoints"),
+        *("cache_memory_mb", "keep_checkpoints", "profile_steps"),
     ]
 )
 

@@ -4,19 +4,20 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from records.errors import UserError
 from records.manifest import write_atomically
+from trainer.samples import Sample, Samples
 
 
 class History:
     """metrics.jsonl and TensorBoard's events of a run; lines past the step gone on from are cut."""
 
-    def __init__(self, run_dir: str, step: int):
+    def __init__(self, run_dir: str, step: int, samples: Samples | None = None):
         self.path = os.path.join(run_dir, "metrics.jsonl")
         lines = []
         if os.path.exists(self.path):
@@ -24,6 +25,7 @@ class History:
                 lines = [line for line in file if _step_of(line) <= step]
         with _explained(self.path):
             write_atomically(self.path, "".join(lines).encode())
+        self._samples = samples
         self._events_dir = os.path.join(run_dir, "events")
         with _explained(self._events_dir):
             self._events = tf.summary.create_file_writer(self._events_dir)
@@ -37,8 +39,16 @@ class History:
         with _explained(self._events_dir):
             with self._events.as_default():
                 for name, value in values.items():
-                    tf.summary.scalar(f"{kind}/{name}", value, step=step)
+                    stamped = f"{kind} {stamp}" if stamp else kind
+                    tf.summary.scalar(f"{stamped}/{name}", value, step=step)
             self._events.flush()
+
+    def show(self, step: int, samples: Sequence[Sample]) -> None:
+        """Captions of a few images, and where they look, as files and for TensorBoard."""
+        if self._samples and samples:
+            with _explained(self._samples.directory), self._events.as_default():
+                self._samples.write(step, samples)
+                self._events.flush()
 
 
 @contextlib.contextmanager

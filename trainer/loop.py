@@ -16,6 +16,8 @@ from trainer.guards import LossGuard
 from trainer.history import History, Window
 from trainer.optimizer import build_optimizer
 from trainer.order import Batch
+from trainer.profiling import Profile
+from trainer.samples import Samples
 from trainer.step import build_step
 from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import Validation
@@ -46,6 +48,7 @@ class Loop:
         val_stamp: str = "",
         stop: Stop | None = None,
         cluster: Cluster | None = None,
+        samples: Samples | None = None,
     ):
         self.cluster = cluster or alone()
         self.config, self.batches, self.validate = config, batches, validate
@@ -59,7 +62,8 @@ class Loop:
         )
         self.step_function = build_step(config, captioner, self.optimizer, self.cluster)
         self.step, self.best, self.without_better, self.scored = 0, None, 0, 0
-        self.guard, self.stop = LossGuard(), stop or Stop()
+        self.guard, self.stop, self.samples = LossGuard(), stop or Stop(), samples
+        self.profile = Profile(config.run_dir, config.profile_steps)
 
     def run(self) -> int:
         """Train to the end.
@@ -73,7 +77,7 @@ class Loop:
             self.stop.hold()
         self._restore()
         if self.cluster.chief:
-            self.history = History(self.config.run_dir, self.step)
+            self.history = History(self.config.run_dir, self.step, self.samples)
         self._saved_at = time.monotonic()
         try:
             with bar(self.total_steps, "training", "step", self.step) as progress:
@@ -88,6 +92,8 @@ class Loop:
             print(f"stopped at step {self.step:,}: {saved}", file=sys.stderr)
             self.cluster.wait()  # for the chief, who saves
             return STOPPED
+        finally:
+            self.profile.close()
         self.cluster.wait()
         return 0
 
@@ -129,7 +135,8 @@ class Loop:
             with window.waiting():
                 batch = next(batches)
             with self.stop.held():
-                self._step(batch, window)
+                with self.profile.step(self.step + 1):
+                    self._step(batch, window)
                 progress.update()
                 if self.step % LOG_STEPS == 0:
                     self._log(window.summary(), progress)
@@ -189,6 +196,7 @@ class Loop:
             if score:
                 values = score.scalars()
                 self.history.write("val", self.step, values, self.val_stamp)
+                self.history.show(self.step, score.samples)
                 said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
                 said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
                 progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())

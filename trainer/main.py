@@ -25,11 +25,12 @@ from records.vocabulary import Vocabulary
 from trainer import config as recipe
 from trainer import contamination, distribution, stored
 from trainer import input as records_input
-from trainer.batches import fit_in_memory, training_batches, validation
+from trainer.batches import fit_in_memory, training_batches, validation, validation_samples
 from trainer.config import TrainConfig
 from trainer.distribution import Cluster
 from trainer.input import Source
 from trainer.loop import Loop
+from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
 
 flags.adopt_module_key_flags(recipe)  # --help lists them
@@ -50,6 +51,7 @@ def main(_rest: list[str]) -> int:
 
 def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
     """Run folder -> batches -> loop: its exit code."""
+    Profile(config.run_dir, config.profile_steps)  # a wrong one is refused before the work
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     info, train = records_input.open_split(config.records_dir, "train")
@@ -63,12 +65,13 @@ def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = fit_in_memory(config, captioner, train)
     batches = training_batches(config, train, captioner, cached, (cluster.worker, cluster.workers))
-    validate = None
+    validate, samples = None, None
     if cluster.chief:
         validate = validation(config, info, captioner, vocabulary, cached, train.grid)
+        samples = validation_samples(config, info, captioner, vocabulary)
     steps = -(-train.images // config.batch_size)
     stamp = leak.stamp if leak else ""
-    loop = Loop(config, captioner, batches, validate, steps, stamp, stop, cluster)
+    loop = Loop(config, captioner, batches, validate, steps, stamp, stop, cluster, samples)
     code = loop.run()
     if code == 0 and cluster.chief:
         print(f"done: the best weights are {loop.checkpoints.best_path}")

@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from model.attention import entropy, temporal_variance
 from model.captioner import Captioner
 from model.generator import CaptionGenerator
 from model.search import Rules
@@ -13,6 +15,7 @@ from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.features import Examples
 from trainer.metrics import cider_of_tokens
+from trainer.samples import SHOWN, Sample
 
 
 class Validation(NamedTuple):
@@ -21,12 +24,18 @@ class Validation(NamedTuple):
     cross_entropy: float  # nats per word, unsmoothed
     cider: float  # of greedy captions, on the tokens of records/text.py: for choosing, not quoting
 
+    attention_entropy: float = 0.0  # nats, mean over the words of those captions
+    temporal_variance: float = 0.0  # of their attention, mean over captions; 0: it never moves
+    samples: tuple[Sample, ...] = ()  # of the first few images
+
     def scalars(self) -> dict[str, float]:
         """Name -> value, as logged."""
         return {
             "CIDEr": self.cider,
             "cross_entropy": self.cross_entropy,
             "perplexity": math.exp(self.cross_entropy),
+            "attention_entropy": self.attention_entropy,
+            "temporal_variance": self.temporal_variance,
         }
 
 
@@ -52,17 +61,31 @@ class Validator:
         """
         self.generator.refresh()
         total, words = 0.0, 0
+        entropies, variances, samples = [], [], []
         references: dict[int, list[str]] = {}
         captions: dict[int, list[str]] = {}
         for batch in examples:
             batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
             total, words = total + float(batch_nll), words + int(batch_words)
             said = self.generator.greedy([tf.constant(batch.features)], Rules(**SPECIAL_IDS))
-            captioned = said.ids[:, 0].numpy()
-            for image_id, ids, texts in zip(batch.image_ids, captioned, batch.texts, strict=True):
-                captions[int(image_id)] = [" ".join(self.vocabulary.words_of(ids))]
-                # With strict pairs an image comes once for each of its captions.
+            captioned, attention = said.ids[:, 0].numpy(), said.attention[:, 0].numpy()
+            new = []  # with strict pairs an image comes once for each of its captions
+            for i, image_id in enumerate(batch.image_ids):
+                if int(image_id) not in captions:
+                    captions[int(image_id)] = [" ".join(self.vocabulary.words_of(captioned[i]))]
+                    samples.append(Sample(int(image_id), captioned[i], attention[i]))
+                    new.append(i)
                 references.setdefault(int(image_id), []).extend(
-                    " ".join(tokenise(text.decode())) for text in texts if text
+                    " ".join(tokenise(text.decode())) for text in batch.texts[i] if text
                 )
-        return Validation(total / words, cider_of_tokens(references, captions)[0])
+            looked, real = attention[new], captioned[new] != 0
+            entropies.append(entropy(looked).numpy()[real])
+            variances.append(temporal_variance(looked, real).numpy())
+            del samples[SHOWN:]
+        return Validation(
+            total / words,
+            cider_of_tokens(references, captions)[0],
+            float(np.concatenate(entropies).mean()),
+            float(np.concatenate(variances).mean()),
+            tuple(samples),
+        )

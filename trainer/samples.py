@@ -1,0 +1,91 @@
+"""What the model says of a few validation images after each epoch, and where it looks."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from model.encoder import decode
+from model.picture import Look, render
+from records.manifest import write_atomically
+from records.vocabulary import Vocabulary
+from trainer import input as records_input
+from trainer.input import Source
+
+SHOWN = 4  # the first images of the split
+_SIDE = 224  # pixels
+
+
+class Sample(NamedTuple):
+    """One image and its greedy caption."""
+
+    image_id: int
+    ids: np.ndarray  # [T] int32
+    attention: np.ndarray  # [T, L]
+
+
+class Samples:
+    """The folder `samples/` of a run; its text and pictures also for TensorBoard.
+
+    Call arguments:
+        pictures: image id -> [H, W, 3] uint8; where records hold features only, there are none.
+        grid: height and width of the attention.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        vocabulary: Vocabulary,
+        pictures: Mapping[int, np.ndarray],
+        grid: tuple[int, int],
+    ):
+        self.directory = os.path.join(run_dir, "samples")
+        self.vocabulary, self.pictures, self.grid = vocabulary, pictures, grid
+
+    def write(self, step: int, samples: Sequence[Sample]) -> None:
+        """`step-<step>.txt`, a line for each image, and `step-<step>.png`.
+
+        TensorBoard's are for the writer that is the default where this is called.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        os.makedirs(self.directory, exist_ok=True)
+        path = os.path.join(self.directory, f"step-{step:09d}")
+        said = [(str(s.image_id), self.vocabulary.decode(s.ids)) for s in samples]
+        lines = "".join("\t".join(row) + "\n" for row in said)
+        write_atomically(f"{path}.txt", lines.encode())
+        table = "".join(f"| {image_id} | {caption} |\n" for image_id, caption in said)
+        tf.summary.text("val/captions", f"| image | caption |\n|---|---|\n{table}", step=step)
+        looks = [self._look(s) for s in samples if s.image_id in self.pictures]
+        if looks:
+            page = render(looks)
+            file = io.BytesIO()
+            page.save(file, "PNG")
+            write_atomically(f"{path}.png", file.getvalue())
+            tf.summary.image("val/attention", np.asarray(page)[None], step=step)
+
+    def _look(self, sample: Sample) -> Look:
+        words = self.vocabulary.words_of(sample.ids)
+        return Look(
+            self.pictures[sample.image_id],
+            self.vocabulary.decode(sample.ids),
+            words,
+            sample.attention[: len(words)].reshape(-1, *self.grid),
+        )
+
+
+def first_pictures(source: Source) -> dict[int, np.ndarray]:
+    """The first images of a split, square as the model sees them; {} where it holds none."""
+    pictures = {}
+    for parts in records_input.readable(records_input.records(source), source):
+        if len(pictures) == SHOWN or not parts["encoded"].numpy():
+            break  # with strict pairs an image comes once for each of its captions
+        image_id = int(parts["image_id"])
+        if image_id not in pictures:
+            pixels = decode(parts["encoded"], _SIDE).numpy()
+            pictures[image_id] = np.clip(pixels, 0, 255).astype(np.uint8)
+    return pictures
