@@ -196,7 +196,6 @@ class Loop:
             if score:
                 values = score.scalars()
                 self.history.write("val", self.step, values, self.val_stamp)
-                self.history.show(self.step, score.samples)
                 said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
                 said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
                 progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())
@@ -207,6 +206,8 @@ class Loop:
                     self.best |= {"CIDEr": score.cider, "cross_entropy": score.cross_entropy}
                 self.checkpoints.save_best(self.best)
             self._save()
+            if score:  # last: a full disk must not cost the checkpoint
+                self.history.show(self.step, score.samples)
 
     def _is_better(self, score: Validation) -> bool:
         if self.best is None:
