@@ -18,7 +18,7 @@ TRAIN = [
 ]
 DASK = ["dask>=2026.1", "distributed>=2026.1"]
 AWS = ["boto3>=1.40"]
-SERVE = [*TENSORFLOW, "matplotlib>=3.10"]
+SERVE = TENSORFLOW
 
 setup(
     name="captioner",
