@@ -31,6 +31,8 @@ setup: .venv/installed
 	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@# Some pips leave this out, and then every start of TensorFlow takes three times as long.
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m compileall -q -j 0 .venv/lib > .venv/compiled.log || true
 	@touch $@
 
 # --no_repeat_ngram=0: a scene may well be "a small red ball above a small red box".
