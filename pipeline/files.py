@@ -21,7 +21,7 @@ from records.manifest import TEMPORARY_PREFIX
 # Where no lock tells whether a temporary's owner is alive, its age does.
 STALE_SECONDS = 24 * 3600
 # Bytes written before the disk is asked to take them.
-SYNC_BYTES = 8 << 20
+SYNC_BYTES = 16 << 20
 # A path that names no file: as good as absent. (EINVAL, ELOOP: names that cannot be.)
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import posixpath
 from collections.abc import Iterator, Sequence
 
@@ -94,10 +95,10 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
             if image.reason:
                 rejected.append(rejection(description, description.split, image.reason))
             frames = _frames(image, vocabulary, config.captions_per_record)
-            for frame in frames:
-                file.write(frame)
-                checksum.update(frame)
-                size += len(frame)
+            for piece in itertools.chain.from_iterable(frames):
+                file.write(piece)
+                checksum.update(piece)
+                size += len(piece)
             if frames:
                 written += 1
                 pairs += len(description.captions)
@@ -118,7 +119,9 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
     return Sidecar(shard, fingerprint, tuple(rejected), extractor and extractor.device)
 
 
-def _frames(image: Loaded, vocabulary: Vocabulary, captions_per_record: int) -> list[bytes]:
+def _frames(
+    image: Loaded, vocabulary: Vocabulary, captions_per_record: int
+) -> list[tuple[bytes, ...]]:
     """The framed records of an image; none where it is left out."""
     if image.reason or not image.description.captions:
         return []

@@ -275,7 +275,7 @@ def test_verify_sees_features_that_are_not_right(folder, tmp_path, capsys):
         dataclasses.replace(whole[2], features=None),
         dataclasses.replace(whole[3], encoded=jpeg()),
     ]
-    frames = (wire.frame(wire.to_bytes(image)) for image in [*changed, *whole[4:]])
+    frames = (b"".join(wire.frame(wire.to_bytes(image))) for image in [*changed, *whole[4:]])
     shard.write_bytes(b"".join(frames))
     assert verify(tmp_path) == 1
     printed = capsys.readouterr().out

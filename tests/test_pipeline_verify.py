@@ -33,7 +33,7 @@ def rewrite(out, change):
     path = out / SHARD
     with open(path, "rb") as file:
         images = [wire.from_bytes(record) for record in wire.read_frames(file)]
-    content = b"".join(wire.frame(wire.to_bytes(image)) for image in change(images))
+    content = b"".join(b"".join(wire.frame(wire.to_bytes(image))) for image in change(images))
     path.write_bytes(content)
     old = json.loads((out / f"{SHARD}.json").read_text())["shard"]
     new = old | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -128,7 +128,7 @@ def test_bytes_that_are_no_record(record):
 
 
 def test_framing_is_tensorflows_and_sees_every_flipped_byte():
-    framed = [wire.frame(b"one"), wire.frame(b""), wire.frame(b"three" * 9)]
+    framed = [b"".join(wire.frame(record)) for record in (b"one", b"", b"three" * 9)]
     content = b"".join(framed)
     assert list(wire.read_frames(io.BytesIO(content))) == [b"one", b"", b"three" * 9]
     # What tf.io.TFRecordWriter wrote for b"one".

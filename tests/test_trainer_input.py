@@ -249,7 +249,9 @@ def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
     flipped[len(content) // 2] ^= 0xFF  # its CRC does not match any more
     shard.write_bytes(flipped)
     undecodable = [
-        wire.frame(wire.to_bytes(dataclasses.replace(record, encoded=b"\xff\xd8 no image")))
+        b"".join(
+            wire.frame(wire.to_bytes(dataclasses.replace(record, encoded=b"\xff\xd8 no image")))
+        )
         for record in read_records(scenes_records(), "train")[:10]
     ]
     for damage in (bytes(flipped), b"".join(undecodable)):
