@@ -1,6 +1,7 @@
 """Contenders that take turns on one core, each a process of its own, so that whatever the machine
 does meets all of them. Time is the processor's: other work on the machine counts little."""
 
+import argparse
 import json
 import os
 import resource
@@ -9,6 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+
+
+def parser(purpose: str, rounds: int) -> argparse.ArgumentParser:
+    """The flags of a contest; `worker` is given where `serve` is to be called."""
+    flags = argparse.ArgumentParser(description=purpose)
+    flags.add_argument("--rounds", type=int, default=rounds)
+    flags.add_argument("--only", default="", help="contenders whose name has this in it")
+    flags.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    return flags
 
 
 def serve(build: Callable[[list], Callable[[], object]], what: list) -> None:

@@ -4,8 +4,6 @@ Untrained weights never end a caption, so that all of them have `WORDS` words, w
 The contenders take turns (contest.py), a batch each a round; the medians are compared.
 """
 
-import argparse
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -133,10 +131,7 @@ def table(found: dict[str, contest.Contender]) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="contenders whose name has this in it")
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    parser = contest.parser(__doc__.splitlines()[0], rounds=7)
     options = parser.parse_args()
     if options.worker:
         contest.serve(build, options.worker)

@@ -3,9 +3,6 @@
 The contenders take turns (contest.py), a step each a round; the medians are compared.
 """
 
-import argparse
-import json
-
 from benchmarks import contest, train_cases
 from benchmarks import train_work as work
 
@@ -76,11 +73,8 @@ def table(size: str, found: dict[str, contest.Contender]) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = contest.parser(__doc__.splitlines()[0], rounds=9)
     parser.add_argument("--sizes", default="S,L", help="of " + ", ".join(work.SIZES))
-    parser.add_argument("--only", default="", help="contenders whose name has this in it")
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         contest.serve(build, options.worker)

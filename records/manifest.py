@@ -69,7 +69,7 @@ def fingerprint(value) -> str:
 def content_hash(data: bytes) -> str:
     """What stands for a picture's bytes: their XXH3 of 64 bits, in 16 hex digits.
 
-    It tells pictures apart, by accident none of a million are taken for one another (1 in 10^7); it
+    It tells pictures apart, by accident none of a million are taken for one another (3 in 10^8); it
     is no proof against somebody who makes two alike. sha256 took a quarter of the job's time.
     """
     return xxhash.xxh3_64_hexdigest(data)

@@ -160,7 +160,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
         os.path.join(output_dir, "images.json"),
         {"contamination": stamp or None, "images": scores.images},
     )
-    search = {name: FLAGS[name].value for name in SEARCH}
+    chosen = {name: FLAGS[name].value for name in SEARCH}
     report = {
         "run": name,
         "dataset": info.dataset,
@@ -168,7 +168,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
         "images": len(captions),
         "listed": listed,
         "contamination": stamp or None,
-        "search": search,
+        "search": chosen,
         **summary.as_json(),
     }
     print(f"captions: {path}\n{summary.printed(stamp)}")
@@ -176,7 +176,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
         report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
     shown = report_page.Shown.of(scores)
     wanted = shown.all() if FLAGS.report else ()
-    attention, looks = survey(run_dirs, info, source, search, list(captions), wanted)
+    attention, looks = survey(run_dirs, info, source, chosen, list(captions), wanted)
     report |= attention
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
     if FLAGS.report:
