@@ -1,8 +1,10 @@
 """How every command starts, fails and exits. No flag is declared or read here."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from absl import flags
 
@@ -26,22 +28,67 @@ def run(
         failures: exceptions besides `UserError` whose message is the line to print.
 
     Exits with 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, 141 nobody
-    reads the output any more, or what `main` returns.
+    reads the output any more, or what `main` returns. A stderr that cannot be written (a log on a
+    full disk) costs what is said there, never the work.
     """
-    try:
-        code = main(_parse(sys.argv, others))
-        sys.stdout.flush()
-        sys.exit(code)
-    except (UserError, *failures) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", UserError.exit_code))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python's own flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
-    except KeyboardInterrupt:
-        print("error: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    with _streams():
+        try:
+            code = main(_parse(sys.argv, others))
+            sys.stdout.flush()
+            sys.exit(code)
+        except (UserError, *failures) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(getattr(error, "exit_code", UserError.exit_code))
+        except BrokenPipeError:  # whoever read our output has seen enough
+            sys.exit(141)
+        except KeyboardInterrupt:
+            print("error: interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+
+
+class _Stream:
+    """A text stream that hands its failures to `failed`, but for a reader that is gone."""
+
+    def __init__(self, stream: TextIO, failed: Callable[[OSError], None]):
+        self._stream, self._failed = stream, failed
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, work: Callable, *args) -> None:
+        try:
+            work(*args)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._failed(error)
+
+
+def _no_output(error: OSError) -> None:
+    raise UserError(f"standard output: cannot be written ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """What cannot be said on stderr is not said; what cannot be put out is a line."""
+    streams = sys.stdout, sys.stderr
+    out, err = _Stream(sys.stdout, _no_output), _Stream(sys.stderr, lambda error: None)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:
+            for stream in streams:
+                try:
+                    stream.flush()
+                except OSError:  # Python's own flush at exit must not fail again
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parse(argv: Sequence[str], others: str) -> list[str]:

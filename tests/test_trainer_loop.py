@@ -1,8 +1,10 @@
 """The loop around a step that costs nothing: epochs, scores, checkpoints, stops and ends."""
 
+import errno
 import json
 import os
 import signal
+import sys
 import types
 
 import numpy as np
@@ -322,6 +324,20 @@ def test_a_full_disk_keeps_the_older_checkpoint_and_says_so(make, monkeypatch):
     assert big.newest() == older
     assert sorted(os.listdir(big.directory)) == ["best.npz", "step-000000005.npz"]
     assert run.go() == 0  # what is there is good
+
+
+def test_a_score_that_cannot_be_printed_costs_no_checkpoint(make, monkeypatch):
+    run = make(epochs=1)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(sys, "stdout", types.SimpleNamespace(write=full, flush=lambda: None))
+        run.go()
+    (path,) = run.loop.checkpoints.newest()
+    assert os.path.basename(path) == "step-000000005.npz"
+    assert run.best()[1]["step"] == 5
 
 
 @pytest.mark.parametrize("size", [0, 50, 120])  # at the start, and when a line is added

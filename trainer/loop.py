@@ -196,9 +196,6 @@ class Loop:
             if score:
                 values = score.scalars()
                 self.history.write("val", self.step, values, self.val_stamp)
-                said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
-                said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
-                progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())
             self.without_better, self.scored = self.without_better + 1, self.step
             if better:
                 self.best, self.without_better = {"epoch": epoch, "step": self.step}, 0
@@ -207,6 +204,9 @@ class Loop:
                 self.checkpoints.save_best(self.best)
             self._save()
             if score:  # last: a full disk must not cost the checkpoint
+                said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
+                said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+                progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())
                 self.history.show(self.step, score.samples)
 
     def _is_better(self, score: Validation) -> bool:
