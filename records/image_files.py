@@ -3,7 +3,7 @@
 import io
 import os
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from records.errors import UserError
 
@@ -37,6 +37,10 @@ def read(path: str) -> bytes:
             return content if _usable(image, path) else _as_png(image)
     except UserError:
         raise
+    except UnidentifiedImageError:  # its message has an address in memory, another in every run
+        raise UserError(
+            f"{path}: expected an image, found none that can be read (of no known format)"
+        ) from None
     except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
         raise UserError(
             f"{path}: expected an image, found none that can be read ({error})"
