@@ -1,7 +1,6 @@
 """The per-shard writer: load, write, rename, sidecar. Images enter the job here only."""
 
 import dataclasses
-import hashlib
 import itertools
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -83,7 +82,7 @@ def _finished(path: str, fingerprint: str) -> Sidecar | None:
 
 
 def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress) -> Sidecar:
-    checksum = hashlib.sha256()
+    checksum = manifest.checksum()
     written = pairs = records = size = 0
     rejected: list[dict] = []
     contents: list[str] = []
@@ -113,7 +112,7 @@ def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
         pairs=pairs,
         records=records,
         bytes=size,
-        sha256=checksum.hexdigest(),
+        xxh128=checksum.hexdigest(),
         contents=" ".join(contents),
     )
     return Sidecar(shard, fingerprint, tuple(rejected), extractor and extractor.device)

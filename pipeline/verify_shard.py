@@ -1,6 +1,5 @@
 """One shard, held against the manifest and the contract."""
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,9 +59,9 @@ class Reading:
                 yield str(error)
             reader.read_rest()
         shard = self._shard
-        met = (reader.size, reader.sha256.hexdigest(), len(self._ids), self._pairs, self._records)
-        listed = (shard.bytes, shard.sha256, shard.images, shard.pairs, shard.records)
-        names = ("bytes", "sha256", "images", "pairs", "records")
+        met = (reader.size, reader.checksum.hexdigest(), len(self._ids), self._pairs, self._records)
+        listed = (shard.bytes, shard.xxh128, shard.images, shard.pairs, shard.records)
+        names = ("bytes", "xxh128", "images", "pairs", "records")
         for name, here, there in zip(names, met, listed, strict=True):
             if here != there:
                 yield f"{name} {here}, {manifest.DATASET_INFO} says {there}"
@@ -126,12 +125,12 @@ class _Checksummed:
 
     def __init__(self, file):
         self._file = file
-        self.sha256 = hashlib.sha256()
+        self.checksum = manifest.checksum()
         self.size = 0
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
-        self.sha256.update(data)
+        self.checksum.update(data)
         self.size += len(data)
         return data
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 IMAGE_ID = "image/id"  # int64: the data set's own image id
 FILE_NAME = "image/file_name"  # bytes: as in the annotation file

@@ -152,7 +152,7 @@ SHARD = manifest.Shard(
     pairs=9,
     records=2,
     bytes=77,
-    sha256="ab" * 32,
+    xxh128="ab" * 16,
     contents=" ".join(f"{image_id}:{content}" for image_id, content in CONTENTS.items()),
 )
 INFO = manifest.DatasetInfo(
@@ -179,7 +179,7 @@ def test_manifest_there_and_back():
     [
         (b"{", "here: not a data set's manifest"),
         (b"[]", "here: not a data set's manifest"),
-        (INFO.to_bytes().replace(b'"schema_version": 3', b'"schema_version": 2'), "version 2, "),
+        (INFO.to_bytes().replace(b'"schema_version": 4', b'"schema_version": 3'), "version 3, "),
         (INFO.to_bytes().replace(b"7:abab", b"7:xyzz"), "contents of train-00000-of-00001"),
         (INFO.to_bytes().replace(b'"val"', b'"dev"'), "not a data set's manifest"),
     ],

@@ -38,7 +38,7 @@ class SplitList:
         starts = self._starts(path, shard, part_images)
         for index, start in enumerate(starts):
             images = min(part_images, shard.records - index * part_images)
-            content = fingerprint([shard.sha256, start, images])
+            content = fingerprint([shard.xxh128, start, images])
             yield Part(len(self.parts) + index, images, content, (path, start))
 
     def _starts(self, path: str, shard: Shard, part_images: int) -> list[int]:
