@@ -16,22 +16,24 @@ IMAGES, WORDS, START, END = 64, 12, 1, 2
 FEW = 4  # images of a batch that a search of one image at a time is given
 SIZE = "S"
 ONE = "one image at a time, PyTorch textbook"
-PLAIN = "Decoder.step word by word, eager"
-COMPILED = "Decoder.step, compiled"
+PLAIN = "by Decoder.step, eager"
+COMPILED = "by Decoder.step, compiled"
+MODELS = ((False, "textbook's model"), (True, "our recipe"))
 
 
 def names() -> dict[str, list]:
     """Name -> what `build` takes."""
     found = {}
     for precision in ("float32", "bfloat16"):
-        for recipe, whose in ((False, "textbook's model"), (True, "our recipe")):
+        for recipe, whose in MODELS:
             found |= {
                 f"greedy {precision}, {whose}": ["greedy", recipe, precision],
                 f"beam 3 {precision}, {whose}": ["beam", recipe, precision, 3],
                 f"beam 5 {precision}, {whose}": ["beam", recipe, precision, 5],
             }
-    found[f"greedy: {PLAIN}"] = ["eager", False, "float32"]
-    found[f"greedy: {COMPILED}"] = ["compiled", False, "float32"]
+    for kind, how in (("eager", PLAIN), ("compiled", COMPILED)):
+        for recipe, whose in MODELS:
+            found[f"greedy {how}, {whose}"] = [kind, recipe, "float32"]
     return found | {f"beam {k}: {ONE}": ["one", k] for k in (1, 3, 5)}
 
 
@@ -114,17 +116,20 @@ def table(found: dict[str, contest.Contender]) -> str:
         f"{IMAGES} images of {height} x {width} x {depth} features, captions of {WORDS} words,"
         f" V = {work.VOCABULARY:,}, U = {work.UNITS}; one core, processor time",
         f"{'':50}{'images/s':>10}{'spread':>8}{'of greedy':>11}{'x one at a time':>17}"
-        f"{'peak MB':>9}",
+        f"{'x eager step':>14}{'peak MB':>9}",
     ]
     for name, one in found.items():
         spread = (max(one.seconds) - min(one.seconds)) / one.median
         kind = "1" if one.what[0] not in ("beam", "one") else one.what[-1]
         alone = rates.get(f"beam {kind}: {ONE}")
         greedy = rates.get(name.replace("beam 3", "greedy").replace("beam 5", "greedy"))
+        whose = name.split(", ")[-1]
+        eager = rates.get(f"greedy {PLAIN}, {whose}") if kind == "1" else None
         lines.append(
             f"{name:50}{rates[name]:>10,.1f}{spread:>8.0%}"
             f"{f'{rates[name] / greedy:.0%}' if greedy else '-':>11}"
-            f"{f'{rates[name] / alone:.1f}' if alone else '-':>17}{one.peak:>9,.0f}"
+            f"{f'{rates[name] / alone:.1f}' if alone else '-':>17}"
+            f"{f'{rates[name] / eager:.1f}' if eager else '-':>14}{one.peak:>9,.0f}"
         )
     return "\n".join(lines)
 

@@ -14,10 +14,11 @@ from model.decoder import Decoder, Memory, State
 
 
 class Weights(NamedTuple):
-    """A decoder's weights as they were when laid out; kernels in the precision of its products."""
+    """A decoder's weights as they were when laid out; kernels in the precision of its products,
+    and where that is bfloat16 as [O, I]."""
 
     words: tf.Tensor  # [V, 4U + E] float32: E w W_x + b and E w W_e + b_h, for every word
-    state: tf.Tensor  # [U, 4U + A + D']: LSTM gates, query, gate of the context
+    state: tf.Tensor  # [U, A + D' + 4U]: query, gate of the context, LSTM gates
     context: tf.Tensor  # [D', 4U + E]: LSTM gates, deep output
     score: tf.Tensor  # [A] float32: v
     gate_bias: tf.Tensor | None  # [D'] float32; None: no gate, and no D' above
@@ -32,16 +33,17 @@ def lay_out(decoder: Decoder) -> Weights:
     gated, deep = decoder.config.gate, decoder.config.deep_output
 
     def joined(*kernels):
-        return tf.concat([tf.cast(kernel, dtype) for kernel in kernels], 1)
+        kernel = tf.concat([tf.cast(kernel, dtype) for kernel in kernels], 1)
+        return tf.transpose(kernel) if dtype == tf.bfloat16 else kernel
 
     of_words = joined(decoder.word_kernel, *([decoder.output_word[0]] if deep else []))
     biases = [decoder.lstm_bias, *([decoder.output_h[1]] if deep else [])]
     return Weights(
-        words=_product(decoder.embedding, of_words) + tf.concat(biases, 0),
+        words=_plus(_product(decoder.embedding, of_words), tf.concat(biases, 0)),
         state=joined(
-            decoder.recurrent_kernel,
             decoder.attention.query_kernel,
             *([decoder.gate[0]] if gated else []),
+            decoder.recurrent_kernel,
         ),
         context=joined(decoder.context_kernel, *([decoder.output_context[0]] if deep else [])),
         score=tf.identity(decoder.attention.score_kernel[:, 0]),
@@ -56,33 +58,69 @@ def step(
     weights: Weights, memory: Memory, tokens: tf.Tensor, state: State
 ) -> tuple[tf.Tensor, State, tf.Tensor]:
     """As `Decoder.step`: ids [B, N] -> logits [B, N, V], new state, alpha [B, N, L]."""
-    gates = 4 * state.h.shape[-1]
-    words, deep_words = tf.split(tf.gather(weights.words, tokens), [gates, -1], -1)
-    recurrent, query, beta = tf.split(
-        _product(state.h, weights.state), [gates, weights.score.shape[0], -1], -1
-    )
-    alpha = attend(query, memory.keys, weights.score)
+    words = tf.gather(weights.words, tokens)
+    of_state = _product(state.h, weights.state)
+    alpha, gate = _look(of_state, memory.keys, weights.score, weights.gate_bias)
     z = tf.matmul(alpha, memory.values)
-    if weights.gate_bias is not None:
-        z *= tf.sigmoid(beta + weights.gate_bias)
-    context, deep_context = tf.split(_product(z, weights.context), [gates, -1], -1)
-    state = State(*_cell(words, context, recurrent, state.c))
+    of_context = _product(z if gate is None else z * gate, weights.context)
+    state = State(*_cell(words, of_context, of_state, state.c))
     deep = state.h
     if weights.deep is not None:
-        deep = tf.tanh(_product(deep, weights.deep) + deep_words + deep_context)
-    return _product(deep, weights.logits) + weights.logits_bias, state, alpha
+        deep = _deep(_product(deep, weights.deep), words, of_context)
+    return _plus(_product(deep, weights.logits), weights.logits_bias), state, alpha
 
 
 def _product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """x [..., I] times kernel [I, O], in the kernel's precision -> float32 [..., O]."""
-    return tf.cast(tf.tensordot(tf.cast(x, kernel.dtype), kernel, 1), tf.float32)
+    """x [..., I] times kernel, in the kernel's precision: [..., O].
+
+    A bfloat16 kernel is laid out as [O, I] and multiplied from the left: on the right oneDNN would
+    repack all of it for the few rows of a step.
+    """
+    if kernel.dtype != tf.bfloat16:
+        return tf.tensordot(x, kernel, 1)
+    rows = tf.cast(tf.reshape(x, [-1, x.shape[-1]]), tf.bfloat16)
+    product = tf.transpose(tf.matmul(kernel, rows, transpose_b=True))
+    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [kernel.shape[0]]], 0))
+
+
+# Between the products: each is compiled to go over its numbers once. They take whole products, in
+# whatever precision, and give float32.
+
+
+@tf.function(autograph=False, jit_compile=True)
+def _look(
+    of_state: tf.Tensor, keys: tf.Tensor, score: tf.Tensor, gate_bias: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """alpha [B, N, L], and the gate of the context [B, N, D'] where there is one."""
+    units = score.shape[0]
+    alpha = attend(tf.cast(of_state[..., :units], tf.float32), keys, score)
+    if gate_bias is None:
+        return alpha, None
+    beta = of_state[..., units : units + gate_bias.shape[0]]
+    return alpha, tf.sigmoid(tf.cast(beta, tf.float32) + gate_bias)
 
 
 @tf.function(autograph=False, jit_compile=True)
 def _cell(
-    words: tf.Tensor, context: tf.Tensor, recurrent: tf.Tensor, c: tf.Tensor
+    words: tf.Tensor, of_context: tf.Tensor, of_state: tf.Tensor, c: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The LSTM's new h and c [B, N, U] from the three parts of its gates [B, N, 4U]."""
-    i, f, candidate, o = tf.split(words + context + recurrent, 4, -1)  # Keras' order
+    """The LSTM's new h and c [B, N, U]."""
+    gates = 4 * c.shape[-1]
+    context, recurrent = of_context[..., :gates], of_state[..., -gates:]
+    sums = words[..., :gates] + tf.cast(context, tf.float32) + tf.cast(recurrent, tf.float32)
+    i, f, candidate, o = tf.split(sums, 4, -1)  # Keras' order
     c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(candidate)
     return tf.sigmoid(o) * tf.tanh(c), c
+
+
+@tf.function(autograph=False, jit_compile=True)
+def _deep(of_h: tf.Tensor, words: tf.Tensor, of_context: tf.Tensor) -> tf.Tensor:
+    """The deep output [B, N, E]."""
+    size = of_h.shape[-1]
+    context = tf.cast(of_context[..., -size:], tf.float32)
+    return tf.tanh(tf.cast(of_h, tf.float32) + words[..., -size:] + context)
+
+
+@tf.function(autograph=False, jit_compile=True)
+def _plus(product: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    return tf.cast(product, tf.float32) + bias

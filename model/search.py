@@ -170,28 +170,39 @@ def vetoes(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> 
     never[[0, *rules.banned]] = -math.inf
     ending[rules.end] = -math.inf
     veto = tf.where(t < rules.min_length, never + ending, never)
+    may_be_stuck = True
     if 0 < rules.no_repeat_ngram <= rules.max_length:
-        veto += _repeats(ids, t, rules.no_repeat_ngram, vocabulary_size)
+        repeats = _repeats(ids, t, rules.no_repeat_ngram)
+        veto = _without(veto, repeats)
+        # To look for a word that is left takes as long as a step: not where there must be one.
+        may_be_stuck = vocabulary_size <= len(rules.banned) + 2 + repeats.shape[-1]
+    if not may_be_stuck:
+        return veto
     stuck = tf.reduce_max(veto, -1, keepdims=True) == -math.inf
     return tf.where(stuck & (ending < 0), 0.0, veto)
 
 
-def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int, vocabulary_size: int) -> tf.Tensor:
-    """-inf [B, N, V] for words that would complete n words that came before place t already."""
-    images, captions = tf.unstack(tf.shape(ids)[:2])
-    starts = ids.shape[-1] - n + 1  # places where n words can begin
+def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int) -> tf.Tensor:
+    """The words that would complete n words that came before place t already: [B, N, T - n + 1]
+    int32, of a place where n words can begin each, 0 where they would not."""
+    starts = ids.shape[-1] - n + 1
     same = tf.range(starts) + n - 1 < t
     for i in range(n - 1):
         latest = ids[..., tf.maximum(t - n + 1 + i, 0), None]
         same &= ids[..., i : i + starts] == latest
-    found = tf.where(tf.broadcast_to(same, [images, captions, starts]))
-    words = tf.gather_nd(ids[..., n - 1 :], found)
-    places = tf.concat([found[:, :2], tf.cast(words[:, None], tf.int64)], 1)
-    return tf.tensor_scatter_nd_update(
-        tf.zeros([images, captions, vocabulary_size]),
-        places,
-        tf.fill([tf.shape(places)[0]], -math.inf),
+    return tf.where(same, ids[..., n - 1 :], 0)
+
+
+@tf.function(autograph=False, jit_compile=True)
+def _without(veto: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """The veto [V] as [B, N, V], with -inf for words [B, N, S] too; 0 is never said anyway."""
+    images, captions, starts = tf.unstack(tf.shape(words))
+    rows = images * captions
+    places = tf.stack([tf.repeat(tf.range(rows), starts), tf.reshape(words, [-1])], 1)
+    all_rows = tf.tensor_scatter_nd_update(
+        tf.tile(veto[None], [rows, 1]), places, tf.fill([rows * starts], -math.inf)
     )
+    return tf.reshape(all_rows, [images, captions, -1])
 
 
 def likeliest(logits: tf.Tensor, veto: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
