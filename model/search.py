@@ -92,7 +92,7 @@ def sample(
     )  # [B, N, T]
 
     def choose(t, logits, veto):
-        sums = tf.cumsum(_shares((logits + veto) / temperature, top_k, top_p), -1)
+        sums = tf.cumsum(_shares(allowed(logits, veto) / temperature, top_k, top_p), -1)
         # Numbers stay 2**-23 below 1, so the product is below the last sum: no share of 0 is drawn.
         passed = sums <= numbers[:, :, t, None] * sums[..., -1:]
         words = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
@@ -164,27 +164,27 @@ def stacked(array: tf.TensorArray, length: tf.Tensor) -> tf.Tensor:
     return tf.transpose(whole, [1, 2, 0, *range(3, len(whole.shape))])
 
 
-def vetoes(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
-    """-inf for what may not be said at place t after ids [B, N, T], else 0: [V] or [B, N, V]."""
+class Veto(NamedTuple):
+    """What may not be said at a place of a caption; the padding never may."""
+
+    words: tf.Tensor  # [V] float32: -inf for what no caption may say there, else 0
+    repeats: tf.Tensor | None  # [B, N, S] int32: words that each may not say besides, or 0
+    end: int  # may be said where nothing else may
+
+
+def vetoes(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> Veto:
+    """What may not be said at place t after ids [B, N, T]."""
     never, ending = np.zeros((2, vocabulary_size), np.float32)
     never[[0, *rules.banned]] = -math.inf
     ending[rules.end] = -math.inf
-    veto = tf.where(t < rules.min_length, never + ending, never)
-    may_be_stuck = True
-    if 0 < rules.no_repeat_ngram <= rules.max_length:
-        repeats = _repeats(ids, t, rules.no_repeat_ngram)
-        veto = _without(veto, repeats)
-        # To look for a word that is left takes as long as a step: not where there must be one.
-        may_be_stuck = vocabulary_size <= len(rules.banned) + 2 + repeats.shape[-1]
-    if not may_be_stuck:
-        return veto
-    stuck = tf.reduce_max(veto, -1, keepdims=True) == -math.inf
-    return tf.where(stuck & (ending < 0), 0.0, veto)
+    words = tf.where(t < rules.min_length, never + ending, never)
+    n = rules.no_repeat_ngram
+    return Veto(words, _repeats(ids, t, n) if 0 < n <= rules.max_length else None, rules.end)
 
 
 def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int) -> tf.Tensor:
-    """The words that would complete n words that came before place t already: [B, N, T - n + 1]
-    int32, of a place where n words can begin each, 0 where they would not."""
+    """The words that would complete n words that came before place t already: [B, N, S] int32, one
+    for each of S places where n words can begin, 0 where they would not."""
     starts = ids.shape[-1] - n + 1
     same = tf.range(starts) + n - 1 < t
     for i in range(n - 1):
@@ -193,19 +193,22 @@ def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int) -> tf.Tensor:
     return tf.where(same, ids[..., n - 1 :], 0)
 
 
-@tf.function(autograph=False, jit_compile=True)
-def _without(veto: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-    """The veto [V] as [B, N, V], with -inf for words [B, N, S] too; 0 is never said anyway."""
-    images, captions, starts = tf.unstack(tf.shape(words))
-    rows = images * captions
-    places = tf.stack([tf.repeat(tf.range(rows), starts), tf.reshape(words, [-1])], 1)
-    all_rows = tf.tensor_scatter_nd_update(
-        tf.tile(veto[None], [rows, 1]), places, tf.fill([rows * starts], -math.inf)
-    )
-    return tf.reshape(all_rows, [images, captions, -1])
+def allowed(logits: tf.Tensor, veto: Veto) -> tf.Tensor:
+    """The logits [B, N, V] with -inf for what may not be said."""
+    kept = logits + veto.words
+    if veto.repeats is not None:
+        images, captions, count = tf.unstack(tf.shape(veto.repeats))
+        rows = tf.repeat(tf.range(images * captions), count)
+        kept = tf.reshape(kept, [images * captions, kept.shape[-1]])
+        places = tf.stack([rows, tf.reshape(veto.repeats, [-1])], 1)
+        kept = tf.tensor_scatter_nd_update(kept, places, tf.fill(tf.shape(rows), -math.inf))
+        kept = tf.reshape(kept, tf.shape(logits))
+    stuck = tf.reduce_max(kept, -1, keepdims=True) == -math.inf
+    is_end = tf.range(logits.shape[-1]) == veto.end
+    return tf.where(stuck & is_end, logits, kept)
 
 
-def likeliest(logits: tf.Tensor, veto: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+def likeliest(logits: tf.Tensor, veto: Veto, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The k likeliest words that may be said, ties in order: log-probabilities, ids: [B, N, k].
 
     A probability is one among all words: a veto does not make the others likelier. The k likeliest
@@ -223,7 +226,7 @@ def likeliest(logits: tf.Tensor, veto: tf.Tensor, k: int) -> tuple[tf.Tensor, tf
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _survey(logits: tf.Tensor, veto: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _survey(logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Logits [B, N, V] with their veto, in chunks: [B, N, C, S]; the maximum of each chunk
     [B, N, C]; the log of the sum of the exponentials of all logits, veto or not: [B, N, 1].
     """
@@ -231,8 +234,8 @@ def _survey(logits: tf.Tensor, veto: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, t
     size = math.isqrt(vocabulary_size - 1) + 1
     count = -(-vocabulary_size // size)
     padding = [[0, 0], [0, 0], [0, count * size - vocabulary_size]]
-    allowed = tf.pad(logits + veto, padding, constant_values=-math.inf)
-    chunks = tf.reshape(allowed, [shape[0], shape[1], count, size])
+    padded = tf.pad(allowed(logits, veto), padding, constant_values=-math.inf)
+    chunks = tf.reshape(padded, [shape[0], shape[1], count, size])
     top = tf.reduce_max(logits, -1, keepdims=True)
     log_sum = top + tf.math.log(tf.reduce_sum(tf.exp(logits - top), -1, keepdims=True))
     return chunks, tf.reduce_max(chunks, -1), log_sum

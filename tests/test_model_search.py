@@ -192,10 +192,10 @@ def test_the_likeliest_are_those_of_a_full_log_softmax(size, k):
     rng = np.random.default_rng(size)
     logits = tf.constant(rng.normal(size=(4, 3, size)) * 5, tf.float32)
     ties = tf.round(logits / 4)  # many words of the same logit: the first of them win
-    veto = tf.constant(np.where(rng.random(size) < 0.3, -np.inf, 0), tf.float32)
+    never = tf.constant(np.where(rng.random(size) < 0.3, -np.inf, 0), tf.float32)
     for some in (logits, ties):
-        expected, words = tf.math.top_k(tf.nn.log_softmax(some) + veto, k)
-        found, ids = search.likeliest(some, veto, k)
+        expected, words = tf.math.top_k(tf.nn.log_softmax(some) + never, k)
+        found, ids = search.likeliest(some, search.Veto(never, None, 0), k)
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
         there = np.isfinite(expected)
         np.testing.assert_array_equal(ids.numpy()[there], words.numpy()[there])
