@@ -1,8 +1,10 @@
 """From a split's listing to the descriptions that travel through the job: no image is read here."""
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator
+import operator
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.datasets.listing import Caption, ListedImage, Listing
@@ -10,8 +12,7 @@ from records.errors import UsageError, UserError
 from records.text import tokenise
 
 
-@dataclasses.dataclass(frozen=True)
-class Description:
+class Description(NamedTuple):
     """One listed image and what is known of it before its file is opened.
 
     Attributes:
@@ -20,6 +21,8 @@ class Description:
         file_name: as in the annotation file.
         path: of the image's file; None when its name leads out of the image folder.
         captions: the texts kept; empty when the image is left out.
+        words: of each caption, as `tokenise` gives them, a space between two: they are counted and
+            encoded later, and tokenising costs more than both.
         rejected: lines of rejected.jsonl that are known already.
         place: its place in the split; shards take places in turn.
     """
@@ -29,8 +32,9 @@ class Description:
     file_name: str
     path: str | None
     captions: tuple[str, ...]
+    words: tuple[str, ...]
     rejected: tuple[dict, ...]
-    place: int = 0
+    place: int
 
 
 def rejection(image: Description | ListedImage, split: str, reason: str, caption=None) -> dict:
@@ -57,39 +61,40 @@ def describe(listing: Listing, split: str, config: Config) -> list[Description]:
         )
     limit = config.max_caption_words if split == "train" else 0
     seen: set[int] = set()
-    described = [_describe(image, split, limit, seen) for image in listing.images]
-    order = sorted(range(len(described)), key=_dealing_key(described, split, config.seed))
-    dealt = [dataclasses.replace(described[i], place=place) for place, i in enumerate(order)]
+    places = _places(listing.images, split, config.seed)
+    described = [
+        _describe(image, place, split, limit, seen)
+        for image, place in zip(listing.images, places, strict=True)
+    ]
+    described.sort(key=operator.attrgetter("place"))
     # Captions of no listed image have no shard of their own: they ride with the first image.
     strays = tuple(_stray(image_id, caption, split) for image_id, caption in listing.strays)
-    dealt[0] = dataclasses.replace(dealt[0], rejected=strays + dealt[0].rejected)
-    return dealt
+    described[0] = described[0]._replace(rejected=strays + described[0].rejected)
+    return described
 
 
-def _describe(image: ListedImage, split: str, limit: int, seen: set[int]) -> Description:
-    if image.image_id in seen:
+def _describe(
+    image: ListedImage, place: int, split: str, limit: int, seen: set[int]
+) -> Description:
+    image_id, name = image.image_id, image.file_name
+    if image_id in seen:
         rejected = (rejection(image, split, "duplicate_image_id"),)
-        return Description(split, image.image_id, image.file_name, None, (), rejected)
-    seen.add(image.image_id)
-    kept, rejected = [], []
+        return Description(split, image_id, name, None, (), (), rejected, place)
+    seen.add(image_id)
+    kept, kept_words, rejected = [], [], []
     for caption in image.captions:
-        reason = _caption_reason(caption, limit)
-        if reason:
-            rejected.append(rejection(image, split, reason, caption))
-        else:
+        words = tokenise(caption.text)
+        if words and not (limit and len(words) > limit):
             kept.append(caption.text)
+            kept_words.append(" ".join(words))
+        else:
+            reason = "long_caption" if words else "empty_caption"
+            rejected.append(rejection(image, split, reason, caption))
     if not kept:
         rejected.append(rejection(image, split, "no_captions"))
     return Description(
-        split, image.image_id, image.file_name, image.path, tuple(kept), tuple(rejected)
+        split, image_id, name, image.path, tuple(kept), tuple(kept_words), tuple(rejected), place
     )
-
-
-def _caption_reason(caption: Caption, limit: int) -> str | None:
-    words = len(tokenise(caption.text))
-    if not words:
-        return "empty_caption"
-    return "long_caption" if limit and words > limit else None
 
 
 def _stray(image_id: int, caption: Caption, split: str) -> dict:
@@ -97,17 +102,30 @@ def _stray(image_id: int, caption: Caption, split: str) -> dict:
     return rejection(image, split, "unknown_image_id", caption)
 
 
-def _dealing_key(described: list[Description], split: str, seed: int):
-    """A seeded permutation of the ids that no library's next version changes."""
+def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
+    """The place of each image: a seeded permutation that no library's next version changes."""
 
     def key(index: int) -> tuple[bytes, int, int]:
-        image_id = described[index].image_id
+        image_id = images[index].image_id
         return hashlib.sha256(f"{seed}/{split}/{image_id}".encode()).digest(), image_id, index
 
-    return key
+    places = [0] * len(images)
+    for place, index in enumerate(sorted(range(len(images)), key=key)):
+        places[index] = place
+    return places
 
 
-def shards_of(described: list[Description], count: int) -> Iterator[tuple[int, Description]]:
-    """(shard's index, description): places in turn, so that shards differ by one image at most."""
-    for description in described:
-        yield description.place % count, description
+def shards_of(described: list[Description], count: int) -> Iterator[tuple[int, list[Description]]]:
+    """(shard's index, its images): places in turn, so that shards differ by one image at most."""
+    for index in range(count):
+        yield index, described[index::count]
+
+
+def pack(descriptions: Sequence[Description]) -> bytes:
+    """Descriptions on their way through an engine: as one value, not weighed and encoded singly."""
+    return pickle.dumps(list(map(tuple, descriptions)))
+
+
+def unpack(packs: Iterable[bytes]) -> list[Description]:
+    """The descriptions in what `pack` made."""
+    return [Description(*fields) for packed in packs for fields in pickle.loads(packed)]

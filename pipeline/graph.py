@@ -12,13 +12,12 @@ import apache_beam as beam
 
 from pipeline import datasets, files, finish, lock
 from pipeline.config import Config
-from pipeline.describe import Description, describe, shards_of
+from pipeline.describe import describe, pack, shards_of, unpack
 from pipeline.progress import Progress, Report
 from pipeline.shard import write_shard
 from pipeline.step import Step
 from records import manifest
 from records.manifest import Sidecar
-from records.text import tokenise
 from records.vocabulary import Vocabulary
 
 
@@ -64,16 +63,16 @@ def _build_vocabulary(counted: tuple[int, Counter[str]], min_count: int) -> Voca
     return Vocabulary.build(words, min_count, captions)
 
 
-@beam.typehints.with_output_types(tuple[str, Any])
+@beam.typehints.with_output_types(tuple[str, bytes])
 class Describe(Step):
-    """split -> (shard name, Description) of every listed image."""
+    """split -> (shard name, its Descriptions packed) of every shard."""
 
     def __init__(self, config: Config, progress: Report | None):
         super().__init__(config.beam_args)
         self._config = config
         self._progress = progress
 
-    def step(self, split: str) -> Iterator[tuple[str, Description]]:
+    def step(self, split: str) -> Iterator[tuple[str, bytes]]:
         config = self._config
         listing = datasets.source(config.dataset).read(config.data_dir, split)
         described = describe(listing, split, config)
@@ -81,23 +80,23 @@ class Describe(Step):
         progress.add(total=len(described))
         progress.flush()
         count = config.shards(split, len(described))
-        for index, description in shards_of(described, count):
-            yield manifest.shard_name(split, index, count), description
+        for index, mine in shards_of(described, count):
+            yield manifest.shard_name(split, index, count), pack(mine)
 
 
 class CountWords(beam.CombineFn):
-    """(shard name, Description)s -> (training captions, how often each of their words was seen)."""
+    """(shard name, pack)s -> (training captions, how often each of their words was seen)."""
 
     def create_accumulator(self):
         return 0, Counter()
 
     def add_input(self, accumulator, element):
         captions, words = accumulator
-        _, description = element
-        if description.split == "train":
-            for caption in description.captions:
-                words.update(tokenise(caption))
-            captions += len(description.captions)
+        name, packed = element
+        if manifest.parse_shard_name(name)[0] == "train":
+            spoken = [text for description in unpack([packed]) for text in description.words]
+            words.update(" ".join(spoken).split(" ") if spoken else ())
+            captions += len(spoken)
         return captions, words
 
     def merge_accumulators(self, accumulators):
@@ -120,7 +119,7 @@ class ReadVocabulary(Step):
 
 @beam.typehints.with_output_types(tuple[str, Any])
 class WriteShard(Step):
-    """(shard name, its Descriptions) -> ("", Sidecar), the same key for all."""
+    """(shard name, its packs) -> ("", Sidecar), the same key for all."""
 
     def __init__(self, config: Config, progress: Report | None):
         super().__init__(config.beam_args)
@@ -128,13 +127,13 @@ class WriteShard(Step):
         self._progress = progress
 
     def step(
-        self, element: tuple[str, Iterable[Description]], vocabulary: Vocabulary
+        self, element: tuple[str, Iterable[bytes]], vocabulary: Vocabulary
     ) -> list[tuple[str, Sidecar]]:
-        name, descriptions = element
+        name, packs = element
         progress = Progress(self._progress)
         # An engine's worker may write on when the submitter is dead.
         with lock.same_job(self._config.output_dir):
-            sidecar = write_shard(name, list(descriptions), vocabulary, self._config, progress)
+            sidecar = write_shard(name, unpack(packs), vocabulary, self._config, progress)
         progress.flush()
         return [("", sidecar)]
 

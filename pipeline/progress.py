@@ -32,7 +32,8 @@ class Progress:
 
     def add(self, **counts: int) -> None:
         """Count; what was counted is reported about twice a second, and by `flush`."""
-        self._counts.update(counts)
+        for name, count in counts.items():
+            self._counts[name] += count
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 

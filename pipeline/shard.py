@@ -1,6 +1,5 @@
 """The per-shard writer: load, write, rename, sidecar. Images enter the job here only."""
 
-import dataclasses
 import itertools
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -134,19 +133,15 @@ def to_records(
     image: Loaded, vocabulary: Vocabulary, captions_per_record: int
 ) -> Iterator[CaptionedImage]:
     """One record with all captions, or (captions_per_record) records with that many each."""
-    captions = image.description.captions
-    whole = CaptionedImage(
-        image_id=image.description.image_id,
-        file_name=image.description.file_name,
-        captions=captions,
-        caption_ids=tuple(tuple(vocabulary.encode(text)) for text in captions),
-        encoded=image.encoded,
-        features=image.features,
-    )
-    step = captions_per_record or len(captions)
-    for first in range(0, len(captions), step):
-        yield dataclasses.replace(
-            whole,
-            captions=whole.captions[first : first + step],
-            caption_ids=whole.caption_ids[first : first + step],
+    description = image.description
+    ids = tuple(tuple(vocabulary.encode_words(words.split(" "))) for words in description.words)
+    step = captions_per_record or len(ids)
+    for first in range(0, len(ids), step):
+        yield CaptionedImage(
+            image_id=description.image_id,
+            file_name=description.file_name,
+            captions=description.captions[first : first + step],
+            caption_ids=ids[first : first + step],
+            encoded=image.encoded,
+            features=image.features,
         )

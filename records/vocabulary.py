@@ -49,7 +49,11 @@ class Vocabulary:
 
     def encode(self, caption: str) -> list[int]:
         """Ids of a caption as annotated: `<start>`, its words (`<unk>` for unknown), `<end>`."""
-        return [START, *(self._ids.get(word, UNK) for word in tokenise(caption)), END]
+        return self.encode_words(tokenise(caption))
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """Ids of a caption whose words are known, as `encode` gives them."""
+        return [START, *[self._ids.get(word, UNK) for word in words], END]
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
         """The words up to `<end>`, without `<start>` and `<pad>`.
