@@ -69,7 +69,8 @@ def entropy(attention: tf.Tensor) -> tf.Tensor:
 
     0 is a single location, log L all of them alike: attention that never chose.
     """
-    return -tf.reduce_sum(tf.math.xlogy(attention, attention), -1)
+    # The floor keeps the gradient of 0 log 0 finite.
+    return -tf.reduce_sum(attention * tf.math.log(tf.maximum(attention, 1e-30)), -1)
 
 
 def temporal_variance(attention: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

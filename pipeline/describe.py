@@ -1,8 +1,8 @@
 """From a split's listing to the descriptions that travel through the job: no image is read here."""
 
 import hashlib
+import json
 import operator
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -123,9 +123,13 @@ def shards_of(described: list[Description], count: int) -> Iterator[tuple[int, l
 
 def pack(descriptions: Sequence[Description]) -> bytes:
     """Descriptions on their way through an engine: as one value, not weighed and encoded singly."""
-    return pickle.dumps(list(map(tuple, descriptions)))
+    return json.dumps(descriptions).encode()
 
 
 def unpack(packs: Iterable[bytes]) -> list[Description]:
     """The descriptions in what `pack` made."""
-    return [Description(*fields) for packed in packs for fields in pickle.loads(packed)]
+    return [
+        Description(*(tuple(x) if isinstance(x, list) else x for x in fields))
+        for packed in packs
+        for fields in json.loads(packed)
+    ]

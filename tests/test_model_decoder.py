@@ -31,6 +31,7 @@ DENSE = {
 OBJECTIVES = {
     "cross-entropy": {},
     "doubly stochastic": {"doubly_stochastic_weight": 0.7},
+    "attention entropy": {"attention_entropy_weight": 0.3},
     "label smoothing": {"label_smoothing": 0.2},
     "all": EVERYTHING,
 }
@@ -49,7 +50,7 @@ def plain_loss(captioner, features, captions, weights):
     smoothing = weights["label_smoothing"]
     with tf.GradientTape() as tape:
         tape.watch(features)
-        total, words, penalties = 0.0, 0, []
+        total, words, penalties, entropies = 0.0, 0, [], 0.0
         for image, texts in zip(tf.unstack(features), captions, strict=True):
             memory = decoder.memory(image[None])
             for ids in texts:
@@ -64,10 +65,12 @@ def plain_loss(captioner, features, captions, weights):
                     mask = float(target != 0)
                     total -= mask * tf.reduce_sum(smooth * log_p)
                     looked += mask * alpha[0, 0]
+                    entropies -= mask * tf.reduce_sum(alpha * tf.math.log(alpha))
                     words += target != 0
                 penalties.append(tf.reduce_sum((1 - looked) ** 2))
         loss = total / words
         loss += weights["doubly_stochastic_weight"] * tf.add_n(penalties) / len(penalties)
+        loss += weights["attention_entropy_weight"] * entropies / words
     return loss, gradients_of(tape, loss, captioner, variables, features)
 
 

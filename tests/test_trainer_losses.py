@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.attention import entropy
 from model.forcing import Forced
 from trainer import losses
 
@@ -45,12 +46,30 @@ def test_the_objective_weighs_its_parts():
     nll, smoothed = np.random.default_rng(3).exponential(size=(2, *real.shape)).astype(np.float32)
     forced = Forced(*map(tf.constant, (smoothed, nll, attention, real)))
     kernels = [keras.Variable(np.full((2, 3), 2.0, np.float32))]
-    found = losses.objective(forced, kernels, l2_weight=0.01, doubly_stochastic_weight=0.5)
+    found = losses.objective(
+        forced,
+        kernels,
+        l2_weight=0.01,
+        doubly_stochastic_weight=0.5,
+        attention_entropy_weight=0.2,
+    )
     penalty = float(losses.doubly_stochastic(attention, real))
-    assert float(found.total) == pytest.approx(smoothed[real].mean() + 0.5 * penalty + 0.01 * 24)
+    rows = attention[real]  # of real words only
+    mean_entropy = -(rows * np.log(rows)).sum(-1).mean()
+    assert float(found.total) == pytest.approx(
+        smoothed[real].mean() + 0.5 * penalty + 0.01 * 24 + 0.2 * mean_entropy
+    )
     assert float(found.cross_entropy) == pytest.approx(nll[real].mean())  # perplexity is of it
     assert float(found.doubly_stochastic) == pytest.approx(penalty)
     assert float(found.l2) == 24
-    rows = attention[real]  # of real words only
-    entropy = -(rows * np.log(rows)).sum(-1).mean()
-    assert float(found.attention_entropy) == pytest.approx(entropy, rel=1e-5)
+    assert float(found.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
+
+
+def test_attention_of_a_single_place_has_a_gradient():
+    """0 log 0: softmax gives exact zeros, and padding does."""
+    energy = tf.constant([[0.0, -200.0, -300.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(energy)
+        spread = tf.reduce_sum(entropy(tf.nn.softmax(energy)))
+    assert float(spread) == pytest.approx(0)
+    assert np.isfinite(tape.gradient(spread, energy)).all()

@@ -69,8 +69,16 @@ def some_features(
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
 
-NOTHING = {"doubly_stochastic_weight": 0.0, "label_smoothing": 0.0}
-EVERYTHING = {"doubly_stochastic_weight": 0.7, "label_smoothing": 0.2}
+NOTHING = {
+    "doubly_stochastic_weight": 0.0,
+    "attention_entropy_weight": 0.0,
+    "label_smoothing": 0.0,
+}
+EVERYTHING = {
+    "doubly_stochastic_weight": 0.7,
+    "attention_entropy_weight": 0.3,
+    "label_smoothing": 0.2,
+}
 
 
 def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, **options):
@@ -135,6 +143,7 @@ _DEFAULTS = {
     "dropout": 0.5,
     "l2": 1e-6,
     "doubly_stochastic": 0.01,
+    "attention_entropy": 0.0,
     "clip_norm": 5.0,
     "label_smoothing": 0.0,
     "patience": 0,

@@ -29,6 +29,7 @@ RECIPE = {
     "dropout": 0.0,
     "l2": 0.01,
     "doubly_stochastic": 0.5,
+    "attention_entropy": 0.2,
     "clip_norm": 0.3,
     "label_smoothing": 0.1,
     "warmup_steps": 0,

@@ -1,4 +1,5 @@
-"""The objective: cross-entropy per word, the doubly stochastic penalty and L2."""
+"""The objective: cross-entropy per word, the doubly stochastic penalty, the attention's entropy and
+L2."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -65,11 +66,14 @@ def objective(
     *,
     l2_weight: float,
     doubly_stochastic_weight: float,
+    attention_entropy_weight: float = 0.0,
     whole: Whole | None = None,
 ) -> Losses:
     """All of it, for one batch. L2 carries no gradient here: `trainer.optimizer` adds it.
 
     Call arguments:
+        attention_entropy_weight: makes a word look at few places: a state that remembers what an
+            earlier word saw has no other reason to look anywhere.
         whole: the batch that this is a part of: the parts' scalars, and their gradients, sum up to
             the whole's. None: this is all.
     """
@@ -77,7 +81,9 @@ def objective(
     penalty = doubly_stochastic(forced.attention, forced.real, captions)
     squares = tf.stop_gradient(l2(kernels)) / parts
     total = mean(forced.losses, forced.real, words)
+    attention_entropy = mean(entropy(forced.attention), forced.real, words)
     total += doubly_stochastic_weight * penalty + l2_weight * squares
-    attention_entropy = mean(entropy(tf.stop_gradient(forced.attention)), forced.real, words)
+    if attention_entropy_weight:
+        total += attention_entropy_weight * attention_entropy
     cross_entropy = mean(forced.nll, forced.real, words)
     return Losses(total, cross_entropy, penalty, squares, attention_entropy)

@@ -51,6 +51,7 @@ def build_step(
                 kernels,
                 l2_weight=config.l2,
                 doubly_stochastic_weight=config.doubly_stochastic,
+                attention_entropy_weight=config.attention_entropy,
                 whole=whole,
             )
         gradients = tape.gradient(result.total, variables)
