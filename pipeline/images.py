@@ -61,11 +61,13 @@ def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
         marker, position = _next_marker(data, position)
         if marker == 0xD9:
             return pixels, position - 2
-        if marker in _OTHER_FRAMES or marker < 0xC0:
+        if marker < 0xC0 or marker in _OTHER_FRAMES:
             raise BadImageError("corrupt")
-        length = int.from_bytes(data[position : position + 2], "big")
+        if position + 2 > len(data):
+            raise BadImageError("truncated")
+        length = (data[position] << 8) + data[position + 1]
         if length < 2:
-            raise BadImageError("truncated" if len(data) < position + 2 else "corrupt")
+            raise BadImageError("corrupt")
         if position + length > len(data):
             raise BadImageError("truncated")
         if marker in _FRAMES:
@@ -77,11 +79,12 @@ def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
 
 def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     """(marker, position behind it); fill bytes before it are legal."""
-    if data[position : position + 1] not in (b"\xff", b""):
+    end = len(data)
+    if position < end and data[position] != 0xFF:
         raise BadImageError("corrupt")
-    while data[position : position + 1] == b"\xff":
+    while position < end and data[position] == 0xFF:
         position += 1
-    if position >= len(data):
+    if position >= end:
         raise BadImageError("truncated")
     return data[position], position + 1
 

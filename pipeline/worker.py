@@ -3,6 +3,7 @@
 Arguments: the submitter's process id and the directory that the job writes to.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ if __name__ == "__main__":
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     os.dup2(sys.stderr.fileno(), 2)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    gc.freeze()  # what is imported is no garbage, and is not to be looked through for it
     # Taken before any work can come: while this process lives, no other job begins.
     with lock.same_job(sys.argv[2]):
         sdk_worker_main.main(sys.argv)

@@ -1,22 +1,20 @@
 """What a source says of one split, before anything is left out."""
 
-import dataclasses
 import posixpath
+from typing import NamedTuple
 
 from pipeline import files
 from records.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Caption:
+class Caption(NamedTuple):
     """A caption as annotated. `caption_id` is the data set's own."""
 
     caption_id: int | str
     text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class ListedImage:
+class ListedImage(NamedTuple):
     """An image as listed.
 
     Attributes:
@@ -32,8 +30,7 @@ class ListedImage:
     captions: tuple[Caption, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """One split: its images in the file's order (an id may come twice), and stray captions.
 
     Attributes:
