@@ -16,6 +16,7 @@ IMAGES, WORDS, START, END = 64, 12, 1, 2
 FEW = 4  # images of a batch that a search of one image at a time is given
 SIZE = "S"
 ONE = "one image at a time, PyTorch textbook"
+BATCH = "greedy by word, all images, PyTorch textbook"
 PLAIN = "by Decoder.step, eager"
 COMPILED = "by Decoder.step, compiled"
 MODELS = ((False, "textbook's model"), (True, "our recipe"))
@@ -34,6 +35,7 @@ def names() -> dict[str, list]:
     for kind, how in (("eager", PLAIN), ("compiled", COMPILED)):
         for recipe, whose in MODELS:
             found[f"greedy {how}, {whose}"] = [kind, recipe, "float32"]
+    found[BATCH] = ["batch"]
     return found | {f"beam {k}: {ONE}": ["one", k] for k in (1, 3, 5)}
 
 
@@ -41,7 +43,9 @@ def build(what: list) -> Callable[[], object]:
     """The function that captions a batch."""
     kind, *args = what
     features = np.random.default_rng(0).uniform(size=(IMAGES, *_grid())).astype(np.float16)
-    return _textbook(features, *args) if kind == "one" else _ours(features, kind, *args)
+    if kind in ("batch", "one"):
+        return _textbook(features, *args)
+    return _ours(features, kind, *args)
 
 
 def _grid() -> tuple[int, int]:
@@ -49,14 +53,18 @@ def _grid() -> tuple[int, int]:
     return height * width, depth
 
 
-def _textbook(features: np.ndarray, beam_size: int) -> Callable[[], object]:
+def _textbook(features: np.ndarray, beam_size: int = 0) -> Callable[[], object]:
+    """Beam search of a few images, one at a time; without a beam greedy, all at once."""
     import torch
 
-    from benchmarks.textbook import Decoder, search
+    from benchmarks.textbook import Decoder, greedy, search
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
     decoder = Decoder(work.VOCABULARY, _grid()[1], work.UNITS).eval()
+    if not beam_size:
+        whole = torch.from_numpy(features.astype(np.float32))
+        return lambda: greedy(decoder, whole, START, WORDS)
     images = torch.from_numpy(features[:FEW].astype(np.float32)).split(1)
     return lambda: [search(decoder, image, beam_size, START, END, WORDS) for image in images]
 
@@ -116,11 +124,12 @@ def table(found: dict[str, contest.Contender]) -> str:
         f"{IMAGES} images of {height} x {width} x {depth} features, captions of {WORDS} words,"
         f" V = {work.VOCABULARY:,}, U = {work.UNITS}; one core, processor time",
         f"{'':50}{'images/s':>10}{'spread':>8}{'of greedy':>11}{'x one at a time':>17}"
-        f"{'x eager step':>14}{'peak MB':>9}",
+        f"{'x eager step':>14}{'x textbook step':>17}{'peak MB':>9}",
     ]
     for name, one in found.items():
         spread = (max(one.seconds) - min(one.seconds)) / one.median
         kind = "1" if one.what[0] not in ("beam", "one") else one.what[-1]
+        by_word = rates.get(BATCH) if kind == "1" else None
         alone = rates.get(f"beam {kind}: {ONE}")
         greedy = rates.get(name.replace("beam 3", "greedy").replace("beam 5", "greedy"))
         whose = name.split(", ")[-1]
@@ -129,7 +138,8 @@ def table(found: dict[str, contest.Contender]) -> str:
             f"{name:50}{rates[name]:>10,.1f}{spread:>8.0%}"
             f"{f'{rates[name] / greedy:.0%}' if greedy else '-':>11}"
             f"{f'{rates[name] / alone:.1f}' if alone else '-':>17}"
-            f"{f'{rates[name] / eager:.1f}' if eager else '-':>14}{one.peak:>9,.0f}"
+            f"{f'{rates[name] / eager:.1f}' if eager else '-':>14}"
+            f"{f'{rates[name] / by_word:.1f}' if by_word else '-':>17}{one.peak:>9,.0f}"
         )
     return "\n".join(lines)
 

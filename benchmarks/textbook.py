@@ -100,6 +100,22 @@ class Trainer:
 
 
 @torch.no_grad()
+def greedy(decoder: Decoder, features, start: int, words: int):
+    """The plain decode of a batch, word by word: features [B, L, D] -> ids [B, words]."""
+    mean = features.mean(dim=1)
+    h, c = decoder.init_h(mean), decoder.init_c(mean)
+    last = torch.full((features.size(0),), start, dtype=torch.long)
+    said = []
+    for _ in range(words):
+        context, _ = decoder.attention(features, h)
+        context = decoder.sigmoid(decoder.f_beta(h)) * context
+        h, c = decoder.decode_step(torch.cat([decoder.embedding(last), context], dim=1), (h, c))
+        last = decoder.fc(h).argmax(dim=1)
+        said.append(last)
+    return torch.stack(said, dim=1)
+
+
+@torch.no_grad()
 def search(decoder: Decoder, features, beam_size: int, start: int, end: int, words: int) -> list:
     """The tutorial's beam search of one image: its features [1, L, D] -> ids.
 
