@@ -7,6 +7,7 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from trainer import bootstrap, metrics
+from trainer.meteor import MeteorError
 from trainer.metrics import Scores
 
 SENTENCE = "a dog cat runs sits on the red sofa in park with ball big small two"
@@ -27,7 +28,7 @@ def scores(seed: int) -> Scores:
     """Of random captions, as `metrics.evaluate` gives them but without Java."""
 
     def no_meteor(gts, res):
-        raise metrics._MeteorError("not started")
+        raise MeteorError("not started")
 
     return metrics._score(tokens(100, 4), tokens(seed, 1), no_meteor)
 

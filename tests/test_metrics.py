@@ -15,7 +15,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
 from records.errors import UserError
-from trainer import metrics, results, spice, tokens
+from trainer import meteor, metrics, results, spice, tokens
 
 SCENES = [
     ("dog", "running", "beach"),
@@ -331,7 +331,7 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
     if script:
         java.write_text(script)
         java.chmod(0o755)
-    for module in (metrics, tokens):
+    for module in (meteor, tokens):
         monkeypatch.setattr(module, "JAVA", java)
     for score in (
         lambda: metrics.evaluate(REFERENCES, HYPOTHESES),
@@ -348,7 +348,7 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
 
 
 def test_a_failing_meteor_leaves_the_others(monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "absent.jar")
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "absent.jar")
     scores = metrics.evaluate(REFERENCES, HYPOTHESES)
     assert list(scores.metrics) == [name for name in WITHOUT_MODELS if name != "METEOR"]
     assert all(list(image) == list(scores.metrics) for image in scores.images.values())
@@ -370,7 +370,7 @@ def test_no_process_is_left_behind(monkeypatch):
     def fail(captions):
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(metrics.subprocess, "Popen", record)
+    monkeypatch.setattr(meteor.subprocess, "Popen", record)
     monkeypatch.setattr(metrics, "tokenise", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         metrics.evaluate(REFERENCES, HYPOTHESES)

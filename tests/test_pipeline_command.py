@@ -105,7 +105,8 @@ def test_errors_are_one_line_from_worker_processes_too(folder, tmp_path):
     ]
     for process, message in zip(processes, expected, strict=True):
         code, _, err = finish(process)
-        assert (code, err.splitlines()[-1][: len(message)]) == (2, message)
+        last = err.strip().rpartition("\n")[2]
+        assert (code, last[: len(message)]) == (2, message)
         assert "Traceback" not in err and "WARNING" not in err
 
 

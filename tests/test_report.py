@@ -11,7 +11,7 @@ from PIL import Image
 from test_bootstrap import scores as random_scores
 
 from records.errors import UserError
-from trainer import charts, report
+from trainer import cards, charts, report
 from trainer.looking import Look
 from trainer.report import Shown
 from trainer.summary import Summary
@@ -139,7 +139,7 @@ def test_pictures_are_bounded(tmp_path, found):
     assert len(html) < 3 * report.SHOWN * 130_000  # of noise, which does not compress
     bomb = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    assert report._photo(bomb.getvalue()) is None
+    assert cards._photo(bomb.getvalue()) is None
 
 
 @pytest.mark.parametrize("encoded", [b"", b"no image", jpeg(64, 64)[:200]])
@@ -173,9 +173,9 @@ def test_where_it_cannot_be_written(tmp_path, found):
 def test_heat_is_clear_at_the_peak():
     heat = np.zeros((3, 4))
     heat[2, 3] = 0.5
-    assert report._region(heat) == "bottom right"
-    assert report._region(np.eye(3)[[1, 0, 2]] * [0, 1, 0] + np.diag([0, 2.0, 0])) == "centre"
-    data = report._shade(heat).partition(",")[2]
+    assert cards._region(heat) == "bottom right"
+    assert cards._region(np.eye(3)[[1, 0, 2]] * [0, 1, 0] + np.diag([0, 2.0, 0])) == "centre"
+    data = cards._shade(heat).partition(",")[2]
     shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))[..., 3]
     assert shade.shape == (12, 16)
     assert shade[-2, -2] < 30 and shade[:6].min() > 180

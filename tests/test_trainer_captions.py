@@ -12,7 +12,7 @@ from trainer_support import FOUR, four_picture, four_records, four_run, full_dis
 
 from model import weights
 from records import image_files
-from trainer import captioning, devices, image_list, metrics, parts, replica
+from trainer import captioning, devices, image_list, meteor, parts, replica
 
 SAID = {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
 
@@ -31,7 +31,7 @@ def prepared():
         return kept[key]
 
     patch.setattr(captioning, "Replica", built)
-    patch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    patch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     yield
     patch.undo()
 

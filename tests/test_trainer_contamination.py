@@ -13,12 +13,12 @@ from pycocotools.coco import COCO
 from trainer_support import events, run_evaluate, train
 
 from records import manifest
-from trainer import contamination, metrics
+from trainer import contamination, meteor
 
 
 @pytest.fixture(autouse=True)
 def no_meteor(monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
 
 
 def pictures(*numbers: int, size: int = 40) -> dict[int, bytes]:

@@ -17,7 +17,7 @@ from model.decoder import DecoderConfig
 from records import manifest
 from records.errors import UserError
 from trainer import input as records_input
-from trainer import metrics, stored
+from trainer import meteor, stored
 from trainer.batches import training_batches
 from trainer.features import FeatureCache, stream
 
@@ -26,7 +26,7 @@ from trainer.features import FeatureCache, stream
 def without_meteor():
     """Saves the seconds it loads."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(metrics.official_meteor, "METEOR_JAR", "")
+    patch.setattr(meteor.official_meteor, "METEOR_JAR", "")
     yield
     patch.undo()
 

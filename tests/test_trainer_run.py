@@ -25,7 +25,7 @@ from trainer_support import (
 
 from model import weights
 from records import manifest
-from trainer import metrics
+from trainer import meteor, metrics
 
 ROOT = Path(__file__).parent.parent
 # The command, sending itself SIGTERM inside its 17th step.
@@ -273,7 +273,7 @@ def test_a_disk_that_fills_up_keeps_the_older_checkpoint(tmp_path, undisturbed, 
 
 
 def test_strict_pairs_train_and_give_one_caption_an_image(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     run_dir, pairs = tmp_path / "run", scenes_records(1)
     assert train(records_dir=pairs, run_dir=run_dir, epochs=1, batch_size=20) == 0
     assert newest_weights(run_dir)[1]["step"] == 12  # 240 pairs
@@ -287,7 +287,7 @@ def test_strict_pairs_train_and_give_one_caption_an_image(tmp_path, monkeypatch)
 
 
 def test_evaluate_on_other_records_than_those_of_the_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     code = run_evaluate(
         run_dir=four_run(), records_dir=scenes_records(), split="test", output_dir=tmp_path
     )
@@ -318,7 +318,7 @@ def test_evaluate_on_other_records_than_those_of_the_run(tmp_path, capsys, monke
 
 
 def test_the_flags_of_the_search_reach_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     search = {"beam_size": 2, "length_penalty": 0.9, "no_repeat_ngram": 1, "min_length": 9}
     same = {"run_dir": four_run(), "records_dir": four_records(), "output_dir": tmp_path}
     assert run_evaluate(**same, **search) == 0
@@ -331,7 +331,7 @@ def test_the_flags_of_the_search_reach_it(tmp_path, monkeypatch):
 
 
 def test_several_runs_are_scored_as_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(metrics.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     pair = {"run_dir": f"{four_run()},{four_run()}", "records_dir": four_records()}
     assert run_evaluate(**pair) == 2
     assert "--output_dir is missing" in one_error(capsys)

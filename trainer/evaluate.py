@@ -144,16 +144,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
     if len(captions) < listed:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
     name = _name(run_dirs)
-    system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
-    path = os.path.join(output_dir, f"captions_{split}_{system}_results.json")
-    results.write_results(path, captions)
-    parts.write_lines(
-        os.path.join(output_dir, f"captions_{split}_{system}.jsonl"),
-        parts.distinct(said.folder.lines(said.parts)),
-    )
-    results.write_references(
-        os.path.join(output_dir, f"captions_{split}_references.json"), references, stamp
-    )
+    path = _write_captions(output_dir, name, said, captions, references, stamp)
     scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
     summary = Summary.of(scores)
     results.write_json(
@@ -187,6 +178,25 @@ def score_split(run_dirs: Sequence[str]) -> int:
             print(report_page.NO_PICTURES)
         print(f"report: {page}")
     return 0
+
+
+def _write_captions(
+    output_dir: str,
+    name: str,
+    said: captioning.Captions,
+    captions: dict[int, str],
+    references: dict[int, list[str]],
+    stamp: str,
+) -> str:
+    """COCO's two files and the JSON lines; the path of the results."""
+    system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
+    start = os.path.join(output_dir, f"captions_{FLAGS.split}_")
+    path = f"{start}{system}_results.json"
+    results.write_results(path, captions)
+    lines = parts.distinct(said.folder.lines(said.parts))
+    parts.write_lines(f"{start}{system}.jsonl", lines)
+    results.write_references(f"{start}references.json", references, stamp)
+    return path
 
 
 def _name(run_dirs: Sequence[str]) -> str:

