@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 TILES = 8  # in a row
 _TILE = 176  # pixels, with the margin
@@ -47,8 +47,7 @@ def render(looks: Sequence[Look]) -> Image.Image:
 
 
 def _block(look: Look) -> Image.Image:
-    image = Image.fromarray(look.pixels)
-    image.thumbnail((_TILE - _MARGIN, _TILE - _MARGIN))
+    image = ImageOps.contain(Image.fromarray(look.pixels), (_TILE - _MARGIN, _TILE - _MARGIN))
     row = image.height + _LINE + _MARGIN
     rows = -(-(1 + len(look.words)) // TILES)
     block = Image.new("RGB", (TILES * _TILE, _LINE + _MARGIN + rows * row), "white")

@@ -30,7 +30,12 @@ flags.DEFINE_bool("deep_output", True, "Words from h, context and word; else fro
 flags.DEFINE_float("dropout", 0.5, "Rate.", lower_bound=0.0, upper_bound=0.99)
 flags.DEFINE_float("l2", 1e-6, "Weight of the sum of squares of the dense kernels.", lower_bound=0)
 flags.DEFINE_float("doubly_stochastic", 0.01, "Weight of the attention penalty.", lower_bound=0.0)
-flags.DEFINE_float("attention_entropy", 0.0, "Weight of the attention's entropy.", lower_bound=0.0)
+flags.DEFINE_float(
+    "attention_entropy",
+    0.0,
+    "Weight of the attention's entropy: the higher, the fewer places a word looks at.",
+    lower_bound=0.0,
+)
 flags.DEFINE_float("clip_norm", 5.0, "Global norm that gradients are clipped to.", lower_bound=1e-9)
 flags.DEFINE_float("label_smoothing", 0.0, "Share.", lower_bound=0.0, upper_bound=0.99)
 flags.DEFINE_integer("patience", 0, "Epochs without a better score; 0: never stop.", lower_bound=0)
