@@ -22,6 +22,7 @@ class Measured(NamedTuple):
     spread: float  # (slowest - fastest) / median
     peak_mb: float  # most memory held at once, of the process and its largest child: median
     n: float  # what the case says it did: images, pairs, captions
+    cores: float  # processor seconds a second, median; 0 where a case does not say
 
 
 @contextmanager
@@ -59,6 +60,7 @@ def interleaved(
 
 
 def _run(module: str, case: str, arguments: dict[str, Any], cpus: Sequence[int]) -> dict[str, Any]:
+    os.sync()  # what the last one wrote is not this one's to wait for
     done = subprocess.run(
         [sys.executable, "-m", module, case, json.dumps(arguments)],
         capture_output=True,
@@ -74,7 +76,9 @@ def _summary(runs: list[dict]) -> Measured:
     seconds = [run["seconds"] for run in runs]
     median = statistics.median(seconds)
     spread = (max(seconds) - min(seconds)) / median
-    return Measured(median, spread, statistics.median(r["peak_mb"] for r in runs), runs[0]["n"])
+    peak = statistics.median(run["peak_mb"] for run in runs)
+    cores = statistics.median(run.get("cores", 0) for run in runs)
+    return Measured(median, spread, peak, runs[0]["n"], cores)
 
 
 def repeats_flag(default: int = 3) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ CASES = "benchmarks.records_cases"
 def main() -> None:
     """Make the images, measure, print the table."""
     parser = repeats_flag()
-    parser.add_argument("--images", type=int, default=2000, help="N, of about 160 KB each")
+    parser.add_argument("--images", type=int, default=3000, help="N, of about 160 KB each")
     parser.add_argument("--work_dir", help="where the images and records go; default: a temporary")
     parser.add_argument("--only", choices=sorted(PARTS), help="one part; default: all of them")
     options = parser.parse_args()
@@ -149,9 +149,9 @@ def training(work: Path, n: int, repeats: int) -> None:
     for label, m in found.items():
         images = found[f"{label.split(':')[0]}: images"]
         ratio = images.seconds / images.n * m.n / m.seconds
-        numbers = f"{m.n / m.seconds:.1f} {m.spread:.0%} {ratio:.1f} {m.peak_mb:,.0f}"
+        numbers = f"{m.n / m.seconds:.1f} {m.spread:.0%} {ratio:.1f} {m.cores:.2f} {m.peak_mb:,.0f}"
         rows.append([label, *numbers.split()])
-    header = ["", "img/s", "spread", "of images", "peak MB"]
+    header = ["", "img/s", "spread", "of images", "cores busy", "peak MB"]
     print(table("training, 16 images with their captions a step, bfloat16", header, rows))
 
 

@@ -255,7 +255,8 @@ def read(records_dir: str) -> dict:
 def training(records_dir: str, encoder: str, steps: int) -> dict:
     """Steps of the trainer, nothing cached: from images, the encoder runs in each of them.
 
-    Returns: seconds of `steps` steps of the median length, so that no compilation is in them.
+    Returns: seconds of `steps` steps of the median length, so that no compilation is in them, and
+        the median number of cores that a step keeps busy.
     """
     import model.quiet  # noqa: F401, I001
     from absl import flags
@@ -281,16 +282,18 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     train = stored.chosen(train, info, captioner.encoder)
     step = build_step(config, captioner, build_optimizer(config, steps))
     batches = training_batches(config, train, captioner, cached=False)
-    seconds: list[float] = []
+    seconds, cores = [], []
     while len(seconds) < steps:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         for batch in batches(0, 0):
             _ = {k: float(v) for k, v in step(batch.inputs, batch.ids).items()}
             seconds.append(time.perf_counter() - began)
-            began = time.perf_counter()
+            cores.append((time.process_time() - busy) / seconds[-1])
+            began, busy = time.perf_counter(), time.process_time()
             if len(seconds) == steps:
                 break
-    return {"seconds": steps * float(np.median(seconds)), "n": steps * config.batch_size}
+    rest = {"n": steps * config.batch_size, "cores": float(np.median(cores))}
+    return {"seconds": steps * float(np.median(seconds))} | rest
 
 
 if __name__ == "__main__":
