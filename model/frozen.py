@@ -2,10 +2,13 @@
 before them, one fixed batch shape, and bfloat16 where it is asked for.
 """
 
+import ctypes
+import gc
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training.saver import export_meta_graph
@@ -39,6 +42,9 @@ class FrozenEncoder:
         self.spec = encoder.spec
         self.batch_size = batch_size
         self._function = _frozen(encoder, precision, batch_size)
+        if batch_size:  # the first call lays out the weights anew, and would keep both layouts
+            self(np.zeros([1, self.spec.size, self.spec.size, 3], np.float32))
+            _hand_back_memory()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 RGB [n, size, size, 3] in 0..255, n <= batch_size -> float16 [n, H, W, D]."""
@@ -55,12 +61,13 @@ def _frozen(encoder: Encoder, precision: str, batch_size: int | None):
         grid = tf.reshape(encoder(images), [-1, *encoder.spec.grid])
         return tf.cast(tf.clip_by_value(grid, tf.float16.min, tf.float16.max), tf.float16)
 
-    traced = tf.function(features, autograph=False).get_concrete_function(images)
-    constant = convert_variables_to_constants_v2(traced)
-    graph = _folded(constant)
+    meta, given, found = _constant(features, images)
+    _hand_back_memory()
+    graph = _folded(meta)
+    del meta
+    _hand_back_memory()
     if precision == "bfloat16":
         _multiply_in_bfloat16(graph)
-    given, found = constant.inputs[0].name, constant.outputs[0].name
     return tf.compat.v1.wrap_function(
         lambda images: tf.graph_util.import_graph_def(
             graph, input_map={given: images}, return_elements=[found]
@@ -69,16 +76,35 @@ def _frozen(encoder: Encoder, precision: str, batch_size: int | None):
     )
 
 
-def _folded(constant) -> graph_pb2.GraphDef:
-    """The graph of a constant function with all that does not depend on its input computed."""
+def _constant(features, images: tf.TensorSpec) -> tuple[meta_graph_pb2.MetaGraphDef, str, str]:
+    """A function's graph with its variables as constants; the names of its input and output."""
+    traced = tf.function(features, autograph=False).get_concrete_function(images)
+    constant = convert_variables_to_constants_v2(traced)
+    meta = export_meta_graph(graph_def=constant.graph.as_graph_def(), graph=constant.graph)
+    ends = (*constant.inputs, *constant.outputs)
+    meta.collection_def["train_op"].node_list.value.extend(end.op.name for end in ends)
+    given, found = (end.name for end in ends)
+    return meta, given, found
+
+
+def _folded(meta: meta_graph_pb2.MetaGraphDef) -> graph_pb2.GraphDef:
+    """The graph with all that does not depend on its input computed."""
     config = config_pb2.ConfigProto()
     rewrite = config.graph_options.rewrite_options
     rewrite.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.TWO
     rewrite.min_graph_nodes = -1  # small graphs too
-    meta = export_meta_graph(graph_def=constant.graph.as_graph_def(), graph=constant.graph)
-    kept = [tensor.op.name for tensor in (*constant.inputs, *constant.outputs)]
-    meta.collection_def["train_op"].node_list.value.extend(kept)
     return tf_optimizer.OptimizeGraph(config, meta)
+
+
+def _hand_back_memory() -> None:
+    """Give what is free to the system, where the C library (glibc) is one that keeps it.
+
+    Freezing copies all weights several times: of NASNet-Large a worker would keep 8 GB, not 4.
+    """
+    gc.collect()  # a traced function and its graph hold each other
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def _multiply_in_bfloat16(graph: graph_pb2.GraphDef) -> None:
