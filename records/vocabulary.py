@@ -1,6 +1,7 @@
 """Words <-> ids: built from the training split, kept beside the records and in every run."""
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -53,7 +54,7 @@ class Vocabulary:
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
         """Ids of a caption whose words are known, as `encode` gives them."""
-        return [START, *[self._ids.get(word, UNK) for word in words], END]
+        return [START, *map(self._ids.get, words, itertools.repeat(UNK)), END]
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
         """The words up to `<end>`, without `<start>` and `<pad>`.

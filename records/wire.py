@@ -37,9 +37,10 @@ def to_bytes(image: CaptionedImage) -> bytes:
         context[schema.FEATURES].bytes_list.value.append(grid.tobytes())
         context[schema.FEATURES_SHAPE].int64_list.value.extend([height, width, depth])
     lists = example.feature_lists.feature_list
+    all_ids, texts = lists[schema.CAPTION_IDS].feature, lists[schema.CAPTION_TEXT].feature
     for text, ids in zip(image.captions, image.caption_ids, strict=True):
-        lists[schema.CAPTION_IDS].feature.add().int64_list.value.extend(ids)
-        lists[schema.CAPTION_TEXT].feature.add().bytes_list.value.append(text.encode())
+        all_ids.add().int64_list.value.extend(ids)
+        texts.add().bytes_list.value.append(text.encode())
     # Map fields have no order of their own between processes.
     return example.SerializeToString(deterministic=True)
 
