@@ -45,10 +45,10 @@ demo: setup
 	@echo "picture: runs/scenes/captions.png"
 
 test: setup
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow"
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow"
 
 test-all: setup
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: setup
 	$(PY) -m ruff format --check .
