@@ -21,7 +21,7 @@ def main() -> None:
     """Make the images, measure, print the table."""
     parser = repeats_flag()
     parser.add_argument("--images", type=int, default=4000, help="N, of about 160 KB each")
-    parser.add_argument("--work_dir", default=MEMORY, help="where images and records go")
+    parser.add_argument("--work_dir", default=MEMORY, help="where images and records go, 4 GB")
     parser.add_argument("--only", choices=sorted(PARTS), help="one part; default: all of them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work_dir, prefix="bench-records-") as folder:
