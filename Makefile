@@ -3,6 +3,7 @@
 PY := .venv/bin/python
 # TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
+# By worksteal a worker takes tests in their order, so that those of a file share what it sets up.
 
 .PHONY: help setup demo test test-all check lock clean
 .PHONY: bench-records bench-score bench-train bench-search

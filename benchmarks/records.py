@@ -21,9 +21,11 @@ def main() -> None:
     """Make the images, measure, print the table."""
     parser = repeats_flag()
     parser.add_argument("--images", type=int, default=4000, help="N, of about 160 KB each")
-    parser.add_argument("--work_dir", default=MEMORY, help="where images and records go, 4 GB")
+    parser.add_argument("--work_dir", default=MEMORY, help="for images and records: 4 GB")
     parser.add_argument("--only", choices=sorted(PARTS), help="one part; default: all of them")
     options = parser.parse_args()
+    if not os.path.isdir(options.work_dir):
+        parser.error(f"--work_dir={options.work_dir}: no such folder")
     with tempfile.TemporaryDirectory(dir=options.work_dir, prefix="bench-records-") as folder:
         work = Path(folder)
         for name, n in (("n", options.images), ("2n", 2 * options.images)):

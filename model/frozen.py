@@ -99,7 +99,7 @@ def _folded(meta: meta_graph_pb2.MetaGraphDef) -> graph_pb2.GraphDef:
 def _hand_back_memory() -> None:
     """Give what is free to the system, where the C library (glibc) is one that keeps it.
 
-    Freezing copies all weights several times: of NASNet-Large a worker would keep 8 GB, not 4.
+    Freezing copies all weights several times: a worker would keep about twice what it needs.
     """
     gc.collect()  # a traced function and its graph hold each other
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
