@@ -247,7 +247,7 @@ def read(records_dir: str) -> dict:
         source = dataclasses.replace(source, grid=tuple(info.encoder["grid"]))
     result, pairs = {}, 0
     with clock(result):
-        for batch in records_input.in_order(source, 32, 224):
+        for batch in records_input.readable(records_input.in_order(source, 32, 224), source):
             pairs += int(np.any(batch["ids"].numpy() != 0, -1).sum())
     return result | {"n": pairs}
 

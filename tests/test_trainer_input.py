@@ -211,6 +211,21 @@ def test_a_split_streams_and_caches_the_same(captioner, train):
     assert not records
 
 
+def test_nothing_that_is_read_is_tuned(captioner, train, monkeypatch):
+    read = []
+    begin = tf.data.Dataset.__iter__
+
+    def noted(dataset):
+        read.append(dataset.options().autotune.enabled)
+        return begin(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", noted)
+    next(stream(train, captioner, "test"))
+    for cached in (True, False):
+        next(iter(training_batches(config(), train, captioner, cached)(0, 0)))
+    assert read == [False] * 4  # the cache is filled, too
+
+
 # What cannot be read.
 
 

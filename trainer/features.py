@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.captioner import Captioner
+from model.tracing import any_batch
 from records.progress import bar
 from trainer import input as records_input
 from trainer.input import Source
@@ -33,11 +34,7 @@ def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples
     Call arguments:
         what: says what goes on, before the bar.
     """
-    encode = tf.function(
-        lambda images: tf.cast(captioner.encoder(images), tf.float16),
-        autograph=False,
-        reduce_retracing=True,
-    )
+    encode = any_batch(lambda images: tf.cast(captioner.encoder(images), tf.float16))
     batches = records_input.in_order(source, ENCODER_BATCH, captioner.encoder.spec.size)
     with bar(source.images, what, "img") as progress:
         for parts in records_input.readable(batches, source):

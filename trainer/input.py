@@ -17,7 +17,8 @@ from records import schema
 from records.errors import UserError
 from records.manifest import DATASET_INFO, DatasetInfo, read_info
 
-_PARALLEL = tf.data.AUTOTUNE
+# Set by us, for tf.data's autotuning is off (`readable`). A call holds an image or a batch of them.
+PARALLEL = min(32, os.cpu_count() or 1)
 _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 
@@ -72,7 +73,11 @@ def readable(batches: tf.data.Dataset, source: Source) -> Iterator[Any]:
     Raises:
         UserError: a record is damaged, or its image cannot be decoded.
     """
-    iterator = iter(batches)
+    # At its end an iterator waits for the thread that tunes it, and TensorFlow 2.21's sleeps on: as
+    # long again as the iterator lived, up to a minute. Every epoch would end with such a wait.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    iterator = iter(batches.with_options(options))
     while True:
         try:
             batch = next(iterator)
@@ -124,17 +129,18 @@ def records(source: Source, order_seed: int | None = None) -> tf.data.Dataset:
         order_seed: shuffles the order of the shards; None keeps it.
     """
     paths = list(source.paths)
+    together = min(16, len(paths))
     if order_seed is not None:
         np.random.default_rng(order_seed).shuffle(paths)
     return (
         tf.data.Dataset.from_tensor_slices(paths)
         .interleave(
             tf.data.TFRecordDataset,
-            cycle_length=min(16, len(paths)),
-            num_parallel_calls=_PARALLEL,
+            cycle_length=together,
+            num_parallel_calls=min(PARALLEL, together),
             deterministic=True,
         )
-        .map(parse, num_parallel_calls=_PARALLEL, deterministic=True)
+        .map(parse, num_parallel_calls=PARALLEL, deterministic=True)
     )
 
 
@@ -156,7 +162,7 @@ def in_order(source: Source, batch_size: int, size: int) -> tf.data.Dataset:
 
     return (
         records(source)
-        .map(one, num_parallel_calls=_PARALLEL, deterministic=True)
+        .map(one, num_parallel_calls=PARALLEL, deterministic=True)
         .padded_batch(batch_size)
         .prefetch(2)
     )

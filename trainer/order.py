@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from trainer.input import PARALLEL
+
 # Batches whose captions are sorted by length together: a longer window pads less.
 _LENGTH_WINDOW = 32
 
@@ -72,7 +74,7 @@ def epoch(
             lambda keys, ids, image_ids: Batch(
                 load(keys[worker::workers]), ids[worker::workers], image_ids
             ),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=PARALLEL,
             deterministic=True,
         )
         .prefetch(2)

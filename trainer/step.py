@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from model.captioner import Captioner
+from model.tracing import any_batch
 from trainer import losses
 from trainer.config import TrainConfig
 from trainer.distribution import Cluster, alone
@@ -33,12 +34,7 @@ def build_step(
     variables = captioner.trainable_variables
     kernels = captioner.decoder.dense_kernels
     # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
-    compiled = functools.partial(
-        tf.function,
-        autograph=False,
-        reduce_retracing=not captioner.plain,
-        jit_compile=captioner.plain,
-    )
+    whole = functools.partial(tf.function, autograph=False, jit_compile=True)
 
     def differentiate(inputs, ids, seed, present=None, whole=None) -> tuple[Losses, list]:
         with tf.GradientTape() as tape:
@@ -70,15 +66,14 @@ def build_step(
         rest = {"gradient_norm": norm, "learning_rate": rate, "words": words, "captions": captions}
         return {**result._asdict(), **rest}
 
-    @compiled
     def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
         return finished(*differentiate(inputs, ids, seed), *_counts(ids))
 
     if cluster.replicas == 1:
-        return step
+        return whole(step) if captioner.plain else any_batch(step)
     # Sums over replicas stay outside of what is compiled whole.
-    part = compiled(differentiate) if captioner.plain else differentiate
+    part = whole(differentiate) if captioner.plain else differentiate
     return _shared(config, optimizer, cluster, part, finished, retrace=captioner.plain)
 
 

@@ -11,6 +11,7 @@ from model.attention import entropy, temporal_variance
 from model.captioner import Captioner
 from model.generator import CaptionGenerator
 from model.search import Rules
+from model.tracing import any_batch
 from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.features import Examples
@@ -46,7 +47,7 @@ class Validator:
         self.vocabulary = vocabulary
         self.generator = CaptionGenerator([captioner])
 
-        @tf.function(autograph=False, reduce_retracing=True)
+        @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             forced = captioner.forced(features, ids)
             return tf.reduce_sum(forced.nll), tf.math.count_nonzero(forced.real)
