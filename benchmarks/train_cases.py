@@ -46,9 +46,9 @@ class _FeaturesOnly:
 
     def forced(self, *args):
         """As `Captioner.forced`, on a CPU."""
-        from model import recurrence
+        from model import fast_forcing
 
-        return recurrence.forced(self.decoder, *args)
+        return fast_forcing.forced(self.decoder, *args)
 
 
 def textbook(size: str, batch: work.Batch, precision: str) -> Step:

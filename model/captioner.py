@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from model import forcing, recurrence
+from model import fast_forcing, forcing
 from model.decoder import Decoder, DecoderConfig
 from model.encoder import Encoder
 from model.forcing import Forced
@@ -14,7 +14,7 @@ class Captioner(keras.Model):
 
     Attributes:
         plain: whether teacher forcing is the plain formulation, which a GPU compiles whole, or the
-            hand-written recurrence for CPUs. The two agree; the device decides.
+            fast one for CPUs. The two agree; the device decides.
     """
 
     def __init__(self, encoder: Encoder, config: DecoderConfig):
@@ -26,5 +26,5 @@ class Captioner(keras.Model):
 
     def forced(self, *args, **options) -> Forced:
         """`forcing.forced` of this decoder: features [B, L, D], ids [B, N, T + 1] -> losses."""
-        formulation = forcing if self.plain else recurrence
+        formulation = forcing if self.plain else fast_forcing
         return formulation.forced(self.decoder, *args, **options)

@@ -1,8 +1,8 @@
 """Teacher forcing, the plain formulation: all words of all captions of a batch through
 `Decoder.recur`, one after the other, and the loss of each.
 
-This is the definition, and what a GPU compiles whole. On CPUs `recurrence.py` computes the same,
-several times as fast; `tests/test_model_recurrence.py` holds the two together.
+This is the definition, and what a GPU compiles whole. On CPUs `fast_forcing.py` computes the same,
+several times as fast; `tests/test_model_fast_forcing.py` holds the two together.
 """
 
 from typing import NamedTuple

@@ -14,7 +14,7 @@ from trainer_support import (
     some_features,
 )
 
-from model import forcing, recurrence
+from model import fast_forcing, forcing
 from trainer import losses
 
 DROPOUT = {"dropout": 0.5, "seed": tf.constant([3, 4])}
@@ -40,7 +40,7 @@ def assert_equals_plain(captioner, features, ids, weights, tolerance=1e-4, **opt
     """Loss and every gradient; returns those of the plain formulation."""
     expected, expected_gradients = forced_loss(captioner, features, ids, weights, **options)
     found, gradients = forced_loss(
-        captioner, features, ids, weights, formulation=recurrence, **options
+        captioner, features, ids, weights, formulation=fast_forcing, **options
     )
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
     assert_same(gradients, expected_gradients, tolerance)
@@ -108,7 +108,7 @@ def test_every_weight_of_the_losses_has_its_gradient():
         found = tape.gradient(loss, variables)
         return dict(enumerate(map(tf.convert_to_tensor, found)))
 
-    assert_same(gradients(recurrence), gradients(forcing))
+    assert_same(gradients(fast_forcing), gradients(forcing))
 
 
 def test_forced_is_the_same_for_each_word():
@@ -116,7 +116,7 @@ def test_forced_is_the_same_for_each_word():
     features, ids = some_features(), padded(CAPTIONS, texts=4, words=9)
     expected, found = (
         formulation.forced(captioner.decoder, features, ids, 0.5, tf.constant([1, 2]), 0.1)
-        for formulation in (forcing, recurrence)
+        for formulation in (forcing, fast_forcing)
     )
     np.testing.assert_array_equal(found.real, expected.real)
     for one, other in ((found.losses, expected.losses), (found.nll, expected.nll)):
@@ -128,7 +128,7 @@ def test_forced_is_the_same_for_each_word():
 def test_finished_captions_leave_the_batch():
     lengths = np.array([[5, 3, 1], [4, 4, 0]])  # [B, N], the longest first
     real = np.arange(6)[:, None, None] < lengths
-    rows, counts = recurrence._rows(tf.constant(real))
+    rows, counts = fast_forcing._rows(tf.constant(real))
     np.testing.assert_array_equal(counts, [3, 2, 2, 2, 2])  # and the sixth word is nobody's
     assert rows.shape == (11, 2)
     covered = np.zeros(real.size, bool)
@@ -137,7 +137,7 @@ def test_finished_captions_leave_the_batch():
     assert covered[real.ravel()].all()
     # In any other order nobody is forgotten.
     shuffled = real[:, :, [2, 0, 1]]
-    rows, counts = recurrence._rows(tf.constant(shuffled))
+    rows, counts = fast_forcing._rows(tf.constant(shuffled))
     np.testing.assert_array_equal(counts, [3, 3, 3, 3, 2])
     assert set(np.flatnonzero(shuffled)) <= set(rows.numpy().ravel())
 
@@ -164,7 +164,7 @@ def test_bfloat16_is_as_close_to_float32_as_the_plain_formulation():
     features, ids = some_features(), padded(CAPTIONS)
     exact, gradients = forced_loss(small_captioner(), features, ids, EVERYTHING)
     half = small_captioner(precision="bfloat16")
-    found, half_gradients = forced_loss(half, features, ids, EVERYTHING, formulation=recurrence)
+    found, half_gradients = forced_loss(half, features, ids, EVERYTHING, formulation=fast_forcing)
     assert float(found.total) == pytest.approx(float(exact.total), rel=0.01)
     assert float(found.total) != float(exact.total)
     for name, expected in gradients.items():
@@ -205,7 +205,7 @@ def test_compiled_in_float32():
     tf.config.run_functions_eagerly(False)
     captioner = small_captioner()
     shapes = tf.TensorSpec([None, None, 10]), tf.TensorSpec([None, None, None], tf.int32)
-    step = compiled(captioner, recurrence, input_signature=shapes)  # one graph for all shapes
+    step = compiled(captioner, fast_forcing, input_signature=shapes)  # one graph for all shapes
     for captions in (CAPTIONS, CAPTIONS[1:2]):  # of N captions, and of one
         assert_compiled(step, captioner, captions, forcing, 1e-4)
 
@@ -213,7 +213,7 @@ def test_compiled_in_float32():
 def test_compiled_in_bfloat16():
     tf.config.run_functions_eagerly(False)
     captioner = small_captioner(precision="bfloat16")
-    assert_compiled(compiled(captioner, recurrence), captioner, CAPTIONS[1:], forcing, 2e-2)
+    assert_compiled(compiled(captioner, fast_forcing), captioner, CAPTIONS[1:], forcing, 2e-2)
 
 
 def test_xla_compiles_the_plain_formulation_whole():
