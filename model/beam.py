@@ -15,7 +15,7 @@ import tensorflow as tf
 from model.search import Captions, Rules, Step, likeliest, put, repeat, stacked, vetoes
 
 BEAM_SIZE = 3
-LENGTH_PENALTY = 0.5
+LENGTH_PENALTY = 0.7
 
 
 class _Beam(NamedTuple):

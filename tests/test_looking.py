@@ -1,11 +1,15 @@
 """The attention that is reported is that of the step at which each word was said."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer_support import FOUR, four_records, four_run
+from trainer_support import FOUR, four_records, four_run, run_evaluate
 
 from model import weights
+from model.generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from trainer import input as records_input
 from trainer import looking
@@ -39,6 +43,25 @@ def test_looks_are_those_of_the_words(looks):
             np.testing.assert_allclose(word.ravel(), alpha[0, 0], atol=2e-3)
     moved = looks[2].attention
     assert np.abs(moved - moved[:1]).max() > 0.02  # so that another step would be noticed
+
+
+def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    shutil.copytree(four_run(), run_dir, ignore=shutil.ignore_patterns("events", "evaluation"))
+    config = json.loads((run_dir / "config.json").read_text())
+    config["model"]["decoder"]["precision"] = "bfloat16"  # of the encoder, too: other features
+    (run_dir / "config.json").write_text(json.dumps(config))
+    given, beam = [], CaptionGenerator.beam
+
+    def noted(generator, features, *args, **options):
+        given.append(features[0].numpy()[: len(FOUR)])
+        return beam(generator, features, *args, **options)
+
+    monkeypatch.setattr(CaptionGenerator, "beam", noted)
+    output = tmp_path / "out"
+    assert run_evaluate(records_dir=four_records(), run_dir=run_dir, output_dir=output) == 0
+    evaluated, looked = given
+    np.testing.assert_array_equal(evaluated, looked)
 
 
 def test_statistics_are_of_words_and_captions():

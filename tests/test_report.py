@@ -154,6 +154,7 @@ def test_a_look_at_another_caption_is_not_shown(tmp_path, found):
     looks = {i: Look(i, "x", b"", "other words", ["x"], heat) for i in Shown.of(found).all()}
     _, page = written(tmp_path, found, looks=looks)
     assert not page.of("img")
+    assert page.text.count("it said other words") == len(looks)
 
 
 def test_contamination_is_stamped(tmp_path, found):

@@ -115,7 +115,7 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     assert (report["images"], report["listed"]) == (4, 4)
     assert report["search"] == {
         "beam_size": 3,
-        "length_penalty": 0.5,
+        "length_penalty": 0.7,
         "no_repeat_ngram": 3,
         "min_length": 0,
     }

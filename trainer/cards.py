@@ -13,13 +13,19 @@ from trainer.metrics import METRICS
 
 _PHOTO, _THUMB = 320, 96  # longer side, pixels
 _MAX_PIXELS = 100_000_000
+_OTHER = (
+    "No attention: captioned again, on other hardware or by newer weights, it said other words."
+)
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 def card(
     caption: str, references: Sequence[str], scores: Mapping[str, float], look: Look | None
 ) -> str:
-    """The HTML of one image; without a look there is neither picture nor attention."""
+    """The HTML of one image; without a look there is neither picture nor attention.
+
+    A look at other words is not this caption's, and is said to be so.
+    """
     photo = _photo(look.encoded) if look else None
     said = " · ".join(
         f"{METRICS[name]} {100 * scores[name]:.0f}"
@@ -28,12 +34,15 @@ def card(
     )
     name = escape(look.file_name) if look else ""
     picture = f'<img src="{_jpeg(photo, _PHOTO)}" alt="the picture {name}">' if photo else ""
+    heat = ""
+    if look:
+        heat = _heat(look, photo) if look.caption == caption else f'<p class="soft">{_OTHER}</p>'
     return (
         f'<article class="card"><div class="top">{picture}<div class="text">'
         f'<p class="caption">{escape(caption) or "(nothing)"}</p>'
         f'<p class="soft">{said}<br>{name}</p>'
         f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in references)}</ul></div></div>"
-        f"{_heat(look, photo) if look and look.caption == caption else ''}</article>"
+        f"{heat}</article>"
     )
 
 

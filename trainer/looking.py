@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from model import weights
 from model.attention import entropy, temporal_variance
+from model.frozen import FrozenEncoder
 from model.generator import CaptionGenerator
 from model.search import Rules
 from records.manifest import DatasetInfo, read_vocabulary
@@ -19,6 +20,7 @@ from records.progress import bar
 from records.vocabulary import SPECIAL_IDS
 from trainer import input as records_input
 from trainer import stored
+from trainer.devices import devices, on_gpu
 from trainer.input import Source
 
 _BATCH = 32
@@ -44,11 +46,14 @@ def looks(
 ) -> Iterator[Look]:
     """Caption some images of a split again, keeping the attention; of several runs, the first's.
 
+    By the networks that the evaluation takes (`replica.py`), so that the captions are its own.
+
     Call arguments:
         search: the flags of the search by name: beam_size, length_penalty and those of `Rules`.
         images: their ids.
     """
-    generator = CaptionGenerator([captioner for captioner, _ in weights.restore_together(run_dirs)])
+    restored = weights.restore_together(run_dirs, "bfloat16" if on_gpu(devices()[0]) else None)
+    generator = CaptionGenerator([captioner for captioner, _ in restored])
     vocabulary = read_vocabulary(run_dirs[0])
     options = dict(search)
     rules = Rules(**SPECIAL_IDS, **{k: options.pop(k) for k in ("no_repeat_ngram", "min_length")})
@@ -57,14 +62,17 @@ def looks(
         trained = weights.read_config(run_dir)["data"]
         chosen = stored.chosen(source, info, captioner.encoder, trained)
         key, load = records_input.loader(chosen, captioner.encoder.spec.size)
-        inputs.append((key, load, None if chosen.grid else captioner.encoder))
+        precision = captioner.decoder.config.precision
+        frozen = None if chosen.grid else FrozenEncoder(captioner.encoder, precision, None)
+        inputs.append((key, load, frozen))
     height, width, _ = generator.captioners[0].encoder.spec.grid
     with bar(len(images), "looking", "img") as progress:
         for batch in _batches(source, images):
             features = []
             for key, load, encode in inputs:
                 loaded = load(tf.stack([parts[key] for parts in batch]))
-                features.append(tf.cast(encode(loaded) if encode else loaded, tf.float16))
+                grids = encode(loaded.numpy()) if encode else loaded
+                features.append(tf.reshape(grids, [len(batch), -1, grids.shape[-1]]))
             said = generator.beam(features, rules, **options)
             for parts, ids, attention in zip(
                 batch, said.ids[:, 0].numpy(), said.attention[:, 0].numpy(), strict=True
