@@ -12,7 +12,7 @@ from model import weights
 from model.generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from trainer import input as records_input
-from trainer import looking
+from trainer import looking, meteor
 from trainer.looking import AttentionStatistics, Look
 
 SEARCH = {"beam_size": 3, "length_penalty": 0.5, "no_repeat_ngram": 0, "min_length": 0}
@@ -58,6 +58,7 @@ def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch):
         return beam(generator, features, *args, **options)
 
     monkeypatch.setattr(CaptionGenerator, "beam", noted)
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     output = tmp_path / "out"
     assert run_evaluate(records_dir=four_records(), run_dir=run_dir, output_dir=output) == 0
     evaluated, looked = given
