@@ -14,7 +14,8 @@ from trainer.metrics import METRICS
 _PHOTO, _THUMB = 320, 96  # longer side, pixels
 _MAX_PIXELS = 100_000_000
 _OTHER = (
-    "No attention: captioned again, on other hardware or by newer weights, it said other words."
+    "No attention: captioned again, it said other words"
+    " (rounding, or other hardware or weights than before)."
 )
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 

@@ -27,6 +27,11 @@ def on_gpu(device: str) -> bool:
     return ":GPU:" in device
 
 
+def precision(device: str) -> str | None:
+    """Of the runs that caption there; None: each in the one it was trained in."""
+    return "bfloat16" if on_gpu(device) else None
+
+
 def largest_useful(work: Callable[[int], None], most: int) -> int:
     """The batch size from which on images/s stop growing, or memory ends.
 

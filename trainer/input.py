@@ -18,7 +18,7 @@ from records.errors import UserError
 from records.manifest import DATASET_INFO, DatasetInfo, read_info
 
 # Set by us, for tf.data's autotuning is off (`readable`). A call holds an image or a batch of them.
-PARALLEL = min(32, os.cpu_count() or 1)
+PARALLEL = min(32, len(os.sched_getaffinity(0)))
 _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 

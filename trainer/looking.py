@@ -18,9 +18,8 @@ from model.search import Rules
 from records.manifest import DatasetInfo, read_vocabulary
 from records.progress import bar
 from records.vocabulary import SPECIAL_IDS
+from trainer import devices, stored
 from trainer import input as records_input
-from trainer import stored
-from trainer.devices import devices, on_gpu
 from trainer.input import Source
 
 _BATCH = 32
@@ -52,7 +51,7 @@ def looks(
         search: the flags of the search by name: beam_size, length_penalty and those of `Rules`.
         images: their ids.
     """
-    restored = weights.restore_together(run_dirs, "bfloat16" if on_gpu(devices()[0]) else None)
+    restored = weights.restore_together(run_dirs, devices.precision(devices.devices()[0]))
     generator = CaptionGenerator([captioner for captioner, _ in restored])
     vocabulary = read_vocabulary(run_dirs[0])
     options = dict(search)

@@ -18,8 +18,7 @@ from records import image_files
 from records.errors import UserError
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
-from trainer import parts
-from trainer.devices import on_gpu
+from trainer import devices, parts
 from trainer.image_list import ImageList
 from trainer.parts import Part, Picture
 from trainer.split_list import SplitList
@@ -66,7 +65,7 @@ class Replica:
     ):
         self._device, self._pictures = device, pictures
         with tf.device(device):
-            restored = weights.restore_together(run_dirs, "bfloat16" if on_gpu(device) else None)
+            restored = weights.restore_together(run_dirs, devices.precision(device))
             self._generator = CaptionGenerator([captioner for captioner, _ in restored])
         self.notes = [note for _, note in restored]
         self._vocabulary = read_vocabulary(run_dirs[0])

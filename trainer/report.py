@@ -79,16 +79,6 @@ def write(
     Raises:
         UserError: it cannot be written.
     """
-    galleries = {
-        heading: "".join(
-            cards.card(captions[i], references[i], scores.images[i], looks.get(i)) for i in ids
-        )
-        for heading, ids in (
-            ("Best captions", shown.best),
-            ("Worst captions", shown.worst),
-            ("Captions at random", shown.random),
-        )
-    }
     title = f"{found['run']} on {found['dataset']} {found['split']}"
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -104,9 +94,16 @@ def write(
     ]
     if not any(look.encoded for look in looks.values()):
         body.append(f'<p class="soft">{NO_PICTURES}</p>')
-    for heading, html in galleries.items():
-        if html:
-            body.append(f'<h2>{heading}</h2><div class="cards">{html}</div>')
+    for heading, ids in (
+        ("Best captions", shown.best),
+        ("Worst captions", shown.worst),
+        ("Captions at random", shown.random),
+    ):
+        gallery = [
+            cards.card(captions[i], references[i], scores.images[i], looks.get(i)) for i in ids
+        ]
+        if ids:
+            body.append(f'<h2>{heading}</h2><div class="cards">{"".join(gallery)}</div>')
     page = _PAGE.format(
         title=escape(title),
         style=Path(__file__).with_name("report.css").read_text(encoding="utf-8"),

@@ -34,7 +34,7 @@ def build_step(
     variables = captioner.trainable_variables
     kernels = captioner.decoder.dense_kernels
     # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
-    whole = functools.partial(tf.function, autograph=False, jit_compile=True)
+    compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 
     def differentiate(inputs, ids, seed, present=None, whole=None) -> tuple[Losses, list]:
         with tf.GradientTape() as tape:
@@ -71,9 +71,9 @@ def build_step(
         return finished(*differentiate(inputs, ids, seed), *_counts(ids))
 
     if cluster.replicas == 1:
-        return whole(step) if captioner.plain else any_batch(step)
+        return compiled(step) if captioner.plain else any_batch(step)
     # Sums over replicas stay outside of what is compiled whole.
-    part = whole(differentiate) if captioner.plain else differentiate
+    part = compiled(differentiate) if captioner.plain else differentiate
     return _shared(config, optimizer, cluster, part, finished, retrace=captioner.plain)
 
 
