@@ -42,7 +42,7 @@ demo: setup
 	$(PY) -m trainer.main --flagfile=flags/demo.flags
 	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png --no_repeat_ngram=0 \
 	  data/scenes/test2017/00000000540[1-6].jpg
-	$(PY) -m trainer.evaluate --flagfile=flags/demo.flags --split=test --no_repeat_ngram=0
+	$(PY) -m evaluation.main --flagfile=flags/demo.flags --split=test --no_repeat_ngram=0
 	@echo "picture: runs/scenes/captions.png"
 
 test: setup

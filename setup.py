@@ -19,6 +19,10 @@ TRAIN = [
 DASK = ["dask>=2026.1", "distributed>=2026.1"]
 AWS = ["boto3>=1.40"]
 SERVE = TENSORFLOW
+ROOMS = (
+    *("cli", "records", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
+    *("trainer", "evaluation", "serving"),
+)
 
 setup(
     name="captioner",
@@ -28,12 +32,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(
-        include=[
-            f"{room}*" for room in ("records", "pipeline", "model", "trainer", "serving", "scenes")
-        ]
-    ),
-    package_data={"trainer": ["report.css"]},
+    packages=find_packages(include=[f"{room}*" for room in ROOMS]),
+    package_data={"evaluation.report": ["report.css"]},
     install_requires=[
         "apache-beam~=2.77.0",
         "tensorflow-datasets~=4.9.10",

@@ -65,7 +65,7 @@ def _config(data_dir: str, output_dir: str, *args: str):
     from absl import flags
 
     from pipeline import config
-    from pipeline import features as job_features
+    from pipeline.job import features as job_features
 
     values = flags.FlagValues()
     config.define_flags(values)
@@ -79,8 +79,8 @@ def _config(data_dir: str, output_dir: str, *args: str):
 
 def write_job(data_dir: str, output_dir: str, args: list[str]) -> dict:
     """The job itself, `args` to choose processes and checks."""
-    import pipeline.quiet  # noqa: F401
-    from pipeline import runner
+    import pipeline.engines.beam_log  # noqa: F401
+    from pipeline.engines import runner
     from records import manifest
 
     shutil.rmtree(output_dir, ignore_errors=True)
@@ -180,11 +180,11 @@ def metadata_plain(data_dir: str) -> dict:
 
 def metadata_job(data_dir: str) -> dict:
     """The job up to the shard writers: listed, described, counted, dealt, grouped."""
-    import pipeline.quiet  # noqa: F401, I001
+    import pipeline.engines.beam_log  # noqa: F401, I001
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from pipeline import graph
+    from pipeline.job import graph
 
     config = _config(data_dir, data_dir + "/records")
     result: dict = {}
@@ -203,14 +203,14 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict:
 
     Random weights: they cost what trained ones do. Decoding counts in both.
     """
-    import model.quiet  # noqa: F401, I001
+    import cli.tensorflow_log  # noqa: F401, I001
     import tensorflow as tf
 
     from model.encoder import Encoder, decode
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from pipeline.features import CPU_BATCH, Extractor
+    from pipeline.job.features import CPU_BATCH, Extractor
 
     network = Encoder(encoder)
     paths = sorted(Path(data_dir, "train2017").iterdir())[:images]
@@ -238,9 +238,9 @@ def build(data_dir: str, output_dir: str, args: list[str]) -> dict:
 
 def read(records_dir: str) -> dict:
     """One epoch as the trainer reads it: pairs, with pixels or features."""
-    import model.quiet  # noqa: F401, I001
+    import cli.tensorflow_log  # noqa: F401, I001
 
-    from trainer import input as records_input
+    from trainer.input import reading as records_input
 
     info, source = records_input.open_split(records_dir, "train")
     if info.encoder:
@@ -258,15 +258,15 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     Returns: seconds of `steps` steps of the median length, so that no compilation is in them, and
         the median number of cores that a step keeps busy.
     """
-    import model.quiet  # noqa: F401, I001
+    import cli.tensorflow_log  # noqa: F401, I001
     from absl import flags
 
-    from model import weights
+    from artifacts import weights
     from records.manifest import read_vocabulary
-    from trainer import config as recipe
-    from trainer import input as records_input
-    from trainer import stored
-    from trainer.batches import training_batches
+    from artifacts import recipe
+    from trainer.input import reading as records_input
+    from artifacts import stored_features as stored
+    from trainer.input.batches import training_batches
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 

@@ -25,11 +25,11 @@ def main() -> None:
         folder = Path(scratch)
         _split(Path(os.environ["CAPTION_DATA"]), folder)
         files = [f"{folder}/results.json", f"{folder}/annotations.json", f"{folder}/official.json"]
-        ours = ["-m", "trainer.score", f"--results={files[0]}", f"--annotations={files[1]}"]
+        ours = ["-m", "evaluation.score", f"--results={files[0]}", f"--annotations={files[1]}"]
         official = ["-m", "benchmarks.score", *files]
-        seconds = {"trainer.score": [], "pycocoevalcap": []}
+        seconds = {"evaluation.score": [], "pycocoevalcap": []}
         for _ in range(REPEATS):
-            seconds["trainer.score"].append(_timed([*ours, f"--output={folder}/ours.json"]))
+            seconds["evaluation.score"].append(_timed([*ours, f"--output={folder}/ours.json"]))
             seconds["pycocoevalcap"].append(_timed(official))
         found = json.loads((folder / "ours.json").read_text())["metrics"]
         expected = json.loads((folder / "official.json").read_text())

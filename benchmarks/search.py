@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-import model.quiet  # noqa: F401, before TensorFlow
+import cli.tensorflow_log  # noqa: F401, before TensorFlow
 from benchmarks import contest
 from benchmarks import train_work as work
 
@@ -75,9 +75,9 @@ def _ours(
     import keras
     import tensorflow as tf
 
-    from model import search
-    from model.decoder import Decoder
-    from model.generator import CaptionGenerator
+    from model.definition.decoder import Decoder
+    from model.search import one_by_one as search
+    from model.search.generator import CaptionGenerator
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

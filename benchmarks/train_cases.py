@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-import model.quiet  # noqa: F401, before TensorFlow
+import cli.tensorflow_log  # noqa: F401, before TensorFlow
 from benchmarks import train_work as work
 
 Step = Callable[[], object]
@@ -17,8 +17,8 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
     """Our training step, of the textbook's model or of our recipe's."""
     import tensorflow as tf
 
-    from model.decoder import Decoder
-    from trainer.config import TrainConfig
+    from artifacts.recipe import TrainConfig
+    from model.definition.decoder import Decoder
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 
@@ -46,7 +46,7 @@ class _FeaturesOnly:
 
     def forced(self, *args):
         """As `Captioner.forced`, on a CPU."""
-        from model import fast_forcing
+        from model.fast import forcing as fast_forcing
 
         return fast_forcing.forced(self.decoder, *args)
 

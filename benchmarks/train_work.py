@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # PyTorch's processes hold no TensorFlow: where both are loaded, triton aborts
-    from model.decoder import DecoderConfig
+    from model.definition.decoder import DecoderConfig
 
 IMAGES, CAPTIONS, VOCABULARY, UNITS = 16, 5, 10_000, 512
 SIZES = {"S": (7, 7, 1056), "L": (11, 11, 4032)}  # NASNet-Mobile and NASNet-Large
@@ -51,7 +51,7 @@ def batch(size: str, seed: int = 0) -> Batch:
 
 def config(size: str, recipe: bool, precision: str) -> DecoderConfig:
     """The recipe's decoder, or the textbook's: a gate, no projection, no deep output."""
-    from model.decoder import DecoderConfig
+    from model.definition.decoder import DecoderConfig
 
     return DecoderConfig(
         vocabulary_size=VOCABULARY,

@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from model import fast_forcing, forcing
-from model.decoder import Decoder, DecoderConfig
+from model.definition import forcing
+from model.definition.decoder import Decoder, DecoderConfig
+from model.definition.forcing import Forced
 from model.encoder import Encoder
-from model.forcing import Forced
+from model.fast import forcing as fast_forcing
 
 
 class Captioner(keras.Model):

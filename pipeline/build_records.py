@@ -5,12 +5,16 @@ from collections import Counter
 
 from absl import flags
 
-import pipeline.quiet  # noqa: F401  (before Beam is imported)
-from pipeline import archives, features, files, lock, runner
+import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
+from cli import command
 from pipeline import config as config_lib
 from pipeline.config import Config
 from pipeline.datasets import scenes
-from records import command, leaks, manifest
+from pipeline.download import archives
+from pipeline.engines import runner
+from pipeline.job import features
+from pipeline.storage import files, lock
+from records import leaks, manifest
 from records.manifest import DatasetInfo
 
 

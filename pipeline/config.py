@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 from absl import flags
 
-from pipeline import archives, beam_options, datasets, files
+from cli.errors import UserError
+from pipeline import datasets
 from pipeline.datasets import coco, tfds
+from pipeline.download import archives
+from pipeline.engines import beam_options
+from pipeline.storage import files
 from records import manifest
-from records.errors import UserError
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED
 
 PRECISIONS = ("float32", "bfloat16")

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 
 from absl import flags
 
-import pipeline.quiet  # noqa: F401  (before Beam is imported)
-from pipeline import beam_options, compare, files
-from pipeline.verify_shard import Reading
-from records import command, leaks, manifest
-from records.errors import UsageError, UserError
+import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
+from cli import command
+from cli.errors import UsageError, UserError
+from cli.progress import bar
+from pipeline.engines import beam_options
+from pipeline.storage import files
+from pipeline.verify import compare
+from pipeline.verify.shard import Reading
+from records import leaks, manifest
 from records.manifest import DatasetInfo, Shard, Sidecar
-from records.progress import bar
 from records.vocabulary import Vocabulary
 
 

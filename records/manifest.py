@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import xxhash
 
-from records.errors import UserError
+from cli.errors import UserError
 from records.schema import SCHEMA_VERSION, SPLITS
 from records.vocabulary import Vocabulary
 

@@ -5,12 +5,12 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from records.errors import UserError
+from cli.errors import UserError
 from records.text import detokenise, tokenise
 
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-# What a search must know of them: `model.search.Rules(**SPECIAL_IDS)`.
+# What a search must know of them: `model.search.one_by_one.Rules(**SPECIAL_IDS)`.
 SPECIAL_IDS = {"start": START, "end": END, "banned": (PAD, START, UNK)}
 
 

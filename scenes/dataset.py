@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from records.errors import UserError
+from cli.errors import UserError
 from scenes.captions import CAPTIONS_PER_IMAGE, captions
 from scenes.drawing import jpeg
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, SIDE, SPLITS, VERSION, Scene, scenes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from records.errors import UsageError
+from cli.errors import UsageError
 
 VERSION = 2  # raised by hand whenever the same (n_images, seed) gives other scenes, bytes or words
 DEFAULT_IMAGES = 3000

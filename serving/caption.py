@@ -8,22 +8,23 @@ import os
 import sys
 from collections.abc import Mapping
 
-import model.quiet  # noqa: F401  before TensorFlow
+import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
 # isort: split
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from model import encoder, weights
-from model.generator import CaptionGenerator
-from model.picture import Look, draw
-from records import image_files
-from records.command import run
-from records.errors import UsageError, UserError
+from artifacts import weights
+from captioning import generate
+from captioning import image_file as image_files
+from captioning.picture import Look, draw
+from cli.command import run
+from cli.errors import UsageError, UserError
+from model import encoder
+from model.search.generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from records.vocabulary import Vocabulary
-from serving import generate
 
 BATCH = 16
 DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from records.errors import UsageError, UserError
+from cli.errors import UsageError, UserError
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'

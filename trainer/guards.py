@@ -4,8 +4,8 @@ import collections
 
 import numpy as np
 
-from records.errors import UserError
-from trainer.checkpoints import Checkpoints
+from artifacts.checkpoints import Checkpoints
+from cli.errors import UserError
 
 # A loss this many times the median of the last ones is no unlucky batch any more. An untrained
 # model has the log of the vocabulary's size, a trained one half or a third of it.

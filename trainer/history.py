@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from records.errors import UserError
+from cli.errors import UserError
 from records.manifest import write_atomically
 from trainer.samples import Sample, Samples
 

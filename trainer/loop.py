@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from artifacts.checkpoints import Checkpoints
+from artifacts.recipe import TrainConfig
+from cli.progress import bar
 from model.captioner import Captioner
-from records.progress import bar
-from trainer.batches import Batches
-from trainer.checkpoints import Checkpoints
-from trainer.config import TrainConfig
 from trainer.distribution import Cluster, alone
 from trainer.guards import LossGuard
 from trainer.history import History, Window
+from trainer.input.batches import Batches
+from trainer.input.order import Batch
 from trainer.optimizer import build_optimizer
-from trainer.order import Batch
 from trainer.profiling import Profile
 from trainer.samples import Samples
 from trainer.step import build_step

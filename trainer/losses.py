@@ -7,8 +7,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from model.attention import entropy
-from model.forcing import Forced
+from model.definition.attention import entropy
+from model.definition.forcing import Forced
 
 
 class Whole(NamedTuple):

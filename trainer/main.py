@@ -8,27 +8,28 @@ import hashlib
 import os
 import sys
 
-import model.quiet  # noqa: F401  before TensorFlow
+import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
 # isort: split
 import keras
 import tensorflow as tf
 from absl import flags
 
-from model import weights
+from artifacts import provenance as contamination
+from artifacts import recipe, weights
+from artifacts import stored_features as stored
+from artifacts.recipe import TrainConfig
+from cli.command import run
+from cli.errors import UserError
 from model.captioner import Captioner
 from model.encoder import WeightsError
-from records.command import run
-from records.errors import UserError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
 from records.vocabulary import Vocabulary
-from trainer import config as recipe
-from trainer import contamination, distribution, stored
-from trainer import input as records_input
-from trainer.batches import fit_in_memory, training_batches, validation, validation_samples
-from trainer.config import TrainConfig
+from trainer import distribution
 from trainer.distribution import Cluster
-from trainer.input import Source
+from trainer.input import reading as records_input
+from trainer.input.batches import fit_in_memory, training_batches, validation, validation_samples
+from trainer.input.reading import Source
 from trainer.loop import Loop
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError

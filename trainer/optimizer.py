@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from trainer.config import TrainConfig
+from artifacts.recipe import TrainConfig
 
 
 class Adam(keras.optimizers.Adam):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from records.errors import UsageError
+from cli.errors import UsageError
 
 
 class Profile:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from captioning.picture import Look, render
 from model.encoder import decode
-from model.picture import Look, render
 from records.manifest import write_atomically
 from records.vocabulary import Vocabulary
-from trainer import input as records_input
-from trainer.input import Source
+from trainer.input import reading as records_input
+from trainer.input.reading import Source
 
 SHOWN = 4  # the first images of the split
 _SIDE = 224  # pixels

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from artifacts.recipe import TrainConfig
 from model.captioner import Captioner
-from model.tracing import any_batch
+from model.fast.tracing import any_batch
 from trainer import losses
-from trainer.config import TrainConfig
 from trainer.distribution import Cluster, alone
 from trainer.losses import Losses
 from trainer.optimizer import update

@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from model.attention import entropy, temporal_variance
+from metrics.official import cider_of_tokens
 from model.captioner import Captioner
-from model.generator import CaptionGenerator
-from model.search import Rules
-from model.tracing import any_batch
+from model.definition.attention import entropy, temporal_variance
+from model.fast.tracing import any_batch
+from model.search.generator import CaptionGenerator
+from model.search.one_by_one import Rules
 from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
-from trainer.features import Examples
-from trainer.metrics import cider_of_tokens
+from trainer.input.feature_cache import Examples
 from trainer.samples import SHOWN, Sample
 
 

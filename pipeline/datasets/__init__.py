@@ -15,8 +15,8 @@ listing.
 
 from types import ModuleType
 
+from cli.errors import UsageError
 from pipeline.datasets import coco, coco2014, flickr8k, flickr30k, jsonl, scenes, tfds
-from records.errors import UsageError
 
 _MODULES = {
     "coco2017": coco,

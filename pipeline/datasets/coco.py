@@ -7,10 +7,10 @@ data_dir/train2017/000000000009.jpg            (val2017)
 import posixpath
 from collections import defaultdict
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets.fields import int_of, parse, str_of
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined
-from records.errors import UserError
+from pipeline.storage import files
 
 IDS = "coco"
 read_image, image_size = files.read, files.size

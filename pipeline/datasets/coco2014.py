@@ -7,11 +7,11 @@ data_dir/val2014/COCO_val2014_000000000042.jpg
 
 import posixpath
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets import karpathy
 from pipeline.datasets.fields import int_of, str_of
 from pipeline.datasets.listing import Listing, clean, confined
-from records.errors import UserError
+from pipeline.storage import files
 
 IDS = "coco"
 read_image, image_size = files.read, files.size

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cli.errors import UserError
 from pipeline.datasets.listing import text_of
-from records.errors import UserError
 
 _INT64 = range(-(2**63), 2**63)
 

@@ -3,11 +3,11 @@
 import posixpath
 import re
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets import karpathy
 from pipeline.datasets.fields import str_of
 from pipeline.datasets.listing import Listing, clean, confined
-from records.errors import UserError
+from pipeline.storage import files
 
 # Flickr's own number of the photograph: 1000268201_693b08cb0e.jpg, 1000092795.jpg
 _NUMBER = re.compile(r"([0-9]+)[_.]")

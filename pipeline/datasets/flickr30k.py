@@ -6,10 +6,10 @@ data_dir/flickr30k-images/, flickr30k_images/ or images/
 
 import posixpath
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets import flickr, karpathy
 from pipeline.datasets.listing import Listing
-from records.errors import UserError
+from pipeline.storage import files
 
 IDS = "flickr"
 read_image, image_size = files.read, files.size

@@ -9,10 +9,10 @@ data_dir/images/ or Flicker8k_Dataset/   the images
 import posixpath
 from collections import defaultdict
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets import flickr, karpathy
 from pipeline.datasets.listing import Caption, ListedImage, Listing, confined, text_of
-from records.errors import UserError
+from pipeline.storage import files
 
 IDS = "flickr"
 read_image, image_size = files.read, files.size

@@ -17,10 +17,10 @@ import posixpath
 import re
 from typing import Any
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets.fields import is_int64, shown
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined, text_of
-from records.errors import UserError
+from pipeline.storage import files
 from records.schema import SPLITS
 
 IDS = "own"

@@ -11,9 +11,9 @@ goes to train. The captions are `raw`: the file's own `tokens` are passed over.
 
 from collections.abc import Callable
 
+from cli.errors import UserError
 from pipeline.datasets.fields import int_of, list_of, parse, shown, str_of
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean
-from records.errors import UserError
 from records.schema import SPLITS
 
 ZIP = "caption_datasets.zip from cs.stanford.edu/people/karpathy/deepimagesent"

@@ -3,8 +3,8 @@
 import posixpath
 from typing import NamedTuple
 
-from pipeline import files
-from records.errors import UserError
+from cli.errors import UserError
+from pipeline.storage import files
 
 
 class Caption(NamedTuple):

@@ -1,8 +1,8 @@
 """The embedded data set of drawn scenes: COCO 2017's layout, with a test split."""
 
-from pipeline import files
+from cli.errors import UserError
 from pipeline.datasets import coco
-from records.errors import UserError
+from pipeline.storage import files
 from records.schema import SPLITS
 from scenes import dataset
 

@@ -19,9 +19,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.registered import DatasetNotFoundError
 
-from pipeline import files
+from cli.errors import UsageError, UserError
 from pipeline.datasets.listing import Caption, ListedImage, Listing
-from records.errors import UsageError, UserError
+from pipeline.storage import files
 
 _SPLITS = {"train": ("train", "restval"), "val": ("val", "validation"), "test": ("test",)}
 _NAME = re.compile(r"(?P<name>\w+)(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?")

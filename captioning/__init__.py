@@ -1,0 +1,1 @@
+"""How images become captions: one path, batched, on every device."""

@@ -1,0 +1,64 @@
+"""Anybody's image files, as bytes that the encoder's own decoder takes."""
+
+import io
+import os
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cli.errors import UserError
+
+MAX_BYTES = 64_000_000
+MAX_PIXELS = 100_000_000
+_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+
+# What TensorFlow decodes by itself, giving the very pixels that training saw.
+_DIRECT = ("JPEG", "PNG", "BMP", "GIF")
+
+
+def read(path: str) -> bytes:
+    """An image file as JPEG, PNG, BMP or GIF bytes, upright.
+
+    Cameras store how they were held; that is undone here. Other formats that Pillow knows become
+    PNG. Sizes are bounded before a pixel is decoded.
+
+    Raises:
+        UserError: missing, no image, cut short or too large.
+    """
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: {size:,} bytes; expected an image of at most {MAX_BYTES:,}")
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return content if _usable(image, path) else _as_png(image)
+    except UserError:
+        raise
+    except UnidentifiedImageError:  # its message has an address in memory, another in every run
+        raise UserError(
+            f"{path}: expected an image, found none that can be read (of no known format)"
+        ) from None
+    except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
+        raise UserError(
+            f"{path}: expected an image, found none that can be read ({error})"
+        ) from None
+
+
+def _usable(image: Image.Image, path: str) -> bool:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path}: {width} x {height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million"
+        )
+    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    image.load()  # raises when the file is cut short
+    return upright and image.format in _DIRECT
+
+
+def _as_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    ImageOps.exif_transpose(image).convert("RGB").save(file, "PNG", compress_level=1)
+    return file.getvalue()

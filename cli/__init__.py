@@ -1,0 +1,1 @@
+"""How every command starts, fails, shows progress, and writes a file whole or not at all."""

@@ -1,0 +1,1 @@
+"""The batch evaluation job and its report."""

@@ -1,0 +1,265 @@
+"""Caption a split and score it: `python -m evaluation.main --flagfile=coco.flags --split=val`.
+
+Writes COCO's own files, so that anyone can score them again, and metrics.json. Plain images are
+captioned too, and test images for COCO's evaluation server:
+
+  ... --run_dir=RUN --images=FOLDER,'more/*.png',list.jsonl
+  ... --run_dir=RUN --image_info=image_info_test2017.json --images_dir=test2017
+
+What was killed goes on where it was when the same command is given again.
+"""
+
+import os
+from collections.abc import Sequence
+
+import cli.tensorflow_log  # noqa: F401  before TensorFlow
+
+# isort: split
+from absl import flags
+
+from artifacts import provenance as contamination
+from artifacts import recipe, weights
+from captioning import job as captioning
+from captioning import parts
+from captioning.image_list import ImageList, open_image_info, open_images
+from captioning.job import Options
+from captioning.split_list import SplitList
+from cli.command import run
+from cli.errors import UsageError
+from evaluation import captioned_files as files
+from evaluation.report import page as report_page
+from evaluation.survey import survey
+from metrics import coco_files as results
+from metrics import official as metrics
+from metrics.summary import Summary
+from model.search import beam
+from model.search import one_by_one as search
+from records.manifest import DatasetInfo
+from records.schema import SPLITS
+from scenes.facts import check_all
+from scenes.world import truth
+from trainer.input import reading as records_input
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(recipe)  # --help lists them
+flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
+flags.DEFINE_bool(
+    "allow_leak", False, "Score images that the run was trained on too; every output says so."
+)
+flags.DEFINE_string(
+    "images",
+    None,
+    'Caption image files, not records: folders, globs, .jsonl lists of {"image": path}; several'
+    " with commas.",
+)
+flags.DEFINE_string(
+    "image_info", None, "Caption the images of this COCO file, as COCO's server takes them."
+)
+flags.DEFINE_string("images_dir", None, "Folder of the images of --image_info.")
+flags.DEFINE_string(
+    "output_dir", None, "Where the files go; default: a folder in RUN_DIR/evaluation."
+)
+flags.DEFINE_string(
+    "report", None, "Folder for a page of the evaluation, index.html: open it in any browser."
+)
+flags.DEFINE_integer("beam_size", beam.BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
+flags.DEFINE_float(
+    "length_penalty",
+    beam.LENGTH_PENALTY,
+    "Rank captions by log-probability / length to this power; 0: shorter ones win.",
+    lower_bound=0.0,
+)
+flags.DEFINE_integer(
+    "no_repeat_ngram",
+    search.NO_REPEAT_NGRAM,
+    "Say no so many words twice in a caption; 0: may.",
+    lower_bound=0,
+)
+flags.DEFINE_integer("min_length", 0, "Words at least.", lower_bound=0, upper_bound=29)
+flags.DEFINE_integer("n_best", 1, "Captions of an image in the JSON lines.", lower_bound=1)
+flags.DEFINE_integer(
+    "encoder_batch_size", None, "Images encoded together; default: what suits.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "decode_batch_size", None, "Images searched together; default: what suits.", lower_bound=1
+)
+flags.DEFINE_string(
+    "shard", "1/1", "i/n: caption every n-th part only; n jobs, 1/n to n/n, do all of them."
+)
+flags.DEFINE_integer(
+    "part_images", 256, "Images in a part, what a kill can cost; no batch is larger.", lower_bound=1
+)
+
+# The flags that say how captions are searched for.
+SEARCH = ("beam_size", "length_penalty", "no_repeat_ngram", "min_length")
+
+
+def main(_rest: list[str]) -> int:
+    """Run folders + images -> captions; + records -> results, references, metrics.json, a table."""
+    run_dirs = recipe.require("run_dir").split(",")
+    if len(run_dirs) > 1 and not FLAGS.output_dir:
+        raise UsageError("--output_dir is missing: several runs have no folder in common")
+    for run_dir in run_dirs:
+        trained = weights.read_config(run_dir)
+        recipe.refuse_contradictions(trained["training"], recipe.given_flags())
+    if bool(FLAGS.image_info) != bool(FLAGS.images_dir):
+        raise UsageError("--image_info and --images_dir need each other")
+    if FLAGS.report and (FLAGS.images or FLAGS.image_info):
+        raise UsageError("--report tells how captions score: it needs --records_dir, not images")
+    if FLAGS.image_info:
+        return submit(run_dirs)
+    if FLAGS.images:
+        output_dir = _output_dir(run_dirs, "images")
+        pictures = ImageList(open_images(FLAGS.images.split(",")), FLAGS.part_images, output_dir)
+        return files.caption_files(run_dirs, pictures, output_dir, _options())
+    return score_split(run_dirs)
+
+
+def submit(run_dirs: Sequence[str]) -> int:
+    """Image files of a COCO file -> the file for COCO's server."""
+    info = FLAGS.image_info
+    output_dir = _output_dir(run_dirs, files.images_name(info))
+    entries = open_image_info(info, FLAGS.images_dir)
+    pictures = ImageList(entries, FLAGS.part_images, output_dir)
+    name = files.submission_name(info, _name(run_dirs))
+    return files.caption_files(run_dirs, pictures, output_dir, _options(), submission=name)
+
+
+def score_split(run_dirs: Sequence[str]) -> int:
+    """A split of the records -> its captions and their scores."""
+    records_dir, split, options = recipe.require("records_dir"), FLAGS.split, _options()
+    output_dir = _output_dir(run_dirs, split)
+    info, source = records_input.open_split(records_dir, split)
+    if FLAGS.report:
+        report_page.refuse_unwritable(FLAGS.report)
+    found = (contamination.refuse(run_dir, info, split, FLAGS.allow_leak) for run_dir in run_dirs)
+    leaks = list(dict.fromkeys(leak for leak in found if leak))
+    stamp = " ".join(dict.fromkeys(leak.stamp for leak in leaks))
+    for leak in leaks:
+        print(f"{leak.stamp}: {leak.why}")
+
+    pictures = SplitList(source, info, FLAGS.part_images)
+    said = captioning.caption(run_dirs, pictures, output_dir, options)
+    if said.missing:
+        print(files.unfinished(said))
+        return 0
+    by_image = parts.by_image(said.results())
+    captions = {image_id: found.caption for image_id, found in by_image.items()}
+    references = {image_id: list(found.references) for image_id, found in by_image.items()}
+    listed = info.splits[split].total("listed")
+    if len(captions) < listed:
+        print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
+    name = _name(run_dirs)
+    path = _write_captions(output_dir, name, said, captions, references, stamp)
+    scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    summary = Summary.of(scores)
+    results.write_json(
+        os.path.join(output_dir, "images.json"),
+        {"contamination": stamp or None, "images": scores.images},
+    )
+    chosen = {name: FLAGS[name].value for name in SEARCH}
+    report = {
+        "run": name,
+        "dataset": info.dataset,
+        "split": split,
+        "images": len(captions),
+        "listed": listed,
+        "contamination": stamp or None,
+        "search": chosen,
+        **summary.as_json(),
+    }
+    print(f"captions: {path}\n{summary.printed(stamp)}")
+    if info.dataset == "scenes":
+        report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
+    shown = report_page.Shown.of(scores)
+    wanted = shown.all() if FLAGS.report else ()
+    attention, looks = survey(run_dirs, info, source, chosen, list(captions), wanted)
+    report |= attention
+    results.write_json(os.path.join(output_dir, "metrics.json"), report)
+    if FLAGS.report:
+        page = report_page.write(
+            FLAGS.report, report, scores, references, captions, shown, looks, run_dirs[0]
+        )
+        if not any(look.encoded for look in looks.values()):
+            print(report_page.NO_PICTURES)
+        print(f"report: {page}")
+    return 0
+
+
+def _write_captions(
+    output_dir: str,
+    name: str,
+    said: captioning.Captions,
+    captions: dict[int, str],
+    references: dict[int, list[str]],
+    stamp: str,
+) -> str:
+    """COCO's two files and the JSON lines; the path of the results."""
+    system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
+    start = os.path.join(output_dir, f"captions_{FLAGS.split}_")
+    path = f"{start}{system}_results.json"
+    results.write_results(path, captions)
+    lines = parts.distinct(said.folder.lines(said.parts))
+    parts.write_lines(f"{start}{system}.jsonl", lines)
+    results.write_references(f"{start}references.json", references, stamp)
+    return path
+
+
+def _name(run_dirs: Sequence[str]) -> str:
+    return "+".join(os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs)
+
+
+def _output_dir(run_dirs: Sequence[str], what: str) -> str:
+    return FLAGS.output_dir or os.path.join(run_dirs[0], "evaluation", what)
+
+
+def _options() -> Options:
+    """How to caption, as the flags say.
+
+    Raises:
+        UsageError: flags at odds.
+    """
+    if FLAGS.n_best > FLAGS.beam_size:
+        raise UsageError(f"--n_best={FLAGS.n_best} needs --beam_size={FLAGS.n_best} at least")
+    values = {name: FLAGS[name].value for name in (*SEARCH, "n_best")}
+    return Options(values, FLAGS.encoder_batch_size, FLAGS.decode_batch_size, _shard(FLAGS.shard))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`2/4` -> (2, 4).
+
+    Raises:
+        UsageError: anything else.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UsageError(f"--shard={text}: expected i/n, from 1/n to n/n")
+    return int(index), int(count)
+
+
+def scene_report(
+    info: DatasetInfo,
+    captions: dict[int, str],
+    references: dict[int, list[str]],
+    cider: float,
+    stamp: str,
+) -> dict:
+    """What only drawn scenes allow: the share of claims that are true, printed and returned.
+
+    The control gives each image the features of the next one. A caption is a function of its
+    features, so it is the next image's caption.
+    """
+    scenes = truth(info.flags["scenes_images"], info.flags["scenes_seed"])
+    ids = list(captions)
+    dealt = dict(zip(ids, [captions[i] for i in [*ids[1:], ids[0]]], strict=True))
+    facts, control = (
+        true / claims for true, claims in (check_all(c, scenes) for c in (captions, dealt))
+    )
+    ceiling = metrics.leave_one_out_cider(references)
+    print(f"facts true: {facts:.0%} (other image: {control:.0%})  {stamp}".rstrip())
+    print(f"CIDEr {cider:.2f} (references {ceiling:.2f})  {stamp}".rstrip())
+    return {"facts_true": facts, "facts_true_other_image": control, "references_CIDEr": ceiling}
+
+
+if __name__ == "__main__":
+    run(main, failures=(weights.RunError,))

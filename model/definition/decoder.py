@@ -1,0 +1,183 @@
+"""The decoder: an LSTM that attends to the image at every word (Xu et al. 2015).
+
+`Decoder.step` is the definition of the model: one word in, logits of the next word out. Training
+(`forcing.py`) and search (`fast_step.py`) compute the same, doing once what does not depend on the
+state; tests compare them.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from model.definition.attention import SoftAttention
+from model.definition.precision import matmul
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the decoder.
+
+    Attributes:
+        vocabulary_size: V.
+        feature_depth: D of the encoder.
+        rnn_units: U of the LSTM.
+        embedding_dim: of the words, and of the deep output.
+        attention_units: A.
+        feature_projection: D' of relu(features W_p + b_p); 0 attends to the features themselves.
+        gate: the state gates the context, z = sigmoid(W_beta h) * context; else z is the context.
+        deep_output: the logits are of tanh(W_h' h + W_z z + W_e E w); else of h alone.
+        precision: "float32" or "bfloat16", of the matrix products.
+    """
+
+    vocabulary_size: int
+    feature_depth: int
+    rnn_units: int = 512
+    embedding_dim: int = 512
+    attention_units: int = 512
+    feature_projection: int = 512
+    gate: bool = True
+    deep_output: bool = True
+    precision: str = "float32"
+
+
+class Memory(NamedTuple):
+    """What the decoder keeps of the images, the same for all words and captions of an image."""
+
+    values: tf.Tensor  # [B, L, D'] float32
+    keys: tf.Tensor  # [B, L, A] float32
+
+
+class State(NamedTuple):
+    """The LSTM's state for N captions (or K beams) of each image."""
+
+    h: tf.Tensor  # [B, N, U] float32
+    c: tf.Tensor  # [B, N, U] float32
+
+
+class Decoder(keras.layers.Layer):
+    """Soft-attention LSTM with a gate on the context and a deep output.
+
+    Every tensor has the images first and an image's captions second, so that N captions share
+    their image's memory by broadcasting.
+    """
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__(name="decoder")
+        self.config = config
+        depth = config.feature_projection or config.feature_depth
+        units, words = config.rnn_units, config.embedding_dim
+        self.embedding = self.add_weight(
+            (config.vocabulary_size, words), "uniform", name="embedding"
+        )
+        if config.feature_projection:
+            self.projection = self._dense("projection", config.feature_depth, depth)
+        self.initial_h = self._dense("initial_h", depth, units)
+        self.initial_c = self._dense("initial_c", depth, units)
+        self.attention = SoftAttention(depth, units, config.attention_units, config.precision)
+        if config.gate:
+            self.gate = self._dense("gate", units, depth)
+        glorot = "glorot_uniform"
+        self.word_kernel = self.add_weight((words, 4 * units), glorot, name="lstm_word_kernel")
+        self.context_kernel = self.add_weight(
+            (depth, 4 * units), glorot, name="lstm_context_kernel"
+        )
+        self.recurrent_kernel = self.add_weight(
+            (units, 4 * units), "orthogonal", name="lstm_recurrent_kernel"
+        )
+        self.lstm_bias = self.add_weight((4 * units,), _forget_bias_one, name="lstm_bias")
+        if config.deep_output:
+            self.output_h = self._dense("output_h", units, words)
+            self.output_context = self._dense("output_context", depth, words, bias=False)
+            self.output_word = self._dense("output_word", words, words, bias=False)
+        outputs = words if config.deep_output else units
+        self.output_logits = self._dense("output_logits", outputs, config.vocabulary_size)
+        self.built = True
+
+    def _dense(self, name: str, inputs: int, outputs: int, bias: bool = True):
+        kernel = self.add_weight((inputs, outputs), "glorot_uniform", name=f"{name}_kernel")
+        return kernel, self.add_weight((outputs,), "zeros", name=f"{name}_bias") if bias else None
+
+    def _apply(self, dense, x: tf.Tensor) -> tf.Tensor:
+        kernel, bias = dense
+        product = matmul(x, kernel, self.config.precision)
+        return product if bias is None else product + bias
+
+    @property
+    def dense_kernels(self) -> list[keras.Variable]:
+        """The kernels that L2 applies to: no bias, no embedding, nothing of the LSTM."""
+        lstm = {"lstm_word_kernel", "lstm_context_kernel", "lstm_recurrent_kernel"}
+        return [w for w in self.weights if w.name.endswith("_kernel") and w.name not in lstm]
+
+    def memory(self, features: tf.Tensor) -> Memory:
+        """Once per image: features [B, L, D] of any float type -> values and keys."""
+        values = tf.cast(features, tf.float32)
+        if self.config.feature_projection:
+            values = tf.nn.relu(self._apply(self.projection, features))
+        return Memory(values, self.attention.keys(values))
+
+    def initial_state(self, memory: Memory, captions: int | tf.Tensor) -> State:
+        """h0 = tanh(W_h mean a'), c0 = tanh(W_c mean a'), the same for all captions of an image."""
+        mean = tf.reduce_mean(memory.values, 1, keepdims=True)  # [B, 1, D']
+        h, c = (tf.tanh(self._apply(w, mean)) for w in (self.initial_h, self.initial_c))
+        return State(tf.repeat(h, captions, 1), tf.repeat(c, captions, 1))
+
+    def embed(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Word vectors: [...] ids -> [..., E]."""
+        return tf.gather(tf.convert_to_tensor(self.embedding), tokens)
+
+    def word_gates(self, words: tf.Tensor) -> tf.Tensor:
+        """The words' part of the LSTM gates: [..., E] -> [..., 4U]."""
+        return matmul(words, self.word_kernel, self.config.precision) + self.lstm_bias
+
+    def recur(
+        self, word_gates: tf.Tensor, state: State, memory: Memory
+    ) -> tuple[State, tf.Tensor, tf.Tensor]:
+        """What must happen word by word: look, then remember.
+
+        Call arguments:
+            word_gates: [B, N, 4U], from `word_gates`.
+
+        Returns: the new state, the gated context z [B, N, D'] that it was made from, and alpha
+        [B, N, L].
+        """
+        context, alpha = self.attention(state.h, memory.keys, memory.values)
+        z = tf.sigmoid(self._apply(self.gate, state.h)) * context if self.config.gate else context
+        precision = self.config.precision
+        gates = (
+            word_gates
+            + matmul(z, self.context_kernel, precision)
+            + matmul(state.h, self.recurrent_kernel, precision)
+        )
+        i, f, candidate, o = tf.split(gates, 4, -1)  # Keras' order
+        c = tf.sigmoid(f) * state.c + tf.sigmoid(i) * tf.tanh(candidate)
+        return State(tf.sigmoid(o) * tf.tanh(c), c), z, alpha
+
+    def deep_output(self, h: tf.Tensor, z: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        """tanh(W_h' h + W_z z + W_e E w): [..., U], [..., D'], [..., E] -> [..., E]; or h."""
+        if not self.config.deep_output:
+            return h
+        return tf.tanh(
+            self._apply(self.output_h, h)
+            + self._apply(self.output_context, z)
+            + self._apply(self.output_word, words)
+        )
+
+    def logits(self, deep: tf.Tensor) -> tf.Tensor:
+        """From `deep_output`: [..., E] -> [..., V]."""
+        return self._apply(self.output_logits, deep)
+
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory
+    ) -> tuple[tf.Tensor, State, tf.Tensor]:
+        """One word: ids [B, N] -> logits of the next word [B, N, V], new state, alpha [B, N, L]."""
+        words = self.embed(tokens)
+        state, z, alpha = self.recur(self.word_gates(words), state, memory)
+        return self.logits(self.deep_output(state.h, z, words)), state, alpha
+
+
+def _forget_bias_one(shape, dtype=None):
+    """Zeros, and ones for the forget gate (Jozefowicz et al. 2015), in Keras' gate order."""
+    units = shape[0] // 4
+    return tf.concat([tf.zeros(units), tf.ones(units), tf.zeros(2 * units)], 0)

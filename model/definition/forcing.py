@@ -1,0 +1,96 @@
+"""Teacher forcing, the plain formulation: all words of all captions of a batch through
+`Decoder.recur`, one after the other, and the loss of each.
+
+This is the definition, and what a GPU compiles whole. On CPUs `fast_forcing.py` computes the same,
+several times as fast; `tests/test_model_fast_forcing.py` holds the two together.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from model.definition.decoder import Decoder, Memory
+
+
+class Forced(NamedTuple):
+    """What teacher forcing gives, for N captions of T words of each of B images."""
+
+    losses: tf.Tensor  # [T, B, N] float32, nats, smoothed: what is minimised; 0 on padding
+    nll: tf.Tensor  # [T, B, N] float32: -log p(word), for perplexity, no gradient; 0 on padding
+    attention: tf.Tensor  # [T, B, N, L] float32; anything on padding
+    real: tf.Tensor  # [T, B, N] bool: words that should have been said, <end> counted
+
+
+def forced(
+    decoder: Decoder,
+    features: tf.Tensor,
+    ids: tf.Tensor,
+    dropout: float = 0.0,
+    seed: tf.Tensor = (0, 0),
+    label_smoothing: float = 0.0,
+) -> Forced:
+    """The loss of every word given the words before it.
+
+    Call arguments:
+        features: [B, L, D] of any float type.
+        ids: [B, N, T + 1] int, `<start> ... <end>` then padding of 0.
+        dropout: rate, on features, words and around the deep output; 0 in validation.
+        seed: [2] int, of the dropout masks.
+        label_smoothing: the share of the target that is spread evenly on all words.
+    """
+    tokens, targets, real = time_first(ids)
+    memory = decoder.memory(_drop(features, dropout, seed, 0))
+    words = _drop(decoder.embed(tokens), dropout, seed, 1)  # [T, B, N, E]
+    h, z, attention = _unroll(decoder, memory, decoder.word_gates(words))
+    deep = decoder.deep_output(_drop(h, dropout, seed, 2), z, words)
+    log_p = tf.nn.log_softmax(decoder.logits(_drop(deep, dropout, seed, 3)))  # [T, B, N, V]
+    nll = tf.where(real, -tf.gather(log_p, targets, batch_dims=3), 0.0)
+    even = tf.where(real, -tf.reduce_mean(log_p, -1), 0.0)
+    losses = (1.0 - label_smoothing) * nll + label_smoothing * even
+    return Forced(losses, tf.stop_gradient(nll), attention, real)
+
+
+def time_first(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """ids [B, N, T + 1] -> the words fed in, those expected, and which are real, [T, B, N] each."""
+    ids = tf.transpose(ids, [2, 0, 1])
+    return ids[:-1], ids[1:], ids[1:] != 0
+
+
+def keep_mask(shape, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
+    """Dropout's factors, 0 or 1 / (1 - rate), float32: a function of (seed, place) and the shape
+    alone, so that a step can be run again. The four places never share a mask.
+
+    An element takes one random byte, so that the rate is a multiple of 1 / 256.
+    """
+    seed = tf.stack([seed[0], seed[1] * 4 + place])
+    size = tf.reduce_prod(shape)
+    words = tf.random.stateless_uniform([-(-size // 8)], seed, None, None, tf.int64)
+    kept = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size] >= round(rate * 256)
+    return tf.reshape(tf.cast(kept, tf.float32) / (1.0 - round(rate * 256) / 256), shape)
+
+
+def _drop(x: tf.Tensor, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
+    if not rate:
+        return x
+    return tf.cast(x, tf.float32) * keep_mask(tf.shape(x), rate, seed, place)
+
+
+def _unroll(
+    decoder: Decoder, memory: Memory, gates: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """All T words: gates [T, B, N, 4U] -> h [T, B, N, U], z [T, B, N, D'], alpha [T, B, N, L]."""
+    length = tf.shape(gates)[0]
+    # Read from an array: the gradient of `gates[t]` would be a tensor of all T words at each word.
+    steps = tf.TensorArray(tf.float32, length).unstack(gates)
+    outputs = tuple(tf.TensorArray(tf.float32, length) for _ in range(3))
+
+    def body(t, state, outputs):
+        state, z, alpha = decoder.recur(steps.read(t), state, memory)
+        written = zip(outputs, (state.h, z, alpha), strict=True)
+        return t + 1, state, tuple(array.write(t, value) for array, value in written)
+
+    state = decoder.initial_state(memory, tf.shape(gates)[2])
+    _, _, outputs = tf.while_loop(
+        lambda t, *_: t < length, body, (0, state, outputs), maximum_iterations=length
+    )
+    return tuple(array.stack() for array in outputs)

@@ -1,0 +1,138 @@
+"""An encoder frozen for inference: weights as constants, batch norms folded into the convolutions
+before them, one fixed batch shape, and bfloat16 where it is asked for.
+"""
+
+import ctypes
+import gc
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.training.saver import export_meta_graph
+
+from model.definition.precision import PRECISIONS
+from model.encoder import Encoder
+
+# Channels in and out from which a convolution is worth bfloat16. Narrow ones and depthwise ones
+# gain little in speed, and they cost most of the accuracy.
+_WIDE = 64
+_FLOAT, _BFLOAT = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
+
+
+class FrozenEncoder:
+    """What an encoder computes, several times faster on a CPU.
+
+    Call arguments:
+        encoder: its weights are copied.
+        precision: "float32", or "bfloat16" for the inputs of wide convolutions; everything
+            between them stays float32.
+        batch_size: images that go through the network together. A smaller batch is filled up, so
+            that there is one shape and one trace. None: batches of any size, as they come.
+
+    Attributes:
+        spec: the encoder's `EncoderSpec`.
+    """
+
+    def __init__(self, encoder: Encoder, precision: str, batch_size: int | None):
+        if precision not in PRECISIONS:
+            raise ValueError(f"{precision}: not one of {PRECISIONS}")
+        self.spec = encoder.spec
+        self.batch_size = batch_size
+        self._function = _frozen(encoder, precision, batch_size)
+        if batch_size:  # the first call lays out the weights anew, and would keep both layouts
+            self(np.zeros([1, self.spec.size, self.spec.size, 3], np.float32))
+            _hand_back_memory()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 RGB [n, size, size, 3] in 0..255, n <= batch_size -> float16 [n, H, W, D]."""
+        missing = self.batch_size - len(images) if self.batch_size else 0
+        filled = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        return self._function(tf.constant(filled))[0].numpy()[: len(images)]
+
+
+def _frozen(encoder: Encoder, precision: str, batch_size: int | None):
+    side = encoder.spec.size
+    images = tf.TensorSpec([batch_size, side, side, 3], tf.float32)
+
+    def features(images):
+        grid = tf.reshape(encoder(images), [-1, *encoder.spec.grid])
+        return tf.cast(tf.clip_by_value(grid, tf.float16.min, tf.float16.max), tf.float16)
+
+    meta, given, found = _constant(features, images)
+    _hand_back_memory()
+    graph = _folded(meta)
+    del meta
+    _hand_back_memory()
+    if precision == "bfloat16":
+        _multiply_in_bfloat16(graph)
+    return tf.compat.v1.wrap_function(
+        lambda images: tf.graph_util.import_graph_def(
+            graph, input_map={given: images}, return_elements=[found]
+        ),
+        [images],
+    )
+
+
+def _constant(features, images: tf.TensorSpec) -> tuple[meta_graph_pb2.MetaGraphDef, str, str]:
+    """A function's graph with its variables as constants; the names of its input and output."""
+    traced = tf.function(features, autograph=False).get_concrete_function(images)
+    constant = convert_variables_to_constants_v2(traced)
+    meta = export_meta_graph(graph_def=constant.graph.as_graph_def(), graph=constant.graph)
+    ends = (*constant.inputs, *constant.outputs)
+    meta.collection_def["train_op"].node_list.value.extend(end.op.name for end in ends)
+    given, found = (end.name for end in ends)
+    return meta, given, found
+
+
+def _folded(meta: meta_graph_pb2.MetaGraphDef) -> graph_pb2.GraphDef:
+    """The graph with all that does not depend on its input computed."""
+    config = config_pb2.ConfigProto()
+    rewrite = config.graph_options.rewrite_options
+    rewrite.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.TWO
+    rewrite.min_graph_nodes = -1  # small graphs too
+    return tf_optimizer.OptimizeGraph(config, meta)
+
+
+def _hand_back_memory() -> None:
+    """Give what is free to the system, where the C library (glibc) is one that keeps it.
+
+    Freezing copies all weights several times: a worker would keep about twice what it needs.
+    """
+    gc.collect()  # a traced function and its graph hold each other
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+def _multiply_in_bfloat16(graph: graph_pb2.GraphDef) -> None:
+    """Round image and kernel of each wide convolution; sums stay float32 inside it."""
+    nodes = {node.name: node for node in graph.node}
+    for node in list(nodes.values()):
+        kernel = nodes.get(node.input[1]) if node.op == "Conv2D" else None
+        if kernel is None or kernel.op != "Const":
+            continue
+        if min(dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim[2:]) < _WIDE:
+            continue
+        if kernel.attr["dtype"].type == _FLOAT:
+            rounded = tf.cast(tf.make_ndarray(kernel.attr["value"].tensor), tf.bfloat16)
+            kernel.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(rounded.numpy()))
+            kernel.attr["dtype"].type = _BFLOAT
+        image = node.input[0].replace(":", "_") + "/bfloat16"
+        if image not in nodes:
+            nodes[image] = graph.node.add()
+            _make_cast(nodes[image], image, node.input[0], _FLOAT, _BFLOAT)
+        product = graph.node.add()
+        product.CopyFrom(node)
+        product.name, product.input[0] = node.name + "/product", image
+        product.attr["T"].type = _BFLOAT
+        _make_cast(node, node.name, product.name, _BFLOAT, _FLOAT)
+
+
+def _make_cast(node, name: str, source: str, from_type: int, to_type: int) -> None:
+    node.Clear()
+    node.name, node.op = name, "Cast"
+    node.input.append(source)
+    node.attr["SrcT"].type, node.attr["DstT"].type = from_type, to_type

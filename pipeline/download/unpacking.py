@@ -1,0 +1,85 @@
+"""A zip unpacked: confined to its folder, each file whole or not at all."""
+
+import contextlib
+import os
+import posixpath
+import shutil
+import zipfile
+import zlib
+
+from cli.errors import UserError
+from cli.progress import bar
+from pipeline.datasets.listing import confined
+from records.manifest import TEMPORARY_PREFIX
+
+_CHUNK = 1 << 20
+
+
+def check_space(data_dir: str, needed: int) -> None:
+    """Raise UserError unless the disk of `data_dir` has `needed` bytes free."""
+    free = shutil.disk_usage(data_dir).free
+    if needed > free:
+        raise UserError(
+            f"{data_dir}: {needed / 1e9:,.2f} GB more are needed, {free / 1e9:,.2f} GB are free"
+            " on its disk; make room, or give another --data_dir"
+        )
+
+
+def unpack(path: str, data_dir: str) -> None:
+    """Unpack a zip into `data_dir`; files that lie there whole are left alone.
+
+    Each file gets its name when it is whole.
+
+    Raises:
+        UserError: the zip is damaged, names a file outside `data_dir`, or the disk is too small.
+        OSError: a file cannot be written.
+    """
+    name = posixpath.basename(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            targets = {}
+            for member in archive.infolist():
+                target = confined(data_dir, member.filename)
+                if target is None:
+                    raise UserError(f"{path}: {member.filename!r} would lie outside {data_dir}")
+                if not member.is_dir():
+                    targets[target] = member
+            lacking = [m for t, m in targets.items() if not _of_size(t, m.file_size)]
+            check_space(data_dir, sum(member.file_size for member in lacking))
+            with bar(len(targets), f"unpacking {name}", "files") as shown:
+                for target, member in targets.items():
+                    if not _lies_there(target, member):
+                        _extract(archive, member, target)
+                    shown.update()
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: damaged: {error}; delete it") from None
+
+
+def _of_size(path: str, size: int) -> bool:
+    return os.path.isfile(path) and os.path.getsize(path) == size
+
+
+def _lies_there(target: str, member: zipfile.ZipInfo) -> bool:
+    """Whether the file at `target` is that of the zip, by its size and checksum."""
+    if not _of_size(target, member.file_size):
+        return False
+    checksum = 0
+    with open(target, "rb") as file:
+        while piece := file.read(_CHUNK):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum == member.CRC
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: str) -> None:
+    folder = posixpath.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    # One name for all: what a killed run leaves is written over by the next, for the same file.
+    temporary = posixpath.join(folder, TEMPORARY_PREFIX + "unpacking")
+    try:
+        with archive.open(member) as source, open(temporary, "wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise

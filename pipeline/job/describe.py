@@ -1,0 +1,135 @@
+"""From a split's listing to the descriptions that travel through the job: no image is read here."""
+
+import hashlib
+import json
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from cli.errors import UsageError, UserError
+from pipeline.config import Config
+from pipeline.datasets.listing import Caption, ListedImage, Listing
+from records.text import tokenise
+
+
+class Description(NamedTuple):
+    """One listed image and what is known of it before its file is opened.
+
+    Attributes:
+        split: train, val or test.
+        image_id: the data set's own.
+        file_name: as in the annotation file.
+        path: of the image's file; None when its name leads out of the image folder.
+        captions: the texts kept; empty when the image is left out.
+        words: of each caption, as `tokenise` gives them, a space between two: they are counted and
+            encoded later, and tokenising costs more than both.
+        rejected: lines of rejected.jsonl that are known already.
+        place: its place in the split; shards take places in turn.
+    """
+
+    split: str
+    image_id: int
+    file_name: str
+    path: str | None
+    captions: tuple[str, ...]
+    words: tuple[str, ...]
+    rejected: tuple[dict, ...]
+    place: int
+
+
+def rejection(image: Description | ListedImage, split: str, reason: str, caption=None) -> dict:
+    """A line of rejected.jsonl: an image left out, or one of its captions."""
+    line = {"split": split, "image_id": image.image_id, "file_name": image.file_name}
+    if caption is not None:
+        line["caption_id"] = caption.caption_id
+    return line | {"reason": reason}
+
+
+def describe(listing: Listing, split: str, config: Config) -> list[Description]:
+    """Every listed image in the order in which shards take them.
+
+    Raises:
+        UserError: nothing is listed, or fewer images than shards.
+    """
+    if not listing.images:
+        raise UserError(f"{config.data_dir}: no images are listed for the split {split}")
+    shards = config.shards(split, len(listing.images))
+    if shards > len(listing.images):
+        raise UsageError(
+            f"--{'train' if split == 'train' else 'val'}_shards={shards}: the split {split} has"
+            f" {len(listing.images)} images only"
+        )
+    limit = config.max_caption_words if split == "train" else 0
+    seen: set[int] = set()
+    places = _places(listing.images, split, config.seed)
+    described = [
+        _describe(image, place, split, limit, seen)
+        for image, place in zip(listing.images, places, strict=True)
+    ]
+    described.sort(key=operator.attrgetter("place"))
+    # Captions of no listed image have no shard of their own: they ride with the first image.
+    strays = tuple(_stray(image_id, caption, split) for image_id, caption in listing.strays)
+    described[0] = described[0]._replace(rejected=strays + described[0].rejected)
+    return described
+
+
+def _describe(
+    image: ListedImage, place: int, split: str, limit: int, seen: set[int]
+) -> Description:
+    image_id, name = image.image_id, image.file_name
+    if image_id in seen:
+        rejected = (rejection(image, split, "duplicate_image_id"),)
+        return Description(split, image_id, name, None, (), (), rejected, place)
+    seen.add(image_id)
+    kept, kept_words, rejected = [], [], []
+    for caption in image.captions:
+        words = tokenise(caption.text)
+        if words and not (limit and len(words) > limit):
+            kept.append(caption.text)
+            kept_words.append(" ".join(words))
+        else:
+            reason = "long_caption" if words else "empty_caption"
+            rejected.append(rejection(image, split, reason, caption))
+    if not kept:
+        rejected.append(rejection(image, split, "no_captions"))
+    return Description(
+        split, image_id, name, image.path, tuple(kept), tuple(kept_words), tuple(rejected), place
+    )
+
+
+def _stray(image_id: int, caption: Caption, split: str) -> dict:
+    image = ListedImage(image_id, "", None, ())
+    return rejection(image, split, "unknown_image_id", caption)
+
+
+def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
+    """The place of each image: a seeded permutation that no library's next version changes."""
+
+    def key(index: int) -> tuple[bytes, int, int]:
+        image_id = images[index].image_id
+        return hashlib.sha256(f"{seed}/{split}/{image_id}".encode()).digest(), image_id, index
+
+    places = [0] * len(images)
+    for place, index in enumerate(sorted(range(len(images)), key=key)):
+        places[index] = place
+    return places
+
+
+def shards_of(described: list[Description], count: int) -> Iterator[tuple[int, list[Description]]]:
+    """(shard's index, its images): places in turn, so that shards differ by one image at most."""
+    for index in range(count):
+        yield index, described[index::count]
+
+
+def pack(descriptions: Sequence[Description]) -> bytes:
+    """Descriptions on their way through an engine: as one value, not weighed and encoded singly."""
+    return json.dumps(descriptions).encode()
+
+
+def unpack(packs: Iterable[bytes]) -> list[Description]:
+    """The descriptions in what `pack` made."""
+    return [
+        Description(*(tuple(x) if isinstance(x, list) else x for x in fields))
+        for packed in packs
+        for fields in json.loads(packed)
+    ]

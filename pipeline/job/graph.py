@@ -1,0 +1,154 @@
+"""The whole job as one chain. Ids and captions travel through it, image bytes never do.
+
+splits -> describe -> group by shard -> write shards -> gather sidecars -> finish
+             '-> count words -> vocabulary ---^------------------------------^
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline import datasets
+from pipeline.config import Config
+from pipeline.job import finish
+from pipeline.job.describe import describe, pack, shards_of, unpack
+from pipeline.job.progress import Progress, Report
+from pipeline.job.shard import write_shard
+from pipeline.job.step import Step
+from pipeline.storage import files, lock
+from records import manifest
+from records.manifest import Sidecar
+from records.vocabulary import Vocabulary
+
+
+def build(
+    pipeline: beam.Pipeline, config: Config, progress: Report | None = None
+) -> beam.PCollection:
+    """Add the job to `pipeline`; it leaves a finished data set in `config.output_dir`.
+
+    Call arguments:
+        progress: takes the workers' counts to the submitter, None for none.
+    """
+    described = (
+        pipeline
+        | "Splits" >> beam.Create(list(config.splits))
+        | "Describe" >> beam.ParDo(Describe(config, progress))
+    )
+    vocabulary = beam.pvalue.AsSingleton(_vocabulary(pipeline, described, config))
+    return (
+        described
+        | "Group by shard" >> beam.GroupByKey()
+        | "Write shards" >> beam.ParDo(WriteShard(config, progress), vocabulary)
+        | "Gather sidecars" >> beam.GroupByKey()
+        | "Finish" >> beam.ParDo(Finish(config), vocabulary)
+    )
+
+
+def _vocabulary(
+    pipeline: beam.Pipeline, described: beam.PCollection, config: Config
+) -> beam.PCollection:
+    """One `Vocabulary`: that of --vocabulary, or of the training captions that were kept."""
+    if config.vocabulary:
+        path = pipeline | "Vocabulary path" >> beam.Create([config.vocabulary])
+        return path | "Read vocabulary" >> beam.ParDo(ReadVocabulary(config.beam_args))
+    return (
+        described
+        | "Count words" >> beam.CombineGlobally(CountWords())
+        | "Vocabulary" >> beam.Map(_build_vocabulary, config.min_word_count)
+    )
+
+
+def _build_vocabulary(counted: tuple[int, Counter[str]], min_count: int) -> Vocabulary:
+    captions, words = counted
+    return Vocabulary.build(words, min_count, captions)
+
+
+@beam.typehints.with_output_types(tuple[str, bytes])
+class Describe(Step):
+    """split -> (shard name, its Descriptions packed) of every shard."""
+
+    def __init__(self, config: Config, progress: Report | None):
+        super().__init__(config.beam_args)
+        self._config = config
+        self._progress = progress
+
+    def step(self, split: str) -> Iterator[tuple[str, bytes]]:
+        config = self._config
+        listing = datasets.source(config.dataset).read(config.data_dir, split)
+        described = describe(listing, split, config)
+        progress = Progress(self._progress)
+        progress.add(total=len(described))
+        progress.flush()
+        count = config.shards(split, len(described))
+        for index, mine in shards_of(described, count):
+            yield manifest.shard_name(split, index, count), pack(mine)
+
+
+class CountWords(beam.CombineFn):
+    """(shard name, pack)s -> (training captions, how often each of their words was seen)."""
+
+    def create_accumulator(self):
+        return 0, Counter()
+
+    def add_input(self, accumulator, element):
+        captions, words = accumulator
+        name, packed = element
+        if manifest.parse_shard_name(name)[0] == "train":
+            spoken = [text for description in unpack([packed]) for text in description.words]
+            words.update(" ".join(spoken).split(" ") if spoken else ())
+            captions += len(spoken)
+        return captions, words
+
+    def merge_accumulators(self, accumulators):
+        total, merged = 0, Counter()
+        for captions, words in accumulators:
+            total += captions
+            merged.update(words)
+        return total, merged
+
+    def extract_output(self, accumulator):
+        return accumulator
+
+
+class ReadVocabulary(Step):
+    """path -> the Vocabulary there."""
+
+    def step(self, path: str) -> list[Vocabulary]:
+        return [manifest.read_vocabulary(path, files.open_file)]
+
+
+@beam.typehints.with_output_types(tuple[str, Any])
+class WriteShard(Step):
+    """(shard name, its packs) -> ("", Sidecar), the same key for all."""
+
+    def __init__(self, config: Config, progress: Report | None):
+        super().__init__(config.beam_args)
+        self._config = config
+        self._progress = progress
+
+    def step(
+        self, element: tuple[str, Iterable[bytes]], vocabulary: Vocabulary
+    ) -> list[tuple[str, Sidecar]]:
+        name, packs = element
+        progress = Progress(self._progress)
+        # An engine's worker may write on when the submitter is dead.
+        with lock.same_job(self._config.output_dir):
+            sidecar = write_shard(name, unpack(packs), vocabulary, self._config, progress)
+        progress.flush()
+        return [("", sidecar)]
+
+
+class Finish(Step):
+    """("", all Sidecars) -> the manifest, once it is written."""
+
+    def __init__(self, config: Config):
+        super().__init__(config.beam_args)
+        self._config = config
+
+    def step(
+        self, element: tuple[str, Iterable[Sidecar]], vocabulary: Vocabulary
+    ) -> list[manifest.DatasetInfo]:
+        with lock.same_job(self._config.output_dir):
+            return [finish.finish(list(element[1]), vocabulary, self._config)]

@@ -1,0 +1,117 @@
+"""Images on their way into a shard: read, checked, resized if asked, their features computed."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pipeline import datasets
+from pipeline.config import Config
+from pipeline.job import features, images
+from pipeline.job.describe import Description
+from records import manifest
+
+# Images held at a time where nothing is computed of them together.
+_ONE_BY_ONE = 1
+
+
+@dataclasses.dataclass
+class Loaded:
+    """A listed image.
+
+    Attributes:
+        reason: why it is left out, of `schema.REJECTION_REASONS`; None while it is not.
+        content: `content_hash` of its bytes in the source.
+        encoded: the JPEG to store or to compute features of.
+        features: float16 [height, width, D].
+    """
+
+    description: Description
+    reason: str | None = None
+    content: str = ""
+    encoded: bytes | None = None
+    features: np.ndarray | None = None
+
+
+def load(
+    descriptions: Sequence[Description],
+    sizes: Sequence[int | str | None],
+    config: Config,
+    extractor: features.Extractor | None,
+) -> Iterator[Loaded]:
+    """Every image in order, a batch of the extractor in memory at a time.
+
+    Call arguments:
+        sizes: of each image as the source tells them, None for one that is missing or left out
+            before.
+        extractor: None where no features are asked for.
+
+    Raises:
+        UserError: an image cannot be read though it is there.
+    """
+    together = extractor.batch_size if extractor else _ONE_BY_ONE
+    for start in range(0, len(descriptions), together):
+        part = slice(start, start + together)
+        loaded = [
+            _load(description, size, config)
+            for description, size in zip(descriptions[part], sizes[part], strict=True)
+        ]
+        if extractor:
+            _add_features(loaded, config, extractor)
+        yield from loaded
+
+
+def _load(description: Description, size: int | str | None, config: Config) -> Loaded:
+    loaded = Loaded(description)
+    if not description.captions:
+        return loaded  # `description.rejected` says why
+    try:
+        data = read(description.path, size, config)
+        loaded.content = manifest.content_hash(data)
+        loaded.encoded = to_store(data, config)
+    except images.BadImageError as error:
+        loaded.reason = error.reason
+    return loaded
+
+
+def _add_features(loaded: list[Loaded], config: Config, extractor: features.Extractor) -> None:
+    """Fill in `features`; what TensorFlow cannot decode is corrupt."""
+    good = [image for image in loaded if image.encoded is not None]
+    grids = extractor([image.encoded for image in good])
+    for image, grid in zip(good, grids, strict=True):
+        image.features = grid
+        if grid is None:
+            image.reason = "corrupt"
+        if grid is None or config.store == "features":
+            image.encoded = None
+
+
+def read(path: str | None, size: int | str | None, config: Config) -> bytes:
+    """The bytes of an image in the source.
+
+    Raises:
+        BadImageError: the image is missing or too large.
+        UserError: it is there and cannot be read.
+    """
+    if isinstance(size, int) and size > images.MAX_BYTES:
+        raise images.BadImageError("too_large")
+    source = datasets.source(config.dataset)
+    data = source.read_image(path) if path and size is not None else None
+    if data is None:
+        raise images.BadImageError("missing_file")
+    return data
+
+
+def to_store(data: bytes, config: Config) -> bytes:
+    """The bytes to store of a file's: checked as `config.verify` says, resized if asked.
+
+    Raises:
+        BadImageError: the image is bad.
+    """
+    images.check_header(data)
+    if config.image_size:
+        return images.resize(data, config.image_size)
+    # TensorFlow fills what is damaged with grey, and features would not show it.
+    if config.verify == "decode" or config.features:
+        images.check_pixels(data)
+    return data

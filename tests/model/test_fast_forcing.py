@@ -1,0 +1,226 @@
+"""The fast recurrence and the fast loss: the plain formulation, to the last gradient."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.definition import forcing
+from model.fast import forcing as fast_forcing
+from tests.support.training import (
+    CAPTIONS,
+    EVERYTHING,
+    NOTHING,
+    assert_same,
+    forced_loss,
+    padded,
+    small_captioner,
+    some_features,
+)
+from trainer import losses
+
+DROPOUT = {"dropout": 0.5, "seed": tf.constant([3, 4])}
+VARIANTS = {
+    "all": {},
+    "no gate": {"gate": False},
+    "no projection": {"feature_projection": 0},
+    "no deep output": {"deep_output": False},
+    "the tutorial's": {"feature_projection": 0, "deep_output": False},
+    "bare": {"feature_projection": 0, "deep_output": False, "gate": False},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uncompiled():
+    """Each new shape would be compiled; `test_compiled_...` do that."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def assert_equals_plain(captioner, features, ids, weights, tolerance=1e-4, **options):
+    """Loss and every gradient; returns those of the plain formulation."""
+    expected, expected_gradients = forced_loss(captioner, features, ids, weights, **options)
+    found, gradients = forced_loss(
+        captioner, features, ids, weights, formulation=fast_forcing, **options
+    )
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    assert_same(gradients, expected_gradients, tolerance)
+    return expected_gradients
+
+
+def some_captions(rng, images, captions, longest):
+    """Ids [B, N, T + 1]: lengths in any order, some captions missing, but of no image all."""
+    ids = np.zeros((images, captions, longest + 2), np.int32)
+    for image in ids:
+        for caption in image[: rng.integers(1, captions + 1)]:
+            words = rng.integers(3, 23, rng.integers(0, longest + 1))
+            caption[: len(words) + 2] = [1, *words, 2]
+    return tf.constant(ids)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_plain_formulation(variant, dropout):
+    captioner = small_captioner(**VARIANTS[variant])
+    gradients = assert_equals_plain(
+        captioner,
+        some_features(),
+        padded(CAPTIONS),
+        EVERYTHING,
+        dropout=dropout,
+        seed=tf.constant([3, 4]),
+    )
+    assert min(np.abs(g).max() for g in gradients.values()) > 1e-5  # all of them were compared
+
+
+@pytest.mark.parametrize("draw", range(12))
+def test_equals_the_plain_formulation_whatever_the_shapes(draw):
+    rng = np.random.default_rng(draw)
+    names = ("rnn_units", "embedding_dim", "attention_units", "feature_projection")
+    sizes = {name: int(rng.integers(1, 14)) for name in names}
+    sizes |= {name: bool(rng.integers(2)) for name in ("gate", "deep_output")}
+    sizes["feature_projection"] *= int(rng.integers(2))
+    images, captions, longest = (int(rng.integers(1, high)) for high in (6, 6, 12))
+    weights = {name: value * rng.uniform() for name, value in EVERYTHING.items()}
+    assert_equals_plain(
+        small_captioner(draw, **sizes),
+        some_features(images, draw, locations=int(rng.integers(1, 9))),
+        some_captions(rng, images, captions, longest),
+        weights,
+        dropout=0.3 * int(rng.integers(2)),
+        seed=tf.constant([draw, 5]),
+    )
+
+
+def test_every_weight_of_the_losses_has_its_gradient():
+    """Not the recipe's objective alone: any weight of any word, and of any look."""
+    captioner = small_captioner()
+    decoder, features, ids = captioner.decoder, some_features(), padded(CAPTIONS)
+    rng = np.random.default_rng(0)
+    of_losses = rng.normal(size=(6, 3, 3)).astype(np.float32)
+    of_attention = rng.normal(size=(6, 3, 3, 6)).astype(np.float32)
+
+    def gradients(formulation):
+        variables = [v.value for v in decoder.trainable_variables]
+        with tf.GradientTape() as tape:
+            found = formulation.forced(decoder, features, ids)
+            looks = tf.where(found.real[..., None], of_attention * found.attention, 0.0)
+            loss = tf.reduce_sum(of_losses * found.losses) + tf.reduce_sum(looks)
+        found = tape.gradient(loss, variables)
+        return dict(enumerate(map(tf.convert_to_tensor, found)))
+
+    assert_same(gradients(fast_forcing), gradients(forcing))
+
+
+def test_forced_is_the_same_for_each_word():
+    captioner = small_captioner()
+    features, ids = some_features(), padded(CAPTIONS, texts=4, words=9)
+    expected, found = (
+        formulation.forced(captioner.decoder, features, ids, 0.5, tf.constant([1, 2]), 0.1)
+        for formulation in (forcing, fast_forcing)
+    )
+    np.testing.assert_array_equal(found.real, expected.real)
+    for one, other in ((found.losses, expected.losses), (found.nll, expected.nll)):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
+    real = expected.real.numpy()
+    np.testing.assert_allclose(found.attention[real], expected.attention[real], atol=1e-5)
+
+
+def test_finished_captions_leave_the_batch():
+    lengths = np.array([[5, 3, 1], [4, 4, 0]])  # [B, N], the longest first
+    real = np.arange(6)[:, None, None] < lengths
+    rows, counts = fast_forcing._rows(tf.constant(real))
+    np.testing.assert_array_equal(counts, [3, 2, 2, 2, 2])  # and the sixth word is nobody's
+    assert rows.shape == (11, 2)
+    covered = np.zeros(real.size, bool)
+    covered[rows.numpy().ravel()] = True
+    assert covered.sum() == 22
+    assert covered[real.ravel()].all()
+    # In any other order nobody is forgotten.
+    shuffled = real[:, :, [2, 0, 1]]
+    rows, counts = fast_forcing._rows(tf.constant(shuffled))
+    np.testing.assert_array_equal(counts, [3, 3, 3, 3, 2])
+    assert set(np.flatnonzero(shuffled)) <= set(rows.numpy().ravel())
+
+
+def test_attention_is_exact_where_tanh_saturates():
+    captioner = small_captioner()
+    for kernel in (captioner.decoder.attention.memory_kernel,):
+        kernel.assign(kernel * 30)  # keys up to 60
+    keys = captioner.decoder.memory(some_features()).keys
+    assert np.abs(keys).max() > 44
+    assert_equals_plain(captioner, some_features(), padded(CAPTIONS), NOTHING)
+
+
+def test_great_logits_do_not_overflow():
+    captioner = small_captioner()
+    kernel, bias = captioner.decoder.output_logits
+    kernel.assign(kernel * 300)
+    bias.assign(bias + 1000)
+    gradients = assert_equals_plain(captioner, some_features(), padded(CAPTIONS), EVERYTHING)
+    assert all(np.isfinite(g).all() for g in gradients.values())
+
+
+def test_bfloat16_is_as_close_to_float32_as_the_plain_formulation():
+    features, ids = some_features(), padded(CAPTIONS)
+    exact, gradients = forced_loss(small_captioner(), features, ids, EVERYTHING)
+    half = small_captioner(precision="bfloat16")
+    found, half_gradients = forced_loss(half, features, ids, EVERYTHING, formulation=fast_forcing)
+    assert float(found.total) == pytest.approx(float(exact.total), rel=0.01)
+    assert float(found.total) != float(exact.total)
+    for name, expected in gradients.items():
+        error = np.linalg.norm(half_gradients[name] - expected) / np.linalg.norm(expected)
+        assert error < 0.05, name
+        assert half_gradients[name].dtype == np.float32
+
+
+def compiled(captioner, formulation, dropout=DROPOUT, **options):
+    """Losses and gradients as `forced_loss` gives them, in a graph."""
+    decoder = captioner.decoder
+    variables = [v.value for v in decoder.trainable_variables]
+    weights = {name: w for name, w in EVERYTHING.items() if name != "label_smoothing"}
+    share = EVERYTHING["label_smoothing"]
+
+    def step(features, ids):
+        with tf.GradientTape() as tape:
+            forced = formulation.forced(decoder, features, ids, *dropout.values(), share)
+            result = losses.objective(forced, decoder.dense_kernels, l2_weight=0.0, **weights)
+        gradients = tape.gradient(result.total, variables)
+        return result, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    return tf.function(step, autograph=False, **options)
+
+
+def assert_compiled(step, captioner, captions, formulation, tolerance, dropout=DROPOUT):
+    features, ids = some_features(len(captions)), padded(captions)
+    found, gradients = step(features, ids)
+    expected, by_name = forced_loss(
+        captioner, features, ids, EVERYTHING, formulation=formulation, **dropout
+    )
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+    by_name.pop("features")
+    assert_same(dict(zip(by_name, gradients, strict=True)), by_name, tolerance)
+
+
+def test_compiled_in_float32():
+    tf.config.run_functions_eagerly(False)
+    captioner = small_captioner()
+    shapes = tf.TensorSpec([None, None, 10]), tf.TensorSpec([None, None, None], tf.int32)
+    step = compiled(captioner, fast_forcing, input_signature=shapes)  # one graph for all shapes
+    for captions in (CAPTIONS, CAPTIONS[1:2]):  # of N captions, and of one
+        assert_compiled(step, captioner, captions, forcing, 1e-4)
+
+
+def test_compiled_in_bfloat16():
+    tf.config.run_functions_eagerly(False)
+    captioner = small_captioner(precision="bfloat16")
+    assert_compiled(compiled(captioner, fast_forcing), captioner, CAPTIONS[1:], forcing, 2e-2)
+
+
+def test_xla_compiles_the_plain_formulation_whole():
+    """What a GPU runs; XLA draws masks of its own."""
+    tf.config.run_functions_eagerly(False)
+    captioner = small_captioner()
+    none = DROPOUT | {"dropout": 0.0}
+    step = compiled(captioner, forcing, none, jit_compile=True)
+    assert_compiled(step, captioner, CAPTIONS, forcing, 1e-4, none)

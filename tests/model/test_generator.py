@@ -1,0 +1,162 @@
+"""Captions of real decoders: the fast step is the definition, and ensembles speak as one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.fast import step as fast_step
+from model.search.generator import CaptionGenerator
+from model.search.one_by_one import Rules
+from records.vocabulary import SPECIAL_IDS
+from tests.support.training import padded, small_captioner, some_features
+
+RULES = Rules(**SPECIAL_IDS, max_length=12)
+OPTIONS = {"beam_size": 4, "length_penalty": 0.7, "n_best": 3}
+
+
+def lively(seed: int = 0, **sizes):
+    """A captioner whose captions end at different words, and features for five of them."""
+    captioner = small_captioner(seed, **sizes)
+    captioner.decoder.embedding.assign(captioner.decoder.embedding * 5)
+    return captioner, some_features(5, seed=2, depth=sizes.get("feature_depth", 10)) * 3
+
+
+def assert_told_truly(said, members) -> None:
+    """Each caption's words have the log-probabilities and looks of `Decoder.step`, averaged.
+
+    Call arguments:
+        members: captioners and their features.
+    """
+    n = said.ids.shape[1]
+    ids = said.ids.numpy()
+    memories = [captioner.decoder.memory(features) for captioner, features in members]
+    decoders = [captioner.decoder for captioner, _ in members]
+    states = [d.initial_state(m, n) for d, m in zip(decoders, memories, strict=True)]
+    tokens = np.full((5, n), RULES.start)
+    for t in range(ids.shape[-1]):
+        steps = [
+            d.step(tf.constant(tokens), s, m)
+            for d, s, m in zip(decoders, states, memories, strict=True)
+        ]
+        states = [state for _, state, _ in steps]
+        shares = np.mean([tf.nn.softmax(logits) for logits, _, _ in steps], 0)
+        tokens = ids[:, :, t]
+        for image, caption in np.argwhere(tokens != 0):
+            place = (image, caption, t)
+            expected = np.log(shares[image, caption, ids[place]])
+            np.testing.assert_allclose(said.log_probabilities[place], expected, atol=1e-4)
+            looks = steps[0][2][image, caption]
+            np.testing.assert_allclose(said.attention[place], looks, atol=1e-5)
+    assert not np.any(said.log_probabilities.numpy()[ids == 0])
+    assert np.all(ids[..., 0] != 0)
+
+
+# One captioner.
+
+
+@pytest.mark.parametrize("captions", [1, 3])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"feature_projection": 0},
+        {"gate": False},
+        {"deep_output": False},
+        {"gate": False, "deep_output": False},
+        {"precision": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_the_fast_step_is_the_decoders_step(sizes, captions):
+    captioner, features = lively(**sizes)
+    decoder = captioner.decoder
+    memory = decoder.memory(features)
+    laid_out = fast_step.lay_out(decoder)
+    expected_state = state = decoder.initial_state(memory, captions)
+    tokens = tf.constant(np.random.default_rng(3).integers(0, 23, (4, 5, captions)))
+    tolerance = 0.05 if "precision" in sizes else 1e-5
+    for words in tokens:
+        logits, state, alpha = fast_step.step(laid_out, memory, words, state)
+        expected, expected_state, looks = decoder.step(words, expected_state, memory)
+        np.testing.assert_allclose(logits, expected, atol=tolerance * 10)
+        np.testing.assert_allclose(alpha, looks, atol=tolerance)
+        for part, expected_part in zip(state, expected_state, strict=True):
+            np.testing.assert_allclose(part, expected_part, atol=tolerance)
+
+
+def test_greedy_says_the_likeliest_words():
+    captioner, features = lively()
+    said = CaptionGenerator([captioner]).greedy([features], RULES)
+    assert_told_truly(said, [(captioner, features)])
+    assert len({np.count_nonzero(ids) for ids in said.ids}) > 2
+    # Teacher forcing on what was said gives the same probabilities.
+    ids = padded([[[RULES.start, *(i for i in ids if i)]] for ids in said.ids[:, 0].numpy()])
+    nll = captioner.forced(features, ids).nll  # [T, B, 1]
+    np.testing.assert_allclose(said.score, -np.sum(nll, 0), rtol=1e-4)
+    beam = CaptionGenerator([captioner]).beam([features], RULES, beam_size=1)
+    np.testing.assert_array_equal(said.ids, beam.ids)
+
+
+def test_a_beam_carries_state_and_attention_of_the_decoder():
+    captioner, features = lively()
+    said = CaptionGenerator([captioner]).beam([features], RULES, **OPTIONS)
+    assert_told_truly(said, [(captioner, features)])
+    assert np.all(np.diff(said.score) <= 0)
+    greedy = CaptionGenerator([captioner]).greedy([features], RULES)
+    assert np.any(said.ids[:, 0, : greedy.ids.shape[-1]] != greedy.ids[:, 0, : said.ids.shape[-1]])
+
+
+def test_samples_are_drawn_from_the_decoder():
+    captioner, features = lively()
+    seeds = tf.stack([tf.fill([5], 3), tf.range(5)], 1)
+    generator = CaptionGenerator([captioner])
+    said = generator.sample([features], RULES, seeds, samples=4, temperature=2.0, top_p=0.9)
+    assert_told_truly(said, [(captioner, features)])
+    assert len(np.unique(said.ids.numpy().reshape(20, -1), axis=0)) > 10
+
+
+def test_batched_equals_one_at_a_time():
+    captioner, features = lively()
+    generator = CaptionGenerator([captioner])
+    batched = generator.beam([features], RULES, **OPTIONS)
+    for image in range(5):
+        alone = generator.beam([features[image : image + 1]], RULES, **OPTIONS)
+        length = min(alone.ids.shape[-1], batched.ids.shape[-1])
+        np.testing.assert_array_equal(batched.ids[image, :, :length], alone.ids[0, :, :length])
+        np.testing.assert_allclose(batched.score[image], alone.score[0], rtol=1e-4)
+
+
+def test_new_weights_are_taken_over():
+    captioner, features = lively()
+    generator = CaptionGenerator([captioner])
+    generator.greedy([features], RULES)
+    other, _ = lively(seed=1)
+    captioner.decoder.set_weights(other.decoder.get_weights())
+    generator.refresh()
+    said = generator.greedy([features], RULES)
+    expected = CaptionGenerator([other]).greedy([features], RULES)
+    np.testing.assert_array_equal(said.ids, expected.ids)
+    np.testing.assert_allclose(said.score, expected.score, rtol=1e-5)
+
+
+# Several.
+
+
+def test_an_ensemble_averages_probabilities_at_each_word():
+    members = [lively(0), lively(1, rnn_units=8), lively(2, feature_depth=6, feature_projection=0)]
+    members[2] = (members[2][0], tf.concat([members[2][1], members[2][1][:, :2]], 1))  # 8 locations
+    features = [features for _, features in members]
+    generator = CaptionGenerator([captioner for captioner, _ in members])
+    said = generator.beam(features, RULES, **OPTIONS)
+    assert_told_truly(said, members)
+    alone = CaptionGenerator([members[0][0]]).beam(features[:1], RULES, **OPTIONS)
+    assert said.score.numpy().tolist() != alone.score.numpy().tolist()
+    assert_told_truly(generator.greedy(features, RULES), members)
+
+
+def test_a_captioner_twice_is_that_captioner():
+    captioner, features = lively()
+    alone = CaptionGenerator([captioner]).beam([features], RULES, **OPTIONS)
+    twice = CaptionGenerator([captioner] * 2).beam([features] * 2, RULES, **OPTIONS)
+    np.testing.assert_array_equal(twice.ids, alone.ids)
+    np.testing.assert_allclose(twice.score, alone.score, rtol=1e-5)

@@ -1,0 +1,111 @@
+"""JPEG checks: what is good stays, what is bad gets its reason, at any place of the cut."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from pipeline.job import images
+from tests.support.records import jpeg
+
+
+def reason(data: bytes) -> str | None:
+    try:
+        images.check_header(data)
+    except images.BadImageError as error:
+        return error.reason
+    return None
+
+
+def with_exif_thumbnail() -> bytes:
+    """A JPEG whose Exif segment holds a whole JPEG, end marker and all."""
+    segment = b"Exif\0\0" + jpeg(1, (8, 8))
+    data = jpeg(2)
+    return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(),
+        jpeg(mode="L"),
+        jpeg(mode="CMYK"),
+        jpeg(progressive=True),
+        jpeg(restart_marker_blocks=2),
+        with_exif_thumbnail(),
+        jpeg() + b"\0",
+        jpeg() + b"\xff" * 70_000,
+        jpeg() + jpeg(1),  # a second picture, as phones write it
+        jpeg(progressive=True) + b"trailing text",
+        b"\xff\xd8" + b"\xff" * 5 + jpeg()[2:],
+    ],
+)
+def test_good_images(data):
+    assert reason(data) is None
+    images.check_pixels(data)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_cut_is_seen_wherever_it_is(progressive):
+    data = jpeg(size=(24, 16), progressive=progressive)
+    for end in range(1, len(data) - 1):
+        assert reason(data[:end]) == "truncated", end
+        # Zeros after the cut, as a download that was never finished leaves them.
+        assert reason(data[:end] + b"\0" * 64) is not None, end
+    data = with_exif_thumbnail()
+    assert reason(data[: data.index(b"\xff\xd9") + 2]) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty_file"),
+        (b"\x89PNG\r\n\x1a\n", "not_jpeg"),
+        (b"<html>\xff\xd8\xff\xd9</html>", "not_jpeg"),
+        (b"\xff\xd8\xff\xd9", "corrupt"),
+        (b"\xff\xd8\xff\xe0\0\0", "corrupt"),
+        (b"\xff\xd8\xffnonsense", "corrupt"),
+        (jpeg().replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"), "corrupt"),  # 12 bits
+        (jpeg().replace(b"\xff\xc0", b"\xff\xc9"), "corrupt"),  # arithmetic coding
+        (jpeg().replace(b"\xff\xc0\0\x11\x08\0\x20", b"\xff\xc0\0\x11\x08\0\0"), "corrupt"),
+        (
+            jpeg().replace(
+                b"\xff\xc0\0\x11\x08\0\x20\0\x28", b"\xff\xc0\0\x11\x08\xff\xff\xff\xff"
+            ),
+            "too_large",
+        ),
+    ],
+)
+def test_bad_images(data, expected):
+    assert reason(data) == expected
+
+
+def test_too_many_bytes(monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    assert reason(jpeg()) == "too_large"
+
+
+def test_only_decoding_sees_damaged_pixels():
+    data = jpeg()
+    data = data[: len(data) // 2] + data[-len(data) // 4 :]
+    assert reason(data) is None
+    with pytest.raises(images.BadImageError, match="corrupt"):
+        images.check_pixels(data)
+    with pytest.raises(images.BadImageError, match="corrupt"):
+        images.resize(data, 16)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(40, 32), (32, 40), (32, 32), (10, 500), (300, 200)])
+def test_resizing_keeps_the_picture(mode, size):
+    colour = {"RGB": (200, 30, 60), "L": 120, "CMYK": (0, 200, 150, 40)}[mode]
+    source = Image.new(mode, size, colour)
+    file = io.BytesIO()
+    source.save(file, "JPEG", quality=95)
+    resized = images.resize(file.getvalue(), 32)
+    image = Image.open(io.BytesIO(resized))
+    assert min(image.size) == 32 and image.mode == "RGB"
+    assert abs(image.width / image.height - size[0] / size[1]) < 0.04 * size[0] / size[1]
+    expected = Image.open(io.BytesIO(file.getvalue())).convert("RGB").getpixel((0, 0))
+    assert all(abs(a - b) < 6 for a, b in zip(image.getpixel((9, 9)), expected, strict=True))
+    assert images.resize(file.getvalue(), 32) == resized

@@ -1,0 +1,279 @@
+"""Own images: every format, however it is held, and the broken ones among the good."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+from artifacts import weights
+from captioning import image_file as image_files
+from cli.errors import UsageError, UserError
+from model.search.generator import CaptionGenerator
+from model.search.one_by_one import Rules
+from records.manifest import read_vocabulary
+from records.vocabulary import SPECIAL_IDS
+from serving import caption
+from tests.support.training import FOUR, four_picture, four_run, full_disk
+
+ROOT = Path(__file__).parents[2]
+# What the run that has learnt four pictures by heart says of each.
+SAID = {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
+_ROTATIONS = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def learnt():
+    """Trains before a test looks at what is printed."""
+    four_run()
+
+
+def picture(number: int) -> Image.Image:
+    return Image.open(io.BytesIO(four_picture(number)))
+
+
+def flag_values(**options) -> flags.FlagValues:
+    """The command's flags, as given and by default."""
+    values = flags.FlagValues()
+    caption.define_flags(values)
+    values(["caption", *(f"--{name}={value}" for name, value in options.items())])
+    return values
+
+
+def run(*paths, **options) -> int:
+    """The command in this process: its exit code."""
+    return caption.main(list(map(str, paths)), flag_values(**{"run_dir": four_run()} | options))
+
+
+@pytest.fixture
+def good(tmp_path):
+    """Path -> its caption, for the four pictures in four formats."""
+    (tmp_path / "more").mkdir()
+    found = {}
+    for number, name in enumerate(("1.jpg", "2.png", "more/3.webp", "4 with spaces.bmp"), 1):
+        path = tmp_path / name
+        if number == 1:
+            path.write_bytes(four_picture(1))
+        else:
+            picture(number).save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
+        found[path] = SAID[number]
+    return found
+
+
+def test_every_format_gets_its_caption_in_order(good, capsys):
+    assert run(*good) == 0
+    out = capsys.readouterr().out
+    assert out == "".join(f"{path}\t{said}\n" for path, said in good.items())
+
+
+@pytest.mark.parametrize("orientation", _ROTATIONS)
+def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "held.jpg"
+    turned = picture(2).transpose(_ROTATIONS[orientation])
+    turned.save(path, quality=95, subsampling=0, exif=exif)
+    upright = np.asarray(Image.open(io.BytesIO(image_files.read(str(path)))), float)
+    assert np.abs(upright - np.asarray(picture(2), float)).mean() < 3
+    assert np.abs(np.asarray(turned, float) - np.asarray(picture(2), float)).mean() > 6
+    assert run(path) == 0
+    assert capsys.readouterr().out == f"{path}\t{SAID[2]}\n"
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "I;16", "1"])
+def test_every_mode_is_taken(tmp_path, capsys, mode):
+    path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
+    image = picture(3)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        assert image.mode == mode
+    else:
+        image = image.convert(mode)
+    image.save(path)
+    assert run(path) == 0
+    name, _, said = capsys.readouterr().out.partition("\t")
+    assert name == str(path)
+    if mode in ("RGBA", "P", "CMYK"):
+        assert said == SAID[3] + "\n"
+
+
+def test_broken_files_are_named_and_the_good_ones_captioned(good, tmp_path, capsys):
+    first = next(iter(good))
+    broken = {
+        "cut.jpg": first.read_bytes()[:700],
+        "cut.png": (tmp_path / "2.png").read_bytes()[:-2000],
+        "page.jpg": b"<html>not found</html>",
+        "empty.jpg": b"",
+        "folder": None,
+        "missing.jpg": None,
+    }
+    paths = list(good)
+    for place, (name, content) in enumerate(broken.items()):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        elif name == "folder":
+            path.mkdir()
+        paths.insert(2 * place % 7, path)
+    assert run(*paths) == 1
+    out, err = capsys.readouterr()
+    lines = dict(line.split("\t") for line in out.splitlines())
+    assert lines == {str(path): said for path, said in good.items()}
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == len(broken)
+    for name in broken:
+        assert len([line for line in errors if f"{tmp_path / name}: " in line]) == 1, name
+    assert "Traceback" not in err
+
+
+def test_nothing_but_broken_files(tmp_path, capsys):
+    assert run(tmp_path / "none.jpg", attention=tmp_path / "out.png") == 1
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_sizes_are_bounded_before_a_pixel_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "1.png"
+    picture(1).save(path)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(UserError, match=r"1\.png: 64 x 64 pixels; expected at most"):
+        image_files.read(str(path))
+    monkeypatch.setattr(image_files, "MAX_BYTES", 100)
+    with pytest.raises(UserError, match=r"1\.png: [\d,]+ bytes; expected an image of at most 100"):
+        image_files.read(str(path))
+
+
+def test_more_files_than_a_batch(good, capsys):
+    paths = [*good] * 5
+    assert run(*paths) == 0
+    assert capsys.readouterr().out == "".join(f"{path}\t{good[path]}\n" for path in paths)
+
+
+def test_attention_is_drawn(good, tmp_path, capsys):
+    out = tmp_path / "attention.png"
+    assert run(*good, attention=out) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 4
+    assert f"picture: {out}" in captured.err
+    with Image.open(out) as drawn:
+        assert drawn.format == "PNG"
+        width, height = drawn.size
+        pixels = np.asarray(drawn.convert("RGB"), float)
+    assert 1000 < width < 2000
+    assert 600 < height < 2000  # four pictures, the longest caption in two rows
+    assert pixels.std() > 20  # not a blank page
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000
+    one = tmp_path / "one.png"
+    assert run(next(iter(good)), attention=one) == 0
+    with Image.open(one) as drawn:
+        assert drawn.size[0] == width
+        assert drawn.size[1] < height / 2
+
+
+def test_attention_of_each_word_is_that_of_the_search(good):
+    captioner, _ = weights.restore(str(four_run()))
+    generator = CaptionGenerator([captioner])
+    pixels = np.stack([caption._decode(str(path), 64) for path in good])
+    looks = caption.caption(
+        generator, read_vocabulary(str(four_run())), {64: pixels}, flag_values()
+    )
+    greedy = generator.greedy([captioner.encoder(pixels)], Rules(**SPECIAL_IDS)).attention[:, 0]
+    for look, said, attention in zip(looks, good.values(), greedy, strict=True):
+        assert look.caption == said
+        assert look.attention.shape == (len(look.words), 8, 8)
+        # What is learnt by heart, greedy search says too: where it looked is then the same.
+        expected = tf.reshape(attention[: len(look.words)], look.attention.shape)
+        np.testing.assert_allclose(look.attention, expected, atol=1e-4)
+
+
+# How captions are searched for.
+
+
+def lines(capsys) -> list[str]:
+    """The captions printed since the last time."""
+    return [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_flags_of_the_search_reach_it(good, capsys):
+    assert run(*good, beam_size=1, length_penalty=0) == 0
+    assert lines(capsys) == list(good.values())
+    assert run(*good, min_length=11) == 0
+    said = lines(capsys)
+    assert min(len(text.replace("'s", " 's").split()) for text in said) >= 11
+    assert run(*good, min_length=20, no_repeat_ngram=1) == 0
+    for text in lines(capsys):
+        words = text.replace("'s", " 's").split()
+        assert len(words) == len(set(words)) >= 12
+
+
+def test_a_seed_and_an_image_give_the_same_sample(good, capsys):
+    options = {"sample": True, "temperature": 20}
+    assert run(*good, *good, **options) == 0
+    first = lines(capsys)
+    assert len(set(first)) == 4  # the same file twice: the same caption
+    assert first[:4] == first[4:]
+    assert not set(first) & set(SAID.values())
+    path = list(good)[2]
+    assert run(path, **options) == 0
+    assert lines(capsys) == first[2:3]
+    assert run(path, **options, seed=2) == 0
+    assert lines(capsys) != first[2:3]
+    assert run(*good, **options, top_k=1) == 0
+    assert lines(capsys) == list(good.values())
+
+
+def test_flags_of_two_ways_to_search_are_refused(good):
+    with pytest.raises(UsageError, match="--beam_size contradicts --sample"):
+        run(*good, sample=True, beam_size=3)
+    with pytest.raises(UsageError, match="--top_p needs --sample"):
+        run(*good, top_p=0.9)
+
+
+def test_several_runs_speak_together(good, tmp_path, capsys):
+    assert run(*good, run_dir=f"{four_run()},{four_run()}") == 0
+    assert lines(capsys) == list(good.values())
+    other = tmp_path / "other"
+    other.mkdir()
+    config = json.loads((four_run() / "config.json").read_text())
+    config["data"]["vocabulary_fingerprint"] = "0" * 64
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(weights.RunError, match=r"other: its vocabulary is not the one of .*four"):
+        run(*good, run_dir=f"{four_run()},{other}")
+
+
+# Wrong usage.
+
+
+def test_what_is_missing(good, tmp_path):
+    with pytest.raises(UsageError, match="--run_dir is missing"):
+        run(*good, run_dir="")
+    with pytest.raises(UsageError, match="no image files given"):
+        run()
+    with pytest.raises(weights.RunError, match=r"none: no run here"):
+        run(*good, run_dir=tmp_path / "none")
+    with pytest.raises(UserError, match=r"--attention=.*: there is no folder .* written to"):
+        run(*good, attention=tmp_path / "none" / "out.png")
+    with pytest.raises(UserError, match=r"--attention=.*: a folder"):
+        run(*good, attention=tmp_path)
+
+
+def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys):
+    with full_disk(20_000), pytest.raises(UserError, match=r"out\.png: .*File too large"):
+        run(*good, attention=tmp_path / "out.png")
+    assert len(capsys.readouterr().out.splitlines()) == 4  # the captions are said all the same
+
+
+def test_as_a_process(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", done.stderr)

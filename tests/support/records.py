@@ -1,0 +1,206 @@
+"""A folder in COCO 2017's layout made in a moment; the commands, inside the test or beside it."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from pipeline import build_records, config, verify_records
+from pipeline.storage import files
+from records import manifest, wire
+
+ROOT = Path(__file__).parents[2]
+WORDS = ("a dog runs", "two dogs run fast", "the dog 's ball", "a red ball here", "it is a dog")
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (40, 32), mode: str = "RGB", **save) -> bytes:
+    """A JPEG of noise, the same for the same arguments; size is (width, height)."""
+    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels, mode).save(file, "JPEG", **save)
+    return file.getvalue()
+
+
+class CocoFolder:
+    """A COCO 2017 folder; change `images`, `captions` or the files, then `write()`.
+
+    Attributes:
+        images: split -> list of annotation entries; captions: likewise.
+    """
+
+    def __init__(self, path: Path, train: int = 12, val: int = 6):
+        self.path = path
+        self.images: dict[str, list] = {"train": [], "val": []}
+        self.captions: dict[str, list] = {"train": [], "val": []}
+        for split, count in (("train", train), ("val", val)):
+            (path / f"{split}2017").mkdir(parents=True)
+            for number in range(count):
+                image_id = (1000 if split == "val" else 0) + number
+                self.add(split, image_id, jpeg(image_id))
+        self.write()
+
+    def add(self, split: str, image_id: int, data: bytes | None, captions=WORDS, name=None) -> Path:
+        """List an image, write its file unless `data` is None, give it `captions`."""
+        name = name or f"{image_id:012d}.jpg"
+        self.images[split].append({"id": image_id, "file_name": name})
+        for caption in captions:
+            entry = {"id": len(self.captions[split]), "image_id": image_id, "caption": caption}
+            self.captions[split].append(entry)
+        file = self.path / f"{split}2017" / name
+        if data is not None:
+            file.write_bytes(data)
+        return file
+
+    def annotations(self, split: str) -> Path:
+        return self.path / "annotations" / f"captions_{split}2017.json"
+
+    def write(self) -> None:
+        (self.path / "annotations").mkdir(exist_ok=True)
+        for split in self.images:
+            content = {"images": self.images[split], "annotations": self.captions[split]}
+            self.annotations(split).write_text(json.dumps(content))
+
+
+def build(*args: str, **options) -> manifest.DatasetInfo:
+    """`build_records` with these arguments and --name=value options, in this process."""
+    values = flags.FlagValues()
+    config.define_flags(values)
+    values.set_gnu_getopt(True)
+    argv = [*args, *(f"--{name}={value}" for name, value in options.items())]
+    rest = values(["build_records", *argv], known_only=True)[1:]
+    assert build_records.main(rest, values) == 0
+    return manifest.read_info(str(options["output_dir"]), files.open_file)
+
+
+def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):
+    """`build` of a folder into two train shards and one of val, every word kept."""
+    return build(*args, **_coco_options(folder, output_dir, options))
+
+
+def _coco_options(folder: CocoFolder, output_dir: Path, options: dict) -> dict:
+    defaults = {"train_shards": 2, "val_shards": 1, "min_word_count": 1}
+    named = {"dataset": "coco2017", "data_dir": folder.path, "output_dir": output_dir}
+    return defaults | named | options
+
+
+def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
+    """The command as a process, or the program `code` in its place."""
+    program = ["-c", code] if code else ["-m", "pipeline.build_records"]
+    command = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        # A shell lets its background jobs ignore interrupts, and they their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) once it has ended."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subprocess.Popen]:
+    """A running command, which does not outlive the test."""
+    named = {"runner": "DirectRunner"} | _coco_options(folder, out, options)
+    process = start(*args, **named)
+    try:
+        yield process
+    finally:
+        for pid in [*children(process), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            pipe.close()  # not read to its end: orphaned workers hold it
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    """Process ids of a command's workers."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"\nPPid:\t{process.pid}\n" in status.read_text():
+                found.append(int(status.parent.name))
+    return found
+
+
+def writes(pid: int) -> bool:
+    """Whether a process has a temporary open."""
+    with contextlib.suppress(OSError):
+        return any(".tmp-" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of the processes runs any more."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+                return False
+    return True
+
+
+def wait_until(condition, process: subprocess.Popen | None = None, seconds: float = 90) -> None:
+    """Wait; `process` must not end meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def verify(records_dir: Path | str, *args: str) -> int:
+    """The exit code of `verify_records`; what it prints goes to stdout."""
+    values = flags.FlagValues()
+    verify_records.define_flags(values)
+    values.set_gnu_getopt(True)
+    argv = ["verify_records", f"--records_dir={records_dir}", *args]
+    return verify_records.main(values(argv, known_only=True)[1:], values)
+
+
+def records(records_dir: Path, split: str) -> list:
+    """Every CaptionedImage of a split, in the shards' order."""
+    info = manifest.read_info(str(records_dir))
+    found = []
+    for shard in info.splits[split].shards:
+        with open(records_dir / shard.name, "rb") as file:
+            found += [wire.from_bytes(record) for record in wire.read_frames(file)]
+    return found
+
+
+def rejected(records_dir: Path) -> list[dict]:
+    """The lines of rejected.jsonl."""
+    text = (records_dir / manifest.REJECTED).read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def checksums(records_dir: Path) -> dict[str, str]:
+    """Shard name -> sha256 of its bytes."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(records_dir.glob("*.tfrecord"))
+    }
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Name -> bytes of every file in a directory."""
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}

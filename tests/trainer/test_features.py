@@ -1,0 +1,230 @@
+"""Training and evaluation on features that the records hold."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from artifacts import stored_features as stored
+from artifacts import weights
+from cli.errors import UserError
+from metrics import meteor
+from model import encoder
+from model.captioner import Captioner
+from model.definition.decoder import DecoderConfig
+from records import manifest
+from tests.support.records import build
+from tests.support.training import config, folder, run_evaluate, scenes_records, train
+from trainer.input import reading as records_input
+from trainer.input.batches import training_batches
+from trainer.input.feature_cache import FeatureCache, stream
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_meteor():
+    """Saves the seconds it loads."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(meteor.official_meteor, "METEOR_JAR", "")
+    yield
+    patch.undo()
+
+
+def scenes_features(output_dir: Path, **options) -> Path:
+    """The records of `scenes_records` with features of the small network."""
+    scenes_records()  # draws them
+    defaults = {
+        "dataset": "scenes",
+        "data_dir": folder() / "scenes",
+        "scenes_images": 60,
+        "min_word_count": 1,
+        "train_shards": 3,
+        "features": "small_cnn",
+        "encoder_weights": "random",
+        "feature_dtype": "float32",
+        "seed": 7,
+    }
+    build(output_dir=output_dir, **(defaults | options))
+    return output_dir
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """Features alone."""
+    return scenes_features(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Path:
+    """Features beside the images."""
+    return scenes_features(tmp_path_factory.mktemp("both"), store="both")
+
+
+@pytest.fixture(scope="module")
+def run(alone, tmp_path_factory) -> Path:
+    """A run on features alone, no flag naming the encoder."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    named = {"encoder": None, "encoder_weights": None}
+    assert train(records_dir=alone, run_dir=run_dir, epochs=1, **named) == 0
+    return run_dir
+
+
+def one_error(capsys) -> str:
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def sources(records_dir: Path, split: str):
+    """(the split as images, the split as features, the encoder that the features are of)."""
+    info, images = records_input.open_split(str(records_dir), split)
+    made = config(encoder_weights="random")
+    captioner = Captioner(encoder.Encoder("small_cnn"), DecoderConfig(10, 128))
+    stored.repeat_random_weights(captioner, made, info)
+    features = stored.chosen(images, info, captioner.encoder)
+    assert images.grid is None and features.grid == (8, 8, 128)
+    return images, features, captioner
+
+
+# What is read.
+
+
+def test_stored_features_are_those_of_the_images_beside_them(both):
+    images, features, captioner = sources(both, "train")
+    for cached in (False, True):
+        made = config(records_dir=both)
+        computed, read = (
+            list(training_batches(made, source, captioner, cached and source is features)(2, 0))
+            for source in (images, features)
+        )
+        assert len(computed) == len(read) == 12
+        for (pixels, ids, _), (grids, read_ids, _) in zip(computed, read, strict=True):
+            np.testing.assert_array_equal(ids, read_ids)
+            assert grids.dtype == tf.float16 and grids.shape[1:] == (64, 128)
+            np.testing.assert_allclose(captioner.encoder(pixels), grids, rtol=2e-3, atol=2e-3)
+
+
+def test_a_split_of_features_streams_and_caches_as_one_of_images(both):
+    images, features, captioner = sources(both, "val")
+    whole = FeatureCache.fill(features, captioner).examples
+    [computed], [read] = (list(stream(source, captioner, "test")) for source in (images, features))
+    for other in (whole, read):
+        np.testing.assert_array_equal(computed.image_ids, other.image_ids)
+        np.testing.assert_array_equal(computed.texts, other.texts)
+        np.testing.assert_array_equal(computed.ids, other.ids)
+        np.testing.assert_allclose(computed.features, other.features, rtol=2e-3, atol=2e-3)
+
+
+def test_strict_pairs_carry_the_features_of_their_image(both, tmp_path):
+    _, whole, captioner = sources(both, "val")
+    _, pairs, _ = sources(scenes_features(tmp_path, captions_per_record=1), "val")
+    of_image = {}
+    for batch in stream(whole, captioner, "test"):
+        of_image |= dict(zip(batch.image_ids, batch.features, strict=True))
+    found = 0
+    for batch in stream(pairs, captioner, "test"):
+        for image_id, features in zip(batch.image_ids, batch.features, strict=True):
+            np.testing.assert_array_equal(of_image[image_id], features)
+            found += 1
+    assert found == 5 * len(of_image) == 30
+
+
+def test_features_of_another_length_are_a_line(both):
+    _, features, captioner = sources(both, "val")
+    other = dataclasses.replace(features, grid=(8, 8, 127))
+    with pytest.raises(UserError, match=r"'val' cannot be read.*verify_records"):
+        list(stream(other, captioner, "test"))
+
+
+# Runs.
+
+
+def test_a_run_takes_its_encoder_from_the_features(run, alone):
+    training = json.loads((run / "config.json").read_text())["training"]
+    assert (training["encoder"], training["encoder_weights"]) == ("small_cnn", "random")
+    captioner, _ = weights.restore(str(run))
+    assert captioner.encoder.fingerprint() == manifest.read_info(str(alone)).encoder["weights"]
+
+
+def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
+    def never(*_args, **_kwargs):
+        raise AssertionError("features are stored")
+
+    monkeypatch.setattr(encoder.Encoder, "call", never)
+    monkeypatch.setattr(records_input, "decode", never)
+    run_dir = tmp_path / "run"
+    code = train(records_dir=alone, run_dir=run_dir, epochs=2, cache_memory_mb=0)  # from the disk
+    assert code == 0
+    assert run_evaluate(records_dir=alone, run_dir=run_dir, output_dir=tmp_path / "out") == 0
+
+
+def test_runs_on_images_and_on_features_are_evaluated_on_either(run, alone, both, tmp_path):
+    said = []
+    for name, records in (("features", alone), ("images", scenes_records())):
+        output = tmp_path / name
+        assert run_evaluate(records_dir=records, run_dir=run, output_dir=output) == 0
+        captions = json.loads((output / "captions_val_run_results.json").read_text())
+        said.append({caption["image_id"]: caption["caption"] for caption in captions})
+    assert said[0] == said[1]
+    # A run on images with those weights.
+    path = tmp_path / "drawn.weights.h5"
+    weights.restore(str(run))[0].encoder.network.save_weights(path)
+    other = tmp_path / "other"
+    code = train(records_dir=scenes_records(), run_dir=other, epochs=1, encoder_weights=path)
+    assert code == 0
+    assert run_evaluate(records_dir=alone, run_dir=other, output_dir=tmp_path / "o") == 0
+    # And it goes on with features.
+    named = {"encoder": None, "encoder_weights": None}
+    assert train(records_dir=alone, run_dir=other, epochs=2, **named) == 0
+
+
+def test_images_serve_where_features_do_not(both, alone, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    code = train(records_dir=both, run_dir=run_dir, epochs=1, encoder_trainable=True)
+    assert code == 0
+    trained = weights.restore(str(run_dir))[0].encoder.fingerprint()
+    assert (
+        trained != json.loads((run_dir / "config.json").read_text())["data"]["encoder_fingerprint"]
+    )
+    capsys.readouterr()
+    assert run_evaluate(records_dir=both, run_dir=run_dir, output_dir=tmp_path / "out") == 0
+    assert "trained with the decoder: the images are used" in capsys.readouterr().out
+    assert run_evaluate(records_dir=alone, run_dir=run_dir, output_dir=tmp_path / "out") == 1
+    assert "the model's encoder is trained with the decoder; give" in one_error(capsys)
+
+
+def test_features_of_others_are_refused(run, alone, both, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert train(records_dir=alone, run_dir=run_dir, encoder="mobilenet_v2") == 2
+    assert f"--encoder=mobilenet_v2 contradicts {alone}" in one_error(capsys)
+    assert train(records_dir=alone, run_dir=run_dir, encoder_trainable=True) == 2
+    assert f"--encoder_trainable needs images and {alone} holds features" in one_error(capsys)
+    path = tmp_path / "other.weights.h5"
+    encoder.Encoder("small_cnn").network.save_weights(path)
+    assert train(records_dir=alone, run_dir=run_dir, encoder_weights=path) == 1
+    said = one_error(capsys)
+    assert f"{alone}: its features are of small_cnn with the weights " in said
+    assert not run_dir.exists()
+    # Other weights than those of the run that goes on, or is evaluated.
+    others = scenes_features(tmp_path / "others", seed=8)
+    assert train(records_dir=others, run_dir=run, epochs=2) == 1
+    assert "the model's encoder has the weights " in one_error(capsys)
+    assert run_evaluate(records_dir=others, run_dir=run, output_dir=tmp_path) == 1
+    assert "the model's encoder has the weights " in one_error(capsys)
+
+
+def test_features_of_another_preprocessing_are_refused(run, alone, tmp_path, capsys):
+    changed = tmp_path / "changed"
+    shutil.copytree(alone, changed)
+    info = manifest.read_info(str(changed))
+    info.encoder["preprocessing"] = 0
+    (changed / manifest.DATASET_INFO).write_bytes(info.to_bytes())
+    assert train(records_dir=changed, run_dir=tmp_path / "run") == 1
+    assert "were made with version 0 of the preprocessing" in one_error(capsys)
+    assert run_evaluate(records_dir=changed, run_dir=run, output_dir=tmp_path / "out") == 1
+    assert "the model's is 1" in one_error(capsys)

@@ -1,0 +1,285 @@
+"""Records -> batches: whose order is a function of seed and epoch, and which waste little."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cli.errors import UserError
+from model.encoder import Encoder, decode
+from records import manifest, wire
+from tests.support.records import records as read_records
+from tests.support.training import config, scenes_records
+from trainer.input import order
+from trainer.input import reading as records_input
+from trainer.input.batches import training_batches
+from trainer.input.feature_cache import FeatureCache, Source, cache_bytes, stream
+
+
+class OnlyEncoder:
+    """What the input needs of a captioner."""
+
+    def __init__(self):
+        self.encoder = Encoder("small_cnn")
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    return OnlyEncoder()
+
+
+@pytest.fixture(scope="module")
+def train() -> Source:
+    return records_input.open_split(str(scenes_records()), "train")[1]
+
+
+def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
+    """(images or features, ids) of an epoch, as the trainer gets them."""
+    make = training_batches(config(**changes), train, captioner, cached)
+    return [(a.numpy(), b.numpy()) for a, b, _ in make(epoch, skip)]
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected)
+    for (one, ids), (other, other_ids) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ids, other_ids)
+        np.testing.assert_array_equal(one, other)
+
+
+def same_order(found, expected):
+    return all(np.array_equal(a[1], b[1]) for a, b in zip(found, expected, strict=True))
+
+
+# One element an image, without its pixels: (index, ids [N, T]).
+
+
+def elements(images: int, seed: int = 0) -> tf.data.Dataset:
+    rng = np.random.default_rng(seed)
+    lengths = np.minimum(6 + rng.geometric(0.3, (images, 5)), 22)
+    ids = np.where(np.arange(24) < lengths[..., None], 7, 0).astype(np.int32)
+    return tf.data.Dataset.from_tensor_slices((np.arange(images), ids, np.arange(images) + 1000))
+
+
+def epoch(images, skip=0, seed=3, load=lambda keys: keys, window=None, batch_size=8):
+    found = order.epoch(
+        elements(images),
+        load,
+        window=window or images,
+        batch_size=batch_size,
+        seed=seed,
+        skip=skip,
+    )
+    return [(keys.numpy(), ids.numpy()) for keys, ids, _ in found]
+
+
+@pytest.mark.parametrize("images", [8, 203, 600])  # 600 are more than one window of lengths
+def test_every_image_comes_once_an_epoch(images):
+    found = epoch(images)
+    assert len(found) == -(-images // 8)
+    assert sorted(np.concatenate([keys for keys, _ in found])) == list(range(images))
+    assert all(len(keys) == 8 for keys, _ in found[:-1])
+    ids_of = dict(enumerate(ids.numpy() for _, ids, _ in elements(images)))
+    for keys, ids in found:
+        assert ids.any(axis=(0, 2)).all()  # no caption and no word is padding in all of them
+        assert ids.any(axis=(0, 1)).all()
+        for key, image in zip(keys, ids, strict=True):
+            lengths = (image != 0).sum(-1)
+            assert list(lengths) == sorted(lengths, reverse=True)  # finished captions leave early
+            expected = ids_of[key][:, : ids.shape[-1]]
+            assert sorted(map(tuple, image)) == sorted(map(tuple, expected))
+            assert not ids_of[key][:, ids.shape[-1] :].any()
+
+
+def test_skip_goes_on_where_an_epoch_was_left():
+    whole = epoch(203)
+    for skip in (1, 7, 25, 26):
+        assert_equal(epoch(203, skip), whole[skip:])
+
+
+def test_what_is_skipped_is_not_loaded():
+    loaded = []
+
+    def load(keys):
+        return tf.numpy_function(lambda k: loaded.append(k) or k, [keys], tf.int64)
+
+    assert len(epoch(203, skip=20, load=load)) == len(loaded) == 6
+
+
+def test_batches_are_of_like_length():
+    def waste(found):
+        """Of the words that a batch steps through, those that are padding of its longest."""
+        longest = [(ids != 0).sum(-1).max(-1) for _, ids in found]  # of each image
+        return 1 - np.concatenate(longest).sum() / sum(len(n) * n.max() for n in longest)
+
+    def unsorted():
+        plain = elements(600).shuffle(600, seed=3).batch(8)
+        return [(keys.numpy(), ids.numpy()) for keys, ids, _ in plain]
+
+    assert waste(epoch(600)) < 0.25 * waste(unsorted())
+
+
+def test_lengths_do_not_come_in_order():
+    longest = [(ids != 0).sum(-1).max() for _, ids in epoch(203)]
+    assert longest != sorted(longest)
+    assert longest != sorted(longest, reverse=True)
+
+
+def test_order_is_a_function_of_seed_and_epoch(captioner, train):
+    first = batches(captioner, train)
+    assert_equal(batches(captioner, train), first)
+    assert not same_order(batches(captioner, train, epoch=1), first)
+    assert not same_order(batches(captioner, train, seed=2), first)
+    assert_equal(batches(captioner, train, skip=5), first[5:])
+    assert sum(len(ids) for _, ids in first) == 48
+
+
+def test_a_small_window_reads_the_shards_in_another_order_each_epoch(captioner, train):
+    few = dataclasses.replace(train, bytes=48_000_000)  # 1 MB holds a single image
+    orders = [batches(captioner, few, epoch=e, shuffle_mb=1) for e in (0, 1)]
+    assert not same_order(*orders)
+    for found in orders:
+        assert sum(len(ids) for _, ids in found) == 48
+        images = np.concatenate([images for images, _ in found]).reshape(48, -1)
+        assert len(np.unique(images, axis=0)) == 48
+    assert_equal(batches(captioner, few, skip=5, shuffle_mb=1), orders[0][5:])
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])  # one order of three shards may be as it was
+def test_cached_features_come_in_the_order_of_the_images(captioner, train, epoch):
+    read, cached = (batches(captioner, train, epoch, cached=c) for c in (False, True))
+    assert len(read) == len(cached) == 12
+    for (images, ids), (features, cached_ids) in zip(read, cached, strict=True):
+        assert features.dtype == np.float16
+        np.testing.assert_array_equal(ids, cached_ids)
+        np.testing.assert_allclose(captioner.encoder(images), features, rtol=2e-3, atol=2e-3)
+
+
+def test_strict_pairs_are_batches_of_one_caption_each(captioner):
+    _, pairs = records_input.open_split(str(scenes_records(1)), "train")
+    assert pairs.images == 240
+    found = batches(captioner, pairs)
+    assert len(found) == 60
+    assert {ids.shape[1] for _, ids in found} == {1}
+    whole = records_input.open_split(str(scenes_records()), "train")[1]
+    together = [
+        row[row != 0]
+        for _, ids in batches(captioner, whole)
+        for row in ids.reshape(-1, ids.shape[-1])
+    ]
+    alone = [row[row != 0] for _, ids in found for row in ids[:, 0]]
+    assert sorted(map(tuple, alone)) == sorted(map(tuple, together))
+
+
+# Reading.
+
+
+def test_parse_gives_what_was_written(train):
+    expected = {record.image_id: record for record in read_records(scenes_records(), "train")}
+    found = list(records_input.records(train).as_numpy_iterator())
+    assert len(found) == len(expected) == 48
+    for parts in found:
+        record = expected.pop(parts["image_id"])
+        assert parts["file_name"].decode() == record.file_name
+        assert parts["encoded"] == record.encoded
+        assert [text.decode() for text in parts["texts"]] == list(record.captions)
+        for row, ids in zip(parts["ids"], record.caption_ids, strict=True):
+            assert (*row[: len(ids)],) == ids
+            assert not row[len(ids) :].any()
+
+
+def test_a_split_streams_and_caches_the_same(captioner, train):
+    streamed = list(stream(train, captioner, "test"))
+    cache = FeatureCache.fill(train, captioner)
+    assert cache.examples.features.nbytes == cache_bytes(train, captioner)
+    cached = list(cache.batches(32))
+    assert [len(part.image_ids) for part in streamed] == [32, 16]
+    records = {record.image_id: record for record in read_records(scenes_records(), "train")}
+    for one, other in zip(streamed, cached, strict=True):
+        np.testing.assert_array_equal(one.image_ids, other.image_ids)
+        np.testing.assert_array_equal(one.features, other.features)
+        np.testing.assert_array_equal(one.texts, other.texts)
+        for b, image_id in enumerate(one.image_ids):
+            record = records.pop(int(image_id))
+            for row, ids in zip(other.ids[b], record.caption_ids, strict=True):
+                assert (*row[row != 0],) == ids
+            pixels = decode(tf.constant(record.encoded), 64)
+            np.testing.assert_allclose(
+                captioner.encoder(pixels[None])[0], one.features[b], rtol=2e-3, atol=2e-3
+            )
+    assert not records
+
+
+def test_nothing_that_is_read_is_tuned(captioner, train, monkeypatch):
+    read = []
+    begin = tf.data.Dataset.__iter__
+
+    def noted(dataset):
+        read.append(dataset.options().autotune.enabled)
+        return begin(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", noted)
+    next(stream(train, captioner, "test"))
+    for cached in (True, False):
+        next(iter(training_batches(config(), train, captioner, cached)(0, 0)))
+    assert read == [False] * 4  # the cache is filled, too
+
+
+# What cannot be read.
+
+
+def test_what_is_missing_is_said_in_a_line(tmp_path):
+    with pytest.raises(UserError, match=r"not a finished data set.*pipeline.build_records"):
+        records_input.open_split(str(tmp_path / "none"), "train")
+    folder = tmp_path / "records"
+    shutil.copytree(scenes_records(), folder)
+    shard = folder / "train-00001-of-00003.tfrecord"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-10])
+    with pytest.raises(
+        UserError, match=rf"{shard.name}: expected .* bytes, found .*verify_records"
+    ):
+        records_input.open_split(str(folder), "train")
+    shard.unlink()
+    with pytest.raises(UserError, match=rf"{shard.name}: expected .* found no such file"):
+        records_input.open_split(str(folder), "train")
+    records_input.open_split(str(folder), "val")
+    info = manifest.read_info(str(folder))
+    del info.splits["test"]
+    (folder / manifest.DATASET_INFO).write_bytes(info.to_bytes())
+    with pytest.raises(UserError, match=r"no split 'test'; it has train, val"):
+        records_input.open_split(str(folder), "test")
+    (folder / manifest.DATASET_INFO).unlink()  # as a build that is not done leaves it
+    with pytest.raises(UserError, match=r"not a finished data set"):
+        records_input.open_split(str(folder), "val")
+
+
+def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
+    folder = tmp_path / "records"
+    shutil.copytree(scenes_records(), folder)
+    shard = folder / "train-00001-of-00003.tfrecord"
+    content = shard.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0xFF  # its CRC does not match any more
+    shard.write_bytes(flipped)
+    undecodable = [
+        b"".join(
+            wire.frame(wire.to_bytes(dataclasses.replace(record, encoded=b"\xff\xd8 no image")))
+        )
+        for record in read_records(scenes_records(), "train")[:10]
+    ]
+    for damage in (bytes(flipped), b"".join(undecodable)):
+        shard.write_bytes(damage)
+        _, damaged = records_input.open_split(str(scenes_records()), "train")
+        paths = (damaged.paths[0], str(shard), damaged.paths[2])
+        damaged = dataclasses.replace(damaged, paths=paths)
+        for read in (
+            lambda source=damaged: list(stream(source, captioner, "test")),
+            lambda source=damaged: batches(captioner, source),
+        ):
+            with pytest.raises(
+                UserError, match=r"'train' cannot be read.*verify_records"
+            ) as caught:
+                read()
+            assert "\n" not in str(caught.value)

@@ -1,0 +1,75 @@
+"""The objective's parts, against what they are by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.definition.attention import entropy
+from model.definition.forcing import Forced
+from trainer import losses
+
+
+def test_cross_entropy_is_per_word():
+    values = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    real = values % 3 == 0  # 0, 3, 6, 9
+    assert float(losses.mean(tf.constant(values), tf.constant(real))) == pytest.approx(4.5)
+
+
+def attention_and_real():
+    """[T=3, B=2, N=2, L=4]; captions of 3, 1 and 2 words, and one that is padding."""
+    attention = np.random.default_rng(1).dirichlet(np.ones(4), (3, 2, 2)).astype(np.float32)
+    lengths = np.array([[3, 1], [2, 0]])
+    return attention, np.arange(3)[:, None, None] < lengths
+
+
+def test_doubly_stochastic_is_a_mean_over_captions():
+    attention, real = attention_and_real()
+    penalties = [
+        ((1 - sum(attention[t, b, n] for t in range(length))) ** 2).sum()
+        for b, n, length in ((0, 0, 3), (0, 1, 1), (1, 0, 2))
+    ]
+    found = losses.doubly_stochastic(tf.constant(attention), tf.constant(real))
+    assert float(found) == pytest.approx(np.mean(penalties), rel=1e-5)
+    # Attention that looks everywhere once costs nothing.
+    even = tf.fill([4, 1, 1, 4], 0.25)
+    assert float(losses.doubly_stochastic(even, tf.ones([4, 1, 1], tf.bool))) == pytest.approx(0)
+
+
+def test_l2_is_a_sum_of_squares():
+    kernels = [keras.Variable(np.full((2, 3), 2.0)), keras.Variable(np.full((4, 1), 3.0))]
+    assert float(losses.l2(kernels)) == 6 * 4 + 4 * 9
+
+
+def test_the_objective_weighs_its_parts():
+    attention, real = attention_and_real()
+    nll, smoothed = np.random.default_rng(3).exponential(size=(2, *real.shape)).astype(np.float32)
+    forced = Forced(*map(tf.constant, (smoothed, nll, attention, real)))
+    kernels = [keras.Variable(np.full((2, 3), 2.0, np.float32))]
+    found = losses.objective(
+        forced,
+        kernels,
+        l2_weight=0.01,
+        doubly_stochastic_weight=0.5,
+        attention_entropy_weight=0.2,
+    )
+    penalty = float(losses.doubly_stochastic(attention, real))
+    rows = attention[real]  # of real words only
+    mean_entropy = -(rows * np.log(rows)).sum(-1).mean()
+    assert float(found.total) == pytest.approx(
+        smoothed[real].mean() + 0.5 * penalty + 0.01 * 24 + 0.2 * mean_entropy
+    )
+    assert float(found.cross_entropy) == pytest.approx(nll[real].mean())  # perplexity is of it
+    assert float(found.doubly_stochastic) == pytest.approx(penalty)
+    assert float(found.l2) == 24
+    assert float(found.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
+
+
+def test_attention_of_a_single_place_has_a_gradient():
+    """0 log 0: softmax gives exact zeros, and padding does."""
+    energy = tf.constant([[0.0, -200.0, -300.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(energy)
+        spread = tf.reduce_sum(entropy(tf.nn.softmax(energy)))
+    assert float(spread) == pytest.approx(0)
+    assert np.isfinite(tape.gradient(spread, energy)).all()

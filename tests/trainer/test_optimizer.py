@@ -1,0 +1,72 @@
+"""The update: what Keras, autodiff and a clipped global norm give, in fewer passes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.definition import forcing
+from tests.support.training import CAPTIONS, config, padded, small_captioner, some_features
+from trainer.optimizer import build_optimizer
+from trainer.step import build_step
+
+
+def test_learning_rate_warms_up_and_decays_to_nothing():
+    schedule = build_optimizer(config(warmup_steps=10, learning_rate=0.1), 110)._learning_rate
+    rates = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
+    np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
+    short = build_optimizer(config(warmup_steps=200, learning_rate=0.1), 10)._learning_rate
+    assert float(short(5)) == pytest.approx(0.1)  # a run shorter than its warm-up still learns
+    none = build_optimizer(config(warmup_steps=0, learning_rate=0.1), 10)._learning_rate
+    assert float(none(0)) == pytest.approx(0.1)
+
+
+def by_the_book(config, captioner, optimizer, features, ids):
+    """A step as autodiff, TensorFlow and Keras have it: the gradient's norm."""
+    decoder = captioner.decoder
+    variables = decoder.trainable_variables
+    seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
+    with tf.GradientTape() as tape:
+        forced = forcing.forced(
+            decoder, features, ids, config.dropout, seed, config.label_smoothing
+        )
+        real = tf.cast(forced.real, tf.float32)
+        total = tf.reduce_sum(forced.losses) / tf.reduce_sum(real)
+        looked = tf.reduce_sum(real[..., None] * forced.attention, 0)
+        penalty = tf.boolean_mask(
+            tf.reduce_sum((1 - looked) ** 2, -1), tf.reduce_any(forced.real, 0)
+        )
+        total += config.doubly_stochastic * tf.reduce_mean(penalty)
+        total += config.l2 * tf.add_n([tf.reduce_sum(k.value**2) for k in decoder.dense_kernels])
+    gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, variables)]
+    gradients, norm = tf.clip_by_global_norm(gradients, config.clip_norm)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    return float(total), float(norm)
+
+
+@pytest.mark.parametrize("clip_norm", [0.3, 100.0])  # longer than every step's gradient, or shorter
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_a_step_is_what_the_book_says(clip_norm, l2):
+    recipe = config(
+        clip_norm=clip_norm, l2=l2, label_smoothing=0.1, doubly_stochastic=0.5, learning_rate=1e-2
+    )
+    one, other = small_captioner(), small_captioner()
+    ours = build_optimizer(recipe, 20)
+    ours.build(one.trainable_variables)
+    keras_own = keras.optimizers.Adam(ours._learning_rate, name="adam")
+    keras_own.build(other.decoder.trainable_variables)
+    step = build_step(recipe, one, ours)
+    features, ids = some_features(), padded(CAPTIONS)
+    for _ in range(4):
+        found = step(features, ids)
+        total, norm = by_the_book(recipe, other, keras_own, features, ids)
+        assert float(found["total"]) == pytest.approx(total, rel=1e-4)
+        assert float(found["gradient_norm"]) == pytest.approx(norm, rel=1e-3)
+        assert int(found["words"]) == 24
+    assert (norm > clip_norm) == (clip_norm < 1)
+    for a, b in zip(one.decoder.variables, other.decoder.variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4, err_msg=a.path)
+    for a, b in zip(ours.variables, keras_own.variables, strict=True):
+        assert a.path == b.path
+        np.testing.assert_allclose(a, b, atol=2e-4, err_msg=a.path)
+    assert int(ours.iterations) == 4

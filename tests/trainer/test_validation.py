@@ -1,0 +1,82 @@
+"""Validation: no dropout, no padding, and CIDEr of what greedy search says."""
+
+import numpy as np
+import pytest
+from pycocoevalcap.cider.cider import Cider
+
+from model.search.generator import CaptionGenerator
+from model.search.one_by_one import Rules
+from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
+from tests.support.training import CAPTIONS, padded, small_captioner, some_features
+from trainer import losses
+from trainer.input.feature_cache import Examples
+from trainer.validation import Validator
+
+WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
+VOCABULARY = Vocabulary(WORDS, [1] * len(WORDS))
+
+
+def examples(captions, image_ids, features) -> Examples:
+    texts = np.full((len(captions), 3), b"", object)
+    for b, image in enumerate(captions):
+        for n, ids in enumerate(image):
+            texts[b, n] = " ".join(WORDS[i] for i in ids[1:-1]).encode()
+    ids = padded(captions, texts=3, words=9).numpy()
+    return Examples(np.array(image_ids), features, ids, texts)
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    return small_captioner()
+
+
+def test_cross_entropy_and_cider_of_a_split(captioner):
+    features = some_features().numpy()
+    whole = examples(CAPTIONS, [11, 12, 13], features)
+    said = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
+    whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
+    found = Validator(captioner, VOCABULARY)([whole])
+    forced = captioner.forced(features, padded(CAPTIONS))
+    expected = losses.mean(forced.nll, forced.real)
+    assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
+    references = {b: [t.decode() for t in whole.texts[b] if t] for b in range(3)}
+    captions = {b: [" ".join(VOCABULARY.words_of(said[b]))] for b in range(3)}
+    assert found.cider > 0.1
+    looked = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS))
+    rows = [looked.attention[b, 0][said[b] != 0].numpy() for b in range(3)]
+    words = np.concatenate(rows)
+    assert found.attention_entropy == pytest.approx(-(words * np.log(words)).sum(-1).mean())
+    variance = np.mean([row.var(0).sum() for row in rows])
+    assert found.temporal_variance == pytest.approx(variance, rel=1e-4)
+    assert [sample.image_id for sample in found.samples] == [11, 12, 13]
+    np.testing.assert_array_equal(found.samples[1].ids, said[1])
+    np.testing.assert_allclose(found.samples[1].attention, looked.attention[1, 0])
+    assert found.cider == pytest.approx(Cider().compute_score(references, captions)[0])
+
+
+def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
+    features = some_features().numpy()
+    validator = Validator(captioner, VOCABULARY)
+    whole = validator([examples(CAPTIONS, [11, 12, 13], features)])[:4]
+    parts = [examples(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
+    assert validator(parts)[:4] == pytest.approx(whole, rel=1e-5)
+    pairs = [
+        examples([[ids]], [11 + b], features[b : b + 1])
+        for b, image in enumerate(CAPTIONS)
+        for ids in image
+    ]
+    assert validator(pairs)[:4] == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_later_validation_is_of_the_later_weights():
+    captioner, features = small_captioner(), some_features().numpy()
+    whole = [examples(CAPTIONS, [11, 12, 13], features)]
+    validator = Validator(captioner, VOCABULARY)
+    before = validator(whole)
+    other = small_captioner(seed=4)
+    said = CaptionGenerator([other]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
+    whole[0].texts[1, 0] = " ".join(VOCABULARY.words_of(said[1])).encode()
+    captioner.decoder.set_weights(other.decoder.get_weights())
+    after = validator(whole)
+    assert after[:4] == pytest.approx(Validator(other, VOCABULARY)(whole)[:4], rel=1e-5)
+    assert after.cider > before.cider
