@@ -57,6 +57,9 @@ setup(
         "bench": ["torch>=2.6"],
         "dask": DASK,
         "aws": AWS,
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", "uv>=0.9", "moto[server]>=5.1"],
+        "dev": [
+            *("pytest>=8", "pytest-xdist>=3.6", "pytest-cov>=6", "moto[server]>=5.1"),
+            *("ruff>=0.14", "mypy>=1.18", "types-requests", "types-tqdm", "uv>=0.9"),
+        ],
     },
 )
