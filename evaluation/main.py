@@ -34,10 +34,8 @@ from metrics import official as metrics
 from metrics.summary import Summary
 from model.search import beam
 from model.search import one_by_one as search
-from records.manifest import DatasetInfo
 from records.schema import SPLITS
-from scenes.facts import check_all
-from scenes.world import truth
+from scenes import report as scene_report
 from trainer.input import reading as records_input
 
 FLAGS = flags.FLAGS
@@ -169,8 +167,9 @@ def score_split(run_dirs: Sequence[str]) -> int:
         **summary.as_json(),
     }
     print(f"captions: {path}\n{summary.printed(stamp)}")
-    if info.dataset == "scenes":
-        report |= scene_report(info, captions, references, scores.metrics["CIDEr"], stamp)
+    if scene_report.is_drawn(info):
+        ceiling = metrics.leave_one_out_cider(references)
+        report |= scene_report.facts(info, captions, scores.metrics["CIDEr"], ceiling, stamp)
     shown = report_page.Shown.of(scores)
     wanted = shown.all() if FLAGS.report else ()
     attention, looks = survey(run_dirs, info, source, chosen, list(captions), wanted)
@@ -235,30 +234,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UsageError(f"--shard={text}: expected i/n, from 1/n to n/n")
     return int(index), int(count)
-
-
-def scene_report(
-    info: DatasetInfo,
-    captions: dict[int, str],
-    references: dict[int, list[str]],
-    cider: float,
-    stamp: str,
-) -> dict:
-    """What only drawn scenes allow: the share of claims that are true, printed and returned.
-
-    The control gives each image the features of the next one. A caption is a function of its
-    features, so it is the next image's caption.
-    """
-    scenes = truth(info.flags["scenes_images"], info.flags["scenes_seed"])
-    ids = list(captions)
-    dealt = dict(zip(ids, [captions[i] for i in [*ids[1:], ids[0]]], strict=True))
-    facts, control = (
-        true / claims for true, claims in (check_all(c, scenes) for c in (captions, dealt))
-    )
-    ceiling = metrics.leave_one_out_cider(references)
-    print(f"facts true: {facts:.0%} (other image: {control:.0%})  {stamp}".rstrip())
-    print(f"CIDEr {cider:.2f} (references {ceiling:.2f})  {stamp}".rstrip())
-    return {"facts_true": facts, "facts_true_other_image": control, "references_CIDEr": ceiling}
 
 
 if __name__ == "__main__":
