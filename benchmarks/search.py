@@ -75,9 +75,10 @@ def _ours(
     import keras
     import tensorflow as tf
 
+    from model.caption_generator import CaptionGenerator
     from model.definition.decoder import Decoder
-    from model.search import one_by_one as search
-    from model.search.generator import CaptionGenerator
+    from model.search.greedy import greedy_search
+    from model.search.rules import NO_REPEAT_NGRAM, Rules
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -87,16 +88,14 @@ def _ours(
         decoder = Decoder(work.config(SIZE, recipe, precision))
 
     decoder, given = FeaturesOnly.decoder, tf.constant(features)
-    rules = search.Rules(
-        START, END, banned=(END,), max_length=WORDS, no_repeat_ngram=search.NO_REPEAT_NGRAM
-    )
+    rules = Rules(START, END, banned=(END,), max_length=WORDS, no_repeat_ngram=NO_REPEAT_NGRAM)
     generator = CaptionGenerator([FeaturesOnly])
 
     def by_step(image):
         memory = decoder.memory(image)
         state = decoder.initial_state(memory, 1)
         if kind == "compiled":
-            return search.greedy(lambda *at: decoder.step(*at, memory), state, rules).ids
+            return greedy_search(lambda *at: decoder.step(*at, memory), state, rules).ids
         tokens = tf.fill([IMAGES, 1], START)
         words = []
         for _ in range(WORDS):

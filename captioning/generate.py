@@ -8,10 +8,10 @@ import tensorflow as tf
 from absl import flags
 
 from cli.errors import UsageError
-from model.search import beam
-from model.search import one_by_one as search
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Captions, Rules
+from model.caption_generator import CaptionGenerator
+from model.search.beam import BEAM_SIZE, LENGTH_PENALTY
+from model.search.result import SearchResult
+from model.search.rules import NO_REPEAT_NGRAM, Rules
 from records.vocabulary import SPECIAL_IDS
 
 _BEAM = ("beam_size", "length_penalty")
@@ -21,17 +21,17 @@ _SAMPLING = ("temperature", "top_k", "top_p", "seed")
 def define_flags(values: flags.FlagValues) -> None:
     """Declare the flags of the search with absl."""
     of = {"flag_values": values}
-    flags.DEFINE_integer("beam_size", beam.BEAM_SIZE, "Hypotheses; 1: greedy.", 1, **of)
+    flags.DEFINE_integer("beam_size", BEAM_SIZE, "Hypotheses; 1: greedy.", 1, **of)
     flags.DEFINE_float(
         "length_penalty",
-        beam.LENGTH_PENALTY,
+        LENGTH_PENALTY,
         "Rank captions by log-probability / length to this power; 0: shorter ones win.",
         0.0,
         **of,
     )
     flags.DEFINE_integer(
         "no_repeat_ngram",
-        search.NO_REPEAT_NGRAM,
+        NO_REPEAT_NGRAM,
         "Say no so many words twice in a caption; 0: may.",
         0,
         **of,
@@ -60,7 +60,7 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
 
 def captions(
     generator: CaptionGenerator, pixels: Mapping[int, np.ndarray], values: flags.FlagValues
-) -> Captions:
+) -> SearchResult:
     """The best caption of each image, or one that is drawn: [B, 1, ...].
 
     Call arguments:

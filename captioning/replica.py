@@ -16,10 +16,10 @@ from captioning.image_list import ImageList
 from captioning.parts import Part, Picture
 from captioning.split_list import SplitList
 from cli.errors import UserError
+from model.caption_generator import CaptionGenerator
 from model.encoder import decode
 from model.fast.frozen_encoder import FrozenEncoder
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.search.rules import Rules
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
 

@@ -14,10 +14,10 @@ from artifacts import stored_features as stored
 from artifacts import weights
 from captioning import devices
 from cli.progress import bar
+from model.caption_generator import CaptionGenerator
 from model.definition.attention import entropy, temporal_variance
 from model.fast.frozen_encoder import FrozenEncoder
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.search.rules import Rules
 from records.manifest import DatasetInfo, read_vocabulary
 from records.vocabulary import SPECIAL_IDS
 from trainer.input import reading as records_input

@@ -32,8 +32,8 @@ from evaluation.survey import survey
 from metrics import coco_files as results
 from metrics import official as metrics
 from metrics.summary import Summary
-from model.search import beam
-from model.search import one_by_one as search
+from model.search.beam import BEAM_SIZE, LENGTH_PENALTY
+from model.search.rules import NO_REPEAT_NGRAM
 from records.schema import SPLITS
 from scenes import report as scene_report
 from trainer.input import reading as records_input
@@ -60,16 +60,16 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "report", None, "Folder for a page of the evaluation, index.html: open it in any browser."
 )
-flags.DEFINE_integer("beam_size", beam.BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
+flags.DEFINE_integer("beam_size", BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
 flags.DEFINE_float(
     "length_penalty",
-    beam.LENGTH_PENALTY,
+    LENGTH_PENALTY,
     "Rank captions by log-probability / length to this power; 0: shorter ones win.",
     lower_bound=0.0,
 )
 flags.DEFINE_integer(
     "no_repeat_ngram",
-    search.NO_REPEAT_NGRAM,
+    NO_REPEAT_NGRAM,
     "Say no so many words twice in a caption; 0: may.",
     lower_bound=0,
 )

@@ -10,7 +10,7 @@ from records.text import detokenise, tokenise
 
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-# What a search must know of them: `model.search.one_by_one.Rules(**SPECIAL_IDS)`.
+# What a search must know of them: `model.search.rules.Rules(**SPECIAL_IDS)`.
 SPECIAL_IDS = {"start": START, "end": END, "banned": (PAD, START, UNK)}
 
 

@@ -22,7 +22,7 @@ from captioning.picture import Look, draw
 from cli.command import run
 from cli.errors import UsageError, UserError
 from model import encoder
-from model.search.generator import CaptionGenerator
+from model.caption_generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from records.vocabulary import Vocabulary
 

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from metrics.official import cider_of_tokens
+from model.caption_generator import CaptionGenerator
 from model.captioner import Captioner
 from model.definition.attention import entropy, temporal_variance
 from model.fast.tracing import any_batch
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.search.rules import Rules
 from records.text import tokenise
 from records.vocabulary import SPECIAL_IDS, Vocabulary
 from trainer.input.feature_cache import Examples

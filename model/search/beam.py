@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from model.search.one_by_one import Captions, Rules, Step, likeliest, put, repeat, stacked, vetoes
+from model.search.result import SearchResult, put, stacked
+from model.search.rules import Rules, likeliest, vetoes
+from model.search.step_function import StepFunction, repeat_state
 
 BEAM_SIZE = 3
 LENGTH_PENALTY = 0.7
@@ -33,15 +35,15 @@ class _Beam(NamedTuple):
         return self.total / tf.cast(tf.maximum(self.length, 1), tf.float32) ** length_penalty
 
 
-def beam(
-    step: Step,
+def beam_search(
+    step: StepFunction,
     state: Any,
     rules: Rules,
     *,
     beam_size: int = BEAM_SIZE,
     length_penalty: float = LENGTH_PENALTY,
     n_best: int = 1,
-) -> Captions:
+) -> SearchResult:
     """The `n_best` captions of highest score that a beam finds, the best first.
 
     They are distinct. Where an image has fewer, the rest have a score of -inf and no words. The
@@ -76,7 +78,7 @@ def beam(
     length, _, _, beams, looks = tf.while_loop(
         hope,
         body,
-        (0, tokens, repeat(state, beam_size), beams, looks),
+        (0, tokens, repeat_state(state, beam_size), beams, looks),
         maximum_iterations=rules.max_length,
     )
     # Unfinished ones are complete at `max_length` only; before, nobody needs them.
@@ -149,7 +151,7 @@ def _reorder(nest: Any, parents: tf.Tensor) -> Any:
     return tf.nest.map_structure(pick, nest)
 
 
-def _captions(beams: _Beam, scores: tf.Tensor, looks: tf.Tensor, length: tf.Tensor) -> Captions:
+def _captions(beams: _Beam, scores: tf.Tensor, looks: tf.Tensor, length: tf.Tensor) -> SearchResult:
     """What was found, cut to the longest; looks [B, K, T, L] are in the order of each step."""
     ids, log_probs, origins = (x[..., :length] for x in (beams.ids, beams.log_probs, beams.origins))
     looks = tf.gather(
@@ -157,7 +159,7 @@ def _captions(beams: _Beam, scores: tf.Tensor, looks: tf.Tensor, length: tf.Tens
     )
     attention = tf.transpose(looks, [0, 2, 1, 3])  # [B, N, T, L]
     said = (tf.range(length) < beams.length[..., None]) & (scores > -math.inf)[..., None]
-    return Captions(
+    return SearchResult(
         tf.where(said, ids, 0),
         tf.where(said, log_probs, 0.0),
         scores,

@@ -11,7 +11,7 @@ from artifacts import weights
 from evaluation import looking
 from evaluation.looking import AttentionStatistics, Look
 from metrics import meteor
-from model.search.generator import CaptionGenerator
+from model.caption_generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from tests.support.training import FOUR, four_records, four_run, run_evaluate
 from trainer.input import reading as records_input

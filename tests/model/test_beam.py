@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.search.beam import beam
-from model.search.one_by_one import Captions, Rules, greedy
+from model.search.beam import beam_search
+from model.search.greedy import greedy_search
+from model.search.result import SearchResult
+from model.search.rules import Rules
 from tests.support.search import (
     END,
     RULES,
@@ -34,13 +36,13 @@ RULE_SETS = {
 PENALTIES = [0.0, 0.7]
 
 
-def search(steps: Steps, rules: Rules, **options) -> Captions:
+def search(steps: Steps, rules: Rules, **options) -> SearchResult:
     """In graph, all functions at once."""
-    return tf.function(lambda: beam(steps.step, steps.state, rules, **options))()
+    return tf.function(lambda: beam_search(steps.step, steps.state, rules, **options))()
 
 
-def found(captions: Captions, image: int) -> list[tuple[int, ...]]:
-    return [words_of(ids) for ids in captions.ids[image].numpy()]
+def found(result: SearchResult, image: int) -> list[tuple[int, ...]]:
+    return [words_of(ids) for ids in result.ids[image].numpy()]
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -130,7 +132,7 @@ def test_finished_hypotheses_never_change():
 def test_a_beam_of_one_is_greedy(name, penalty):
     rules = RULE_SETS[name]
     said = search(STEPS, rules, beam_size=1, length_penalty=penalty)
-    expected = tf.function(lambda: greedy(STEPS.step, STEPS.state, rules))()
+    expected = tf.function(lambda: greedy_search(STEPS.step, STEPS.state, rules))()
     np.testing.assert_array_equal(said.ids, expected.ids)
     np.testing.assert_allclose(said.log_probabilities, expected.log_probabilities, atol=1e-5)
     np.testing.assert_allclose(said.attention, expected.attention, atol=1e-5)
@@ -143,7 +145,7 @@ def test_batched_equals_one_at_a_time():
     batched = search(STEPS, RULES, **options)
     for image in range(12):
         steps = STEPS.only(image)
-        alone = beam(steps.step, steps.state, RULES, **options)
+        alone = beam_search(steps.step, steps.state, RULES, **options)
         length = alone.ids.shape[-1]
         np.testing.assert_array_equal(batched.ids[image, :, :length], alone.ids[0])
         assert not np.any(batched.ids[image, :, length:])
@@ -169,7 +171,7 @@ def test_fewer_captions_than_asked_for():
 def test_stops_when_every_hypothesis_is_finished():
     steps = Steps(4, end_bonus=100.0)
     rules = RULES._replace(max_length=30, min_length=2)
-    said = beam(steps.step, steps.state, rules, beam_size=3, n_best=3, length_penalty=0.7)
+    said = beam_search(steps.step, steps.state, rules, beam_size=3, n_best=3, length_penalty=0.7)
     assert steps.calls == said.ids.shape[-1] == 3
     assert_told_truly(steps, said, rules)
 
@@ -181,7 +183,7 @@ def test_stops_when_no_hypothesis_can_beat_the_best(n_best, penalty):
     calls = []
     for image in range(20):
         alone = steps.only(image)
-        said = beam(
+        said = beam_search(
             alone.step,
             alone.state,
             rules,

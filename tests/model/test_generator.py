@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.caption_generator import CaptionGenerator
 from model.fast import step as fast_step
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.search.rules import Rules
 from records.vocabulary import SPECIAL_IDS
 from tests.support.training import padded, small_captioner, some_features
 

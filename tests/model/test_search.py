@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.search import one_by_one as search
+from model.search import sampling
+from model.search.greedy import greedy_search
+from model.search.result import SearchResult
+from model.search.rules import Veto, likeliest
 from tests.support.search import END, RULES, Steps, V, allowed, assert_told_truly, words_of
 
 RULE_SETS = {
@@ -17,8 +20,8 @@ RULE_SETS = {
 STEPS = Steps(100)
 
 
-def greedy(steps: Steps, rules=RULES) -> search.Captions:
-    return search.greedy(steps.step, steps.state, rules)
+def greedy(steps: Steps, rules=RULES) -> SearchResult:
+    return greedy_search(steps.step, steps.state, rules)
 
 
 def by_hand(steps: Steps, image: int, rules=RULES) -> tuple[int, ...]:
@@ -30,8 +33,8 @@ def by_hand(steps: Steps, image: int, rules=RULES) -> tuple[int, ...]:
     return ids
 
 
-def told(captions: search.Captions, image: int, n: int = 0) -> tuple[int, ...]:
-    return words_of(captions.ids[image, n].numpy())
+def told(result: SearchResult, image: int, n: int = 0) -> tuple[int, ...]:
+    return words_of(result.ids[image, n].numpy())
 
 
 # Greedy.
@@ -87,10 +90,10 @@ def seeds_of(images: int, seed: int = 7) -> tf.Tensor:
     return tf.stack([tf.fill([images], seed), tf.range(images)], 1)
 
 
-def sample(steps: Steps, rules=RULES, seed: int = 7, **options) -> search.Captions:
+def sample(steps: Steps, rules=RULES, seed: int = 7, **options) -> SearchResult:
     """In graph."""
     seeds = seeds_of(steps.count, seed)
-    return tf.function(lambda: search.sample(steps.step, steps.state, rules, seeds, **options))()
+    return tf.function(lambda: sampling.sample(steps.step, steps.state, rules, seeds, **options))()
 
 
 def shares(steps: Steps, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0):
@@ -126,7 +129,7 @@ def test_words_are_drawn_by_their_share(options):
     expected = shares(steps, **options)
     assert not found[expected == 0].any()
     np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / draws))
-    few = search.Captions(*(part[:, :50] for part in said))
+    few = SearchResult(*(part[:, :50] for part in said))
     assert_told_truly(steps, few, RULES)  # the function's own log-probabilities, whatever the rest
 
 
@@ -155,7 +158,7 @@ def test_a_seed_gives_the_same_captions_whatever_the_batch():
     for image in range(5):
         alone = STEPS.only(image)
         seeds = seeds_of(100)[image : image + 1]
-        said = search.sample(alone.step, alone.state, RULES, seeds, samples=3)
+        said = sampling.sample(alone.step, alone.state, RULES, seeds, samples=3)
         for n in range(3):
             assert told(said, 0, n) == told(batched, image, n)
 
@@ -195,7 +198,7 @@ def test_the_likeliest_are_those_of_a_full_log_softmax(size, k):
     never = tf.constant(np.where(rng.random(size) < 0.3, -np.inf, 0), tf.float32)
     for some in (logits, ties):
         expected, words = tf.math.top_k(tf.nn.log_softmax(some) + never, k)
-        found, ids = search.likeliest(some, search.Veto(never, None, 0), k)
+        found, ids = likeliest(some, Veto(never, None, 0), k)
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
         there = np.isfinite(expected)
         np.testing.assert_array_equal(ids.numpy()[there], words.numpy()[there])

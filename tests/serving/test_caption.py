@@ -17,8 +17,8 @@ from PIL import Image
 from artifacts import weights
 from captioning import image_file as image_files
 from cli.errors import UsageError, UserError
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.caption_generator import CaptionGenerator
+from model.search.rules import Rules
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
 from serving import caption

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from model.search.one_by_one import Captions, Rules
+from model.search.result import SearchResult
+from model.search.rules import Rules
 
 V, L, STATE = 5, 4, 6
 START, END = 1, 2
@@ -112,15 +113,15 @@ def words_of(ids: np.ndarray) -> tuple[int, ...]:
     return words
 
 
-def assert_told_truly(steps: Steps, captions: Captions, rules: Rules) -> None:
+def assert_told_truly(steps: Steps, result: SearchResult, rules: Rules) -> None:
     """Every word is within the rules; its log-probability and look are those of the definition."""
     ids, log_probs, looks = (
-        x.numpy() for x in (captions.ids, captions.log_probabilities, captions.attention)
+        x.numpy() for x in (result.ids, result.log_probabilities, result.attention)
     )
     for image, n in np.ndindex(ids.shape[:2]):
         words = words_of(ids[image, n])
         if not words:
-            assert captions.score[image, n] == -np.inf
+            assert result.score[image, n] == -np.inf
             assert not log_probs[image, n].any()
             continue
         for t, word in enumerate(words):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
-from model.search.generator import CaptionGenerator
-from model.search.one_by_one import Rules
+from model.caption_generator import CaptionGenerator
+from model.search.rules import Rules
 from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
 from tests.support.training import CAPTIONS, padded, small_captioner, some_features
 from trainer import losses
