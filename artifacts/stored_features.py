@@ -12,7 +12,7 @@ from cli.errors import UsageError, UserError
 from model.captioner import Captioner
 from model.encoder import PREPROCESSING_VERSION, Encoder
 from records.manifest import DatasetInfo
-from trainer.input.reading import Source
+from records.split_files import SplitFiles
 
 # Of the `data` part of a run's config.json.
 PREPROCESSED = {"preprocessing": PREPROCESSING_VERSION}
@@ -60,12 +60,12 @@ def repeat_random_weights(captioner: Captioner, config: TrainConfig, info: Datas
 
 
 def chosen(
-    source: Source,
+    split_files: SplitFiles,
     info: DatasetInfo,
     encoder: Encoder,
     run: Mapping | None = None,
-) -> Source:
-    """`source` set to give the stored features, where they are those of `encoder`; else images.
+) -> SplitFiles:
+    """Set `split_files` to give the stored features where they are those of `encoder`, else images.
 
     Call arguments:
         run: the `data` part of the run's config.json; None for a new run.
@@ -74,14 +74,14 @@ def chosen(
         UserError: the features are another encoder's, and there are no images.
     """
     if not info.encoder:
-        return source
+        return split_files
     difference = _difference(info.encoder, encoder, (run or PREPROCESSED)["preprocessing"])
     if not difference:
-        return dataclasses.replace(source, grid=tuple(info.encoder["grid"]))
-    folder = os.path.dirname(source.paths[0])
+        return dataclasses.replace(split_files, grid=tuple(info.encoder["grid"]))
+    folder = split_files.folder
     if info.flags["store"] == "both":
         print(f"{folder}: its features {difference}: the images are used")
-        return source
+        return split_files
     raise UserError(
         f"{folder}: its features {difference}; give records with images, or features that"
         " `pipeline.build_records --features` computed with this encoder and these weights"

@@ -240,14 +240,17 @@ def read(records_dir: str) -> dict:
     """One epoch as the trainer reads it: pairs, with pixels or features."""
     import cli.tensorflow_log  # noqa: F401, I001
 
+    from records.split_files import open_split
     from trainer.input import reading as records_input
 
-    info, source = records_input.open_split(records_dir, "train")
+    info, split_files = open_split(records_dir, "train")
     if info.encoder:
-        source = dataclasses.replace(source, grid=tuple(info.encoder["grid"]))
+        split_files = dataclasses.replace(split_files, grid=tuple(info.encoder["grid"]))
     result, pairs = {}, 0
     with clock(result):
-        for batch in records_input.readable(records_input.in_order(source, 32, 224), source):
+        for batch in records_input.readable(
+            records_input.in_order(split_files, 32, 224), split_files
+        ):
             pairs += int(np.any(batch["ids"].numpy() != 0, -1).sum())
     return result | {"n": pairs}
 
@@ -263,8 +266,8 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
 
     from artifacts import weights
     from records.manifest import read_vocabulary
+    from records.split_files import open_split
     from artifacts import recipe
-    from trainer.input import reading as records_input
     from artifacts import stored_features as stored
     from trainer.input.batches import training_batches
     from trainer.optimizer import build_optimizer
@@ -273,7 +276,7 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     names = {"records_dir": records_dir, "run_dir": records_dir + "/none", "encoder": encoder}
     names |= {"encoder_weights": "random", "precision": "bfloat16", "cache_memory_mb": 0}
     flags.FLAGS(["benchmark", *(f"--{name}={value}" for name, value in names.items())])
-    info, train = records_input.open_split(records_dir, "train")
+    info, train = open_split(records_dir, "train")
     config = stored.settled(recipe.from_flags(), info)
     captioner = weights.build(
         config.model(len(read_vocabulary(records_dir))), config.encoder_weights

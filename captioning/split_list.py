@@ -1,6 +1,5 @@
 """A split of the records to caption, cut into parts that are read where they lie."""
 
-import os
 from collections.abc import Iterator, Mapping
 
 from artifacts import stored_features as stored
@@ -9,14 +8,14 @@ from cli.errors import UserError
 from model.encoder import Encoder
 from records import wire
 from records.manifest import DatasetInfo, Shard, fingerprint
-from trainer.input.reading import Source
+from records.split_files import SplitFiles
 
 
 class SplitList:
     """The records of a split in the order on disk; no part crosses a shard.
 
     Call arguments:
-        source, info: of `trainer.input.reading.open_split`.
+        split_files, info: of `records.split_files.open_split`.
         part_images: records in a part.
 
     Attributes:
@@ -26,11 +25,13 @@ class SplitList:
     # What the build has checked is damaged now: scores of the rest would not be the split's.
     may_reject = False
 
-    def __init__(self, source: Source, info: DatasetInfo, part_images: int):
-        self._source, self._info = source, info
+    def __init__(self, split_files: SplitFiles, info: DatasetInfo, part_images: int):
+        self._split_files, self._info = split_files, info
         self._held: dict[tuple[str, str], bool] = {}
         self.parts: list[Part] = []
-        for path, shard in zip(source.paths, info.splits[source.split].shards, strict=True):
+        for path, shard in zip(
+            split_files.paths, info.splits[split_files.split].shards, strict=True
+        ):
             self.parts += self._cut(path, shard, part_images)
         self.images = sum(part.images for part in self.parts)
 
@@ -88,7 +89,7 @@ class SplitList:
         """
         key = (encoder.name, encoder.fingerprint())
         if key not in self._held:
-            chosen = stored.chosen(self._source, self._info, encoder, trained)
+            chosen = stored.chosen(self._split_files, self._info, encoder, trained)
             self._held[key] = chosen.grid is not None
         return self._held[key]
 
@@ -99,8 +100,8 @@ class SplitList:
             raise self._damaged(f"{path}: {error.strerror or error}") from None
 
     def _damaged(self, what: str) -> UserError:
-        folder = os.path.dirname(self._source.paths[0])
+        folder = self._split_files.folder
         return UserError(
-            f"a record of the split {self._source.split!r} cannot be read ({what});"
+            f"a record of the split {self._split_files.split!r} cannot be read ({what});"
             f" `python -m pipeline.verify_records --records_dir={folder} --decode` names it"
         )

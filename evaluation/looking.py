@@ -19,9 +19,9 @@ from model.definition.attention import entropy, temporal_variance
 from model.fast.frozen_encoder import FrozenEncoder
 from model.search.rules import Rules
 from records.manifest import DatasetInfo, read_vocabulary
+from records.split_files import SplitFiles
 from records.vocabulary import SPECIAL_IDS
 from trainer.input import reading as records_input
-from trainer.input.reading import Source
 
 _BATCH = 32
 
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 def looks(
     run_dirs: Sequence[str],
     info: DatasetInfo,
-    source: Source,
+    split_files: SplitFiles,
     search: Mapping[str, Any],
     images: Collection[int],
 ) -> Iterator[Look]:
@@ -60,14 +60,14 @@ def looks(
     inputs = []
     for run_dir, captioner in zip(run_dirs, generator.captioners, strict=True):
         trained = weights.read_config(run_dir)["data"]
-        chosen = stored.chosen(source, info, captioner.encoder, trained)
+        chosen = stored.chosen(split_files, info, captioner.encoder, trained)
         key, load = records_input.loader(chosen, captioner.encoder.spec.size)
         precision = captioner.decoder.config.precision
         frozen = None if chosen.grid else FrozenEncoder(captioner.encoder, precision, None)
         inputs.append((key, load, frozen))
     height, width, _ = generator.captioners[0].encoder.spec.grid
     with bar(len(images), "looking", "img") as progress:
-        for batch in _batches(source, images):
+        for batch in _batches(split_files, images):
             features = []
             for key, load, encode in inputs:
                 loaded = load(tf.stack([parts[key] for parts in batch]))
@@ -89,15 +89,17 @@ def looks(
             progress.update(len(batch))
 
 
-def _batches(source: Source, images: Collection[int]) -> Iterator[list[dict[str, tf.Tensor]]]:
+def _batches(
+    split_files: SplitFiles, images: Collection[int]
+) -> Iterator[list[dict[str, tf.Tensor]]]:
     """The records of those images, parsed; of strict pairs the first of each image."""
     wanted = tf.constant(sorted(images), tf.int64)
-    found = records_input.records(source).filter(
+    found = records_input.records(split_files).filter(
         lambda parts: tf.reduce_any(parts["image_id"] == wanted)
     )
     seen: set[int] = set()
     batch = []
-    for parts in records_input.readable(found, source):
+    for parts in records_input.readable(found, split_files):
         if int(parts["image_id"]) not in seen:
             seen.add(int(parts["image_id"]))
             batch.append(parts)

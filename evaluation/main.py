@@ -35,8 +35,8 @@ from metrics.summary import Summary
 from model.search.beam import BEAM_SIZE, LENGTH_PENALTY
 from model.search.rules import NO_REPEAT_NGRAM
 from records.schema import SPLITS
+from records.split_files import open_split
 from scenes import report as scene_report
-from trainer.input import reading as records_input
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(recipe)  # --help lists them
@@ -127,7 +127,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
     """A split of the records -> its captions and their scores."""
     records_dir, split, options = recipe.require("records_dir"), FLAGS.split, _options()
     output_dir = _output_dir(run_dirs, split)
-    info, source = records_input.open_split(records_dir, split)
+    info, split_files = open_split(records_dir, split)
     if FLAGS.report:
         report_page.refuse_unwritable(FLAGS.report)
     found = (contamination.refuse(run_dir, info, split, FLAGS.allow_leak) for run_dir in run_dirs)
@@ -136,7 +136,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
     for leak in leaks:
         print(f"{leak.stamp}: {leak.why}")
 
-    pictures = SplitList(source, info, FLAGS.part_images)
+    pictures = SplitList(split_files, info, FLAGS.part_images)
     said = captioning.caption(run_dirs, pictures, output_dir, options)
     if said.missing:
         print(files.unfinished(said))
@@ -172,7 +172,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
         report |= scene_report.facts(info, captions, scores.metrics["CIDEr"], ceiling, stamp)
     shown = report_page.Shown.of(scores)
     wanted = shown.all() if FLAGS.report else ()
-    attention, looks = survey(run_dirs, info, source, chosen, list(captions), wanted)
+    attention, looks = survey(run_dirs, info, split_files, chosen, list(captions), wanted)
     report |= attention
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
     if FLAGS.report:

@@ -7,10 +7,10 @@ from typing import Any
 from evaluation import looking
 from evaluation.looking import AttentionStatistics, Look
 from records.manifest import DatasetInfo
+from records.split_files import SplitFiles
 from scenes import pointing
 from scenes.pointing import Pointing
 from scenes.world import truth
-from trainer.input.reading import Source
 
 SAMPLE = 500  # images
 
@@ -18,7 +18,7 @@ SAMPLE = 500  # images
 def survey(
     run_dirs: Sequence[str],
     info: DatasetInfo,
-    source: Source,
+    split_files: SplitFiles,
     search: Mapping[str, Any],
     images: Collection[int],
     shown: Collection[int] = (),
@@ -35,7 +35,7 @@ def survey(
     if info.dataset == "scenes":
         scenes = truth(info.flags["scenes_images"], info.flags["scenes_seed"])
     statistics, points, kept = AttentionStatistics(), Pointing(), {}
-    for look in looking.looks(run_dirs, info, source, search, sample | set(shown)):
+    for look in looking.looks(run_dirs, info, split_files, search, sample | set(shown)):
         if look.image_id in sample:
             statistics.add(look)
             if scenes:

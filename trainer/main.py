@@ -24,12 +24,11 @@ from cli.errors import UserError
 from model.captioner import Captioner
 from model.encoder import WeightsError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
+from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer import distribution
 from trainer.distribution import Cluster
-from trainer.input import reading as records_input
 from trainer.input.batches import fit_in_memory, training_batches, validation, validation_samples
-from trainer.input.reading import Source
 from trainer.loop import Loop
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
@@ -55,7 +54,7 @@ def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
     Profile(config.run_dir, config.profile_steps)  # a wrong one is refused before the work
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    info, train = records_input.open_split(config.records_dir, "train")
+    info, train = open_split(config.records_dir, "train")
     config = stored.settled(config, info)
     vocabulary = read_vocabulary(config.records_dir)
     captioner, train = open_run(config, info, vocabulary, train, cluster)
@@ -70,7 +69,7 @@ def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
     if cluster.chief:
         validate = validation(config, info, captioner, vocabulary, cached, train.grid)
         samples = validation_samples(config, info, captioner, vocabulary)
-    steps = -(-train.images // config.batch_size)
+    steps = -(-train.records // config.batch_size)
     stamp = leak.stamp if leak else ""
     loop = Loop(config, captioner, batches, validate, steps, stamp, stop, cluster, samples)
     code = loop.run()
@@ -90,9 +89,9 @@ def open_run(
     config: TrainConfig,
     info: DatasetInfo,
     vocabulary: Vocabulary,
-    train: Source,
+    train: SplitFiles,
     cluster: Cluster,
-) -> tuple[Captioner, Source]:
+) -> tuple[Captioner, SplitFiles]:
     """The captioner of the run that lies in --run_dir, or of a new one; what it learns from.
 
     Call arguments:

@@ -11,9 +11,9 @@ import tensorflow as tf
 from captioning.picture import Look, render
 from model.encoder import decode
 from records.manifest import write_atomically
+from records.split_files import SplitFiles
 from records.vocabulary import Vocabulary
 from trainer.input import reading as records_input
-from trainer.input.reading import Source
 
 SHOWN = 4  # the first images of the split
 _SIDE = 224  # pixels
@@ -78,10 +78,10 @@ class Samples:
         )
 
 
-def first_pictures(source: Source) -> dict[int, np.ndarray]:
+def first_pictures(split_files: SplitFiles) -> dict[int, np.ndarray]:
     """The first images of a split, square as the model sees them; {} where it holds none."""
     pictures = {}
-    for parts in records_input.readable(records_input.records(source), source):
+    for parts in records_input.readable(records_input.records(split_files), split_files):
         if len(pictures) == SHOWN or not parts["encoded"].numpy():
             break  # with strict pairs an image comes once for each of its captions
         image_id = int(parts["image_id"])

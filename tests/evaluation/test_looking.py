@@ -13,6 +13,7 @@ from evaluation.looking import AttentionStatistics, Look
 from metrics import meteor
 from model.caption_generator import CaptionGenerator
 from records.manifest import read_vocabulary
+from records.split_files import open_split
 from tests.support.training import FOUR, four_records, four_run, run_evaluate
 from trainer.input import reading as records_input
 
@@ -21,8 +22,8 @@ SEARCH = {"beam_size": 3, "length_penalty": 0.5, "no_repeat_ngram": 0, "min_leng
 
 @pytest.fixture(scope="module")
 def looks() -> dict[int, Look]:
-    info, source = records_input.open_split(str(four_records()), "val")
-    found = list(looking.looks([str(four_run())], info, source, SEARCH, [4, 2, 1]))
+    info, split_files = open_split(str(four_records()), "val")
+    found = list(looking.looks([str(four_run())], info, split_files, SEARCH, [4, 2, 1]))
     assert sorted(look.image_id for look in found) == [1, 2, 4]  # those asked for, each once
     return {look.image_id: look for look in found}
 
@@ -90,6 +91,6 @@ def test_of_strict_pairs_each_image_is_looked_at_once(monkeypatch):
     parts = [{"image_id": tf.constant(i, tf.int64)} for i in (3, 1, 3, 2, 1)]
     data = tf.data.Dataset.from_tensor_slices([int(p["image_id"]) for p in parts])
     data = data.map(lambda i: {"image_id": tf.cast(i, tf.int64)})
-    monkeypatch.setattr(records_input, "records", lambda source: data)
+    monkeypatch.setattr(records_input, "records", lambda split_files: data)
     found = list(looking._batches(None, [1, 3]))
     assert [[int(p["image_id"]) for p in batch] for batch in found] == [[3, 1]]

@@ -22,12 +22,8 @@ ALLOWED = {
 ALLOWED_FILES = {"pipeline/job/features.py": ("model.encoder", "model.fast.frozen_encoder")}
 # Files whose parts are still to be moved to their rooms.
 STILL_TO_MOVE = {
-    "artifacts/stored_features.py": ("trainer",),
-    "captioning/split_list.py": ("trainer",),
     "captioning/image_list.py": ("metrics",),
-    "evaluation/main.py": ("trainer",),
     "evaluation/looking.py": ("trainer",),
-    "evaluation/survey.py": ("trainer",),
 }
 
 

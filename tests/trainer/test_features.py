@@ -17,6 +17,7 @@ from model import encoder
 from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
 from records import manifest
+from records.split_files import open_split
 from tests.support.records import build
 from tests.support.training import config, folder, run_evaluate, scenes_records, train
 from trainer.input import reading as records_input
@@ -82,7 +83,7 @@ def one_error(capsys) -> str:
 
 def sources(records_dir: Path, split: str):
     """(the split as images, the split as features, the encoder that the features are of)."""
-    info, images = records_input.open_split(str(records_dir), split)
+    info, images = open_split(str(records_dir), split)
     made = config(encoder_weights="random")
     captioner = Captioner(encoder.Encoder("small_cnn"), DecoderConfig(10, 128))
     stored.repeat_random_weights(captioner, made, info)

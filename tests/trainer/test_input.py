@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from cli.errors import UserError
 from model.encoder import Encoder, decode
-from records import manifest, wire
+from records import wire
+from records.split_files import SplitFiles, open_split
 from tests.support.records import records as read_records
 from tests.support.training import config, scenes_records
 from trainer.input import order
 from trainer.input import reading as records_input
 from trainer.input.batches import training_batches
-from trainer.input.feature_cache import FeatureCache, Source, cache_bytes, stream
+from trainer.input.feature_cache import FeatureCache, cache_bytes, stream
 
 
 class OnlyEncoder:
@@ -31,8 +32,8 @@ def captioner():
 
 
 @pytest.fixture(scope="module")
-def train() -> Source:
-    return records_input.open_split(str(scenes_records()), "train")[1]
+def train() -> SplitFiles:
+    return open_split(str(scenes_records()), "train")[1]
 
 
 def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
@@ -157,12 +158,12 @@ def test_cached_features_come_in_the_order_of_the_images(captioner, train, epoch
 
 
 def test_strict_pairs_are_batches_of_one_caption_each(captioner):
-    _, pairs = records_input.open_split(str(scenes_records(1)), "train")
-    assert pairs.images == 240
+    _, pairs = open_split(str(scenes_records(1)), "train")
+    assert pairs.records == 240
     found = batches(captioner, pairs)
     assert len(found) == 60
     assert {ids.shape[1] for _, ids in found} == {1}
-    whole = records_input.open_split(str(scenes_records()), "train")[1]
+    whole = open_split(str(scenes_records()), "train")[1]
     together = [
         row[row != 0]
         for _, ids in batches(captioner, whole)
@@ -229,32 +230,6 @@ def test_nothing_that_is_read_is_tuned(captioner, train, monkeypatch):
 # What cannot be read.
 
 
-def test_what_is_missing_is_said_in_a_line(tmp_path):
-    with pytest.raises(UserError, match=r"not a finished data set.*pipeline.build_records"):
-        records_input.open_split(str(tmp_path / "none"), "train")
-    folder = tmp_path / "records"
-    shutil.copytree(scenes_records(), folder)
-    shard = folder / "train-00001-of-00003.tfrecord"
-    content = shard.read_bytes()
-    shard.write_bytes(content[:-10])
-    with pytest.raises(
-        UserError, match=rf"{shard.name}: expected .* bytes, found .*verify_records"
-    ):
-        records_input.open_split(str(folder), "train")
-    shard.unlink()
-    with pytest.raises(UserError, match=rf"{shard.name}: expected .* found no such file"):
-        records_input.open_split(str(folder), "train")
-    records_input.open_split(str(folder), "val")
-    info = manifest.read_info(str(folder))
-    del info.splits["test"]
-    (folder / manifest.DATASET_INFO).write_bytes(info.to_bytes())
-    with pytest.raises(UserError, match=r"no split 'test'; it has train, val"):
-        records_input.open_split(str(folder), "test")
-    (folder / manifest.DATASET_INFO).unlink()  # as a build that is not done leaves it
-    with pytest.raises(UserError, match=r"not a finished data set"):
-        records_input.open_split(str(folder), "val")
-
-
 def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
     folder = tmp_path / "records"
     shutil.copytree(scenes_records(), folder)
@@ -271,12 +246,12 @@ def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
     ]
     for damage in (bytes(flipped), b"".join(undecodable)):
         shard.write_bytes(damage)
-        _, damaged = records_input.open_split(str(scenes_records()), "train")
+        _, damaged = open_split(str(scenes_records()), "train")
         paths = (damaged.paths[0], str(shard), damaged.paths[2])
         damaged = dataclasses.replace(damaged, paths=paths)
         for read in (
-            lambda source=damaged: list(stream(source, captioner, "test")),
-            lambda source=damaged: batches(captioner, source),
+            lambda split_files=damaged: list(stream(split_files, captioner, "test")),
+            lambda split_files=damaged: batches(captioner, split_files),
         ):
             with pytest.raises(
                 UserError, match=r"'train' cannot be read.*verify_records"

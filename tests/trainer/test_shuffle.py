@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from model.encoder import Encoder
+from records.split_files import open_split
 from tests.support.training import config, scenes_records
 from trainer.input import order
-from trainer.input import reading as records_input
 from trainer.input.batches import training_batches
 
 IMAGES = 6000
@@ -69,15 +69,15 @@ def test_images_move_as_far_as_uniform_draws_from_the_window_take_them(window):
 @pytest.mark.parametrize("cached", [True, False])
 def test_epochs_have_orders_that_know_nothing_of_each_other(cached):
     captioner = types.SimpleNamespace(encoder=Encoder("small_cnn"))
-    _, train = records_input.open_split(str(scenes_records()), "train")
+    _, train = open_split(str(scenes_records()), "train")
     make = training_batches(config(batch_size=1), train, captioner, cached)
     epochs = [np.array([int(batch.image_ids[0]) for batch in make(e, 0)]) for e in range(8)]
     places = [np.argsort(found) for found in epochs]
     assert all(sorted(found) == sorted(epochs[0]) for found in epochs)
     pairs = [(a, b) for a in range(8) for b in range(a)]
     found = [correlation(places[a], places[b]) for a, b in pairs]
-    assert max(map(abs, found)) < 5 / np.sqrt(train.images)
-    assert abs(np.mean(found)) < 4 / np.sqrt(train.images * len(pairs))
+    assert max(map(abs, found)) < 5 / np.sqrt(train.records)
+    assert abs(np.mean(found)) < 4 / np.sqrt(train.records * len(pairs))
     # Images that follow each other do so again once an epoch, by chance.
     follow = [set(itertools.pairwise(found)) for found in epochs]
     again = [len(follow[a] & follow[b]) for a, b in pairs]

@@ -8,12 +8,12 @@ import numpy as np
 from artifacts.recipe import TrainConfig
 from model.captioner import Captioner
 from records.manifest import DatasetInfo
+from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer.input import order
 from trainer.input import reading as records_input
 from trainer.input.feature_cache import FeatureCache, cache_bytes, stream
 from trainer.input.order import Batch
-from trainer.input.reading import Source
 from trainer.samples import Samples, first_pictures
 from trainer.validation import Validation, Validator
 
@@ -21,7 +21,7 @@ from trainer.validation import Validation, Validator
 Batches = Callable[[int, int], Iterable[Batch]]
 
 
-def fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> bool:
+def fit_in_memory(config: TrainConfig, captioner: Captioner, train: SplitFiles) -> bool:
     """Whether the frozen features of the training split are kept; says so when they do not fit."""
     if config.encoder_trainable:
         return False
@@ -39,7 +39,7 @@ def fit_in_memory(config: TrainConfig, captioner: Captioner, train: Source) -> b
 
 def training_batches(
     config: TrainConfig,
-    train: Source,
+    train: SplitFiles,
     captioner: Captioner,
     cached: bool,
     share: tuple[int, int] = (0, 1),
@@ -49,10 +49,12 @@ def training_batches(
     Call arguments:
         share: this worker's of each batch, as for `order.epoch`.
     """
-    window = min(train.images, max(1, config.shuffle_mb * 1_000_000 * train.images // train.bytes))
+    window = min(
+        train.records, max(1, config.shuffle_mb * 1_000_000 * train.records // train.bytes)
+    )
     if cached:
         cache = FeatureCache.fill(train, captioner)
-        window, load = train.images, cache.load
+        window, load = train.records, cache.load
     else:
         key, load = records_input.loader(train, captioner.encoder.spec.size)
 
@@ -62,7 +64,7 @@ def training_batches(
             elements = cache.elements()
         else:
             # A window over the whole split needs no shuffled shards: the order is the cache's.
-            order_seed = seed if window < train.images else None
+            order_seed = seed if window < train.records else None
             parsed = records_input.records(train, order_seed)
             elements = parsed.map(lambda parts: (parts[key], parts["ids"], parts["image_id"]))
         found = order.epoch(
@@ -95,7 +97,7 @@ def validation(
     if not _has_val(info):
         print("the records have no val split: the last weights are taken for the best")
         return None
-    _, val = records_input.open_split(config.records_dir, "val")
+    _, val = open_split(config.records_dir, "val")
     val = dataclasses.replace(val, grid=grid)
     validator = Validator(captioner, vocabulary)
     if not cached:
@@ -110,7 +112,7 @@ def validation_samples(
     """What shows captions of the val split; None when there is no such split."""
     if not _has_val(info):
         return None
-    _, val = records_input.open_split(config.records_dir, "val")
+    _, val = open_split(config.records_dir, "val")
     grid = captioner.encoder.spec.grid[:2]
     return Samples(config.run_dir, vocabulary, first_pictures(val), grid)
 

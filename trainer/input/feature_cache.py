@@ -13,8 +13,8 @@ import tensorflow as tf
 from cli.progress import bar
 from model.captioner import Captioner
 from model.fast.tracing import any_batch
+from records.split_files import SplitFiles
 from trainer.input import reading as records_input
-from trainer.input.reading import Source
 
 ENCODER_BATCH = 32
 
@@ -28,18 +28,18 @@ class Examples(NamedTuple):
     texts: np.ndarray  # [B, N] bytes, padded with b""
 
 
-def stream(source: Source, captioner: Captioner, what: str) -> Iterator[Examples]:
+def stream(split_files: SplitFiles, captioner: Captioner, what: str) -> Iterator[Examples]:
     """Read a split in the order on disk, encoding its images, with a progress bar.
 
     Call arguments:
         what: says what goes on, before the bar.
     """
     encode = any_batch(lambda images: tf.cast(captioner.encoder(images), tf.float16))
-    batches = records_input.in_order(source, ENCODER_BATCH, captioner.encoder.spec.size)
-    with bar(source.images, what, "img") as progress:
-        for parts in records_input.readable(batches, source):
+    batches = records_input.in_order(split_files, ENCODER_BATCH, captioner.encoder.spec.size)
+    with bar(split_files.records, what, "img") as progress:
+        for parts in records_input.readable(batches, split_files):
             inputs = parts["inputs"]
-            features = (inputs if source.grid else encode(inputs)).numpy()
+            features = (inputs if split_files.grid else encode(inputs)).numpy()
             image_ids, ids, texts = (parts[key].numpy() for key in ("image_id", "ids", "texts"))
             yield Examples(image_ids, features, ids, texts)
             progress.update(len(image_ids))
@@ -52,13 +52,13 @@ class FeatureCache:
     examples: Examples
 
     @classmethod
-    def fill(cls, source: Source, captioner: Captioner) -> "FeatureCache":
+    def fill(cls, split_files: SplitFiles, captioner: Captioner) -> "FeatureCache":
         """Read a split once."""
         height, width, depth = captioner.encoder.spec.grid
         # One allocation: concatenating batches would hold the features twice.
-        features = np.empty((source.images, height * width, depth), np.float16)
+        features = np.empty((split_files.records, height * width, depth), np.float16)
         parts, filled = [], 0
-        for batch in stream(source, captioner, f"{source.split} features"):
+        for batch in stream(split_files, captioner, f"{split_files.split} features"):
             features[filled : filled + len(batch.features)] = batch.features
             filled += len(batch.features)
             parts.append(batch._replace(features=np.empty(0)))
@@ -100,6 +100,6 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def cache_bytes(source: Source, captioner: Captioner) -> int:
+def cache_bytes(split_files: SplitFiles, captioner: Captioner) -> int:
     """What a split's features take in memory."""
-    return 2 * source.images * int(np.prod(captioner.encoder.spec.grid))
+    return 2 * split_files.records * int(np.prod(captioner.encoder.spec.grid))

@@ -4,7 +4,6 @@ One record is one image and its captions, so that a batch of B images needs B de
 of the encoder for all their captions. order.py makes training batches of them.
 """
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,59 +14,13 @@ import tensorflow as tf
 from cli.errors import UserError
 from model.encoder import decode
 from records import schema
-from records.manifest import DATASET_INFO, DatasetInfo, read_info
+from records.split_files import SplitFiles
 
 # Set by us, for tf.data's autotuning is off (`readable`). A call holds an image or a batch of them.
 PARALLEL = min(32, len(os.sched_getaffinity(0)))
-_DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One split of a records directory."""
-
-    split: str
-    paths: tuple[str, ...]
-    images: int  # records in the split: images, or pairs with --captions_per_record=1
-    bytes: int
-    grid: tuple[int, int, int] | None = None  # of features to read in place of the images
-
-
-def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, Source]:
-    """The manifest and one split, its files checked to be there.
-
-    Raises:
-        UserError: no such data set, split or shard.
-    """
-    try:
-        info = read_info(records_dir)
-    except UserError as error:
-        if not os.path.exists(_DEMO):
-            raise
-        raise UserError(
-            f"{error}; the demo's records are at hand: --flagfile=flags/demo.flags"
-        ) from None
-    if split not in info.splits:
-        raise UserError(
-            f"{records_dir}: no split {split!r}; it has {', '.join(sorted(info.splits))}"
-        )
-    shards = info.splits[split].shards
-    paths = tuple(os.path.join(records_dir, shard.name) for shard in shards)
-    for path, shard in zip(paths, shards, strict=True):
-        size = os.path.getsize(path) if os.path.exists(path) else None
-        if size != shard.bytes:
-            found = "no such file" if size is None else f"{size:,} bytes"
-            raise UserError(
-                f"{path}: expected {shard.bytes:,} bytes, found {found}; run"
-                " `python -m pipeline.verify_records` or build the records again"
-            )
-    records, size = (info.splits[split].total(field) for field in ("records", "bytes"))
-    if not records:
-        raise UserError(f"{records_dir}: the split {split!r} has no images")
-    return info, Source(split, paths, records, size)
-
-
-def readable(batches: tf.data.Dataset, source: Source) -> Iterator[Any]:
+def readable(batches: tf.data.Dataset, split_files: SplitFiles) -> Iterator[Any]:
     """The batches of a split, one by one.
 
     Raises:
@@ -84,9 +37,9 @@ def readable(batches: tf.data.Dataset, source: Source) -> Iterator[Any]:
         except StopIteration:
             return
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            folder = os.path.dirname(source.paths[0])
+            folder = split_files.folder
             raise UserError(
-                f"{folder}: a record of the split {source.split!r} cannot be read"
+                f"{folder}: a record of the split {split_files.split!r} cannot be read"
                 f" ({str(error).splitlines()[0][:300]}); `python -m pipeline.verify_records"
                 f" --records_dir={folder} --decode` names it"
             ) from None
@@ -122,13 +75,13 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def records(source: Source, order_seed: int | None = None) -> tf.data.Dataset:
+def records(split_files: SplitFiles, order_seed: int | None = None) -> tf.data.Dataset:
     """Parsed records of a split, its shards read side by side.
 
     Call arguments:
         order_seed: shuffles the order of the shards; None keeps it.
     """
-    paths = list(source.paths)
+    paths = list(split_files.paths)
     together = min(16, len(paths))
     if order_seed is not None:
         np.random.default_rng(order_seed).shuffle(paths)
@@ -144,16 +97,16 @@ def records(source: Source, order_seed: int | None = None) -> tf.data.Dataset:
     )
 
 
-def in_order(source: Source, batch_size: int, size: int) -> tf.data.Dataset:
+def in_order(split_files: SplitFiles, batch_size: int, size: int) -> tf.data.Dataset:
     """A split once, in the order on disk: batches of parsed records and what the model takes.
 
     Call arguments:
         size: side of the images, pixels.
 
     Returns: `parse`'s parts, batched and padded, `encoded` and `features` replaced by `inputs`:
-    images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D] (`source.grid`).
+    images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D] (`split_files.grid`).
     """
-    key, load = loader(source, size)
+    key, load = loader(split_files, size)
 
     def one(parts):
         parts["inputs"] = load(parts[key][None])[0]
@@ -161,21 +114,21 @@ def in_order(source: Source, batch_size: int, size: int) -> tf.data.Dataset:
         return parts
 
     return (
-        records(source)
+        records(split_files)
         .map(one, num_parallel_calls=PARALLEL, deterministic=True)
         .padded_batch(batch_size)
         .prefetch(2)
     )
 
 
-def loader(source: Source, size: int) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
+def loader(split_files: SplitFiles, size: int) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
     """What the model takes of a record: (the part that holds it, how to read strings [B] of it).
 
     They become images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D].
     """
-    if source.grid is None:
+    if split_files.grid is None:
         return "encoded", lambda encoded: decode_all(encoded, size)
-    height, width, depth = source.grid
+    height, width, depth = split_files.grid
 
     def features(encoded: tf.Tensor) -> tf.Tensor:
         values = tf.io.decode_raw(encoded, tf.float16, little_endian=True)

@@ -1,0 +1,79 @@
+"""The files of a split: all of them are there, or one line says what is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.errors import UserError
+from records import split_files
+from records.manifest import DATASET_INFO, DatasetInfo, Shard, Split, read_info
+from records.split_files import SplitFiles, open_split
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two shards of training records, one of each other split; what is in them does not matter."""
+    names = {
+        "train": ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"],
+        "val": ["val-00000-of-00001.tfrecord"],
+        "test": ["test-00000-of-00001.tfrecord"],
+    }
+    splits = {}
+    for split, shards in names.items():
+        for name in shards:
+            (tmp_path / name).write_bytes(b"x" * 1234)
+        splits[split] = Split(tuple(Shard(name, 9, 8, 40, 8, 1234, "", "") for name in shards), {})
+    info = DatasetInfo("scenes", "own", splits, 10, "", {}, 0, {})
+    (tmp_path / DATASET_INFO).write_bytes(info.to_bytes())
+    return tmp_path
+
+
+def test_a_split_is_its_shards_in_the_order_of_the_manifest(folder):
+    info, train = open_split(str(folder), "train")
+    assert info == read_info(str(folder))
+    paths = tuple(str(folder / f"train-0000{i}-of-00002.tfrecord") for i in range(2))
+    assert train == SplitFiles("train", paths, records=16, bytes=2468)
+    assert train.folder == str(folder)
+
+
+def test_no_data_set(folder, tmp_path):
+    with pytest.raises(UserError, match=r"not a finished data set.*pipeline.build_records"):
+        open_split(str(tmp_path / "none"), "train")
+    (folder / DATASET_INFO).unlink()  # as a build that is not done leaves it
+    with pytest.raises(UserError, match=r"not a finished data set"):
+        open_split(str(folder), "val")
+
+
+def test_where_the_demo_has_records_the_error_names_them(folder, tmp_path, monkeypatch):
+    hint = "flags/demo.flags"
+    monkeypatch.setattr(split_files, "_DEMO", str(tmp_path / "absent"))
+    with pytest.raises(UserError) as caught:
+        open_split(str(tmp_path / "none"), "train")
+    assert hint not in str(caught.value)
+    monkeypatch.setattr(split_files, "_DEMO", str(folder / DATASET_INFO))
+    with pytest.raises(UserError, match=rf"not a finished data set.*--flagfile={hint}"):
+        open_split(str(tmp_path / "none"), "train")
+
+
+def test_a_damaged_or_missing_shard(folder):
+    shard = folder / "train-00001-of-00002.tfrecord"
+    shard.write_bytes(b"x" * 1224)
+    with pytest.raises(
+        UserError, match=rf"{shard.name}: expected 1,234 bytes, found 1,224 bytes; .*verify_records"
+    ):
+        open_split(str(folder), "train")
+    shard.unlink()
+    with pytest.raises(UserError, match=rf"{shard.name}: expected 1,234 bytes, found no such file"):
+        open_split(str(folder), "train")
+    open_split(str(folder), "val")  # another split is whole
+
+
+def test_no_such_split_and_one_without_images(folder):
+    info = read_info(str(folder))
+    del info.splits["test"]
+    info.splits["val"] = Split((), {})
+    (folder / DATASET_INFO).write_bytes(info.to_bytes())
+    with pytest.raises(UserError, match=r"no split 'test'; it has train, val"):
+        open_split(str(folder), "test")
+    with pytest.raises(UserError, match=r"the split 'val' has no images"):
+        open_split(str(folder), "val")
