@@ -1,8 +1,8 @@
-"""Annotation files that are JSON, and their fields: every error names the place in the file."""
+"""JSON annotation files and their fields. Every error names the place in the file."""
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from cli.errors import UserError
 from pipeline.datasets.listing import text_of
@@ -10,11 +10,17 @@ from pipeline.datasets.listing import text_of
 _INT64 = range(-(2**63), 2**63)
 
 
-def parse(path: str, keys: tuple[str, ...], object_hook: Callable | None = None) -> dict:
-    """The object with the lists `keys` that the file at `path` holds.
+def parse(
+    path: str,
+    keys: tuple[str, ...],
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
 
-    Call arguments:
-        object_hook: makes of each object in the file what is kept of it, as json.loads takes it.
+    Args:
+        path: the file.
+        keys: fields that must be lists.
+        object_hook: replaces each object in the file, as in `json.loads`.
 
     Raises:
         UserError: the file is missing, cut, no JSON, or holds something else.
@@ -39,7 +45,7 @@ def parse(path: str, keys: tuple[str, ...], object_hook: Callable | None = None)
 
 
 def int_of(entry: Any, key: str, where: str) -> int:
-    """An int64. Raises UserError: it is missing or something else."""
+    """Return the int64 in a field; `value_of` says more."""
     value = value_of(entry, key, where)
     if not is_int64(value):
         raise UserError(f'{where}: "{key}" must be an integer, found {shown(value)}')
@@ -47,15 +53,15 @@ def int_of(entry: Any, key: str, where: str) -> int:
 
 
 def str_of(entry: Any, key: str, where: str) -> str:
-    """A string. Raises UserError: it is missing or something else."""
+    """Return the string in a field; `value_of` says more."""
     value = value_of(entry, key, where)
     if not isinstance(value, str):
         raise UserError(f'{where}: "{key}" must be a string, found {shown(value)}')
     return value
 
 
-def list_of(entry: Any, key: str, where: str) -> list:
-    """A list. Raises UserError: it is missing or something else."""
+def list_of(entry: Any, key: str, where: str) -> list[Any]:
+    """Return the list in a field; `value_of` says more."""
     value = value_of(entry, key, where)
     if not isinstance(value, list):
         raise UserError(f'{where}: "{key}" must be a list, found {shown(value)}')
@@ -63,7 +69,17 @@ def list_of(entry: Any, key: str, where: str) -> list:
 
 
 def value_of(entry: Any, key: str, where: str) -> Any:
-    """Whatever is there. Raises UserError: nothing is, or `entry` is no object."""
+    """Return the value of a field, whatever its type.
+
+    Args:
+        entry: what should be an object with the field.
+        key: the field.
+        where: the place of `entry` in its file, for the error message.
+
+    Raises:
+        UserError: `entry` is no object, or the field is missing (for `int_of`, `str_of` and
+            `list_of`: or has another type).
+    """
     if not isinstance(entry, dict):
         raise UserError(f"{where}: expected an object, found {shown(entry)}")
     if key not in entry:
@@ -71,11 +87,11 @@ def value_of(entry: Any, key: str, where: str) -> Any:
     return entry[key]
 
 
-def is_int64(value: Any) -> bool:
-    """Whether it is an integer, and no boolean, that a record can hold."""
+def is_int64(value: Any) -> TypeGuard[int]:
+    """Return whether a value is an integer that a record can hold; booleans are not."""
     return type(value) is int and value in _INT64
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value as JSON, for a message."""
+    """Return the first 60 characters of a value as JSON, for a message."""
     return json.dumps(value, ensure_ascii=False)[:60]

@@ -6,6 +6,7 @@ import re
 from cli.errors import UserError
 from pipeline.datasets import karpathy
 from pipeline.datasets.fields import str_of
+from pipeline.datasets.karpathy import Entry
 from pipeline.datasets.listing import Listing, clean, confined
 from pipeline.storage import files
 
@@ -14,15 +15,27 @@ _NUMBER = re.compile(r"([0-9]+)[_.]")
 
 
 def image_id(name: str, where: str) -> int:
-    """The number before the first `_` or `.` of a file name. Raises UserError: there is none."""
-    found = _NUMBER.match(name)
-    if not found or int(found[1]) >= 2**63:
+    """Return the number before the first `_` or `.` of a file name.
+
+    Args:
+        name: the file name.
+        where: the place of the name in the annotation file, for the error message.
+
+    Raises:
+        UserError: the name does not start with a number that fits into an int64.
+    """
+    match = _NUMBER.match(name)
+    if not match or int(match[1]) >= 2**63:
         raise UserError(f"{where}: expected `<number>_<hash>.jpg`, found {name[:60]!r}")
-    return int(found[1])
+    return int(match[1])
 
 
 def image_folder(data_dir: str, names: tuple[str, ...]) -> str:
-    """The first folder of `names` in `data_dir`. Raises UserError: none is there."""
+    """Return the path of the first folder of `names` that is in `data_dir`.
+
+    Raises:
+        UserError: none of them is.
+    """
     for name in names:
         folder = posixpath.join(data_dir, name)
         if files.exists(folder):
@@ -31,10 +44,17 @@ def image_folder(data_dir: str, names: tuple[str, ...]) -> str:
 
 
 def read_karpathy(path: str, dataset: str, split: str, folder: str) -> Listing:
-    """One split of Karpathy's file at `path`; `karpathy.read` says what is raised."""
+    """List one split of Karpathy's file at `path`; `karpathy.read` says what it raises.
 
-    def place(entry: dict, where: str) -> tuple[int, str | None]:
+    Args:
+        path: Karpathy's file.
+        dataset: the data set's name in that file.
+        split: train, val or test.
+        folder: where the images lie.
+    """
+
+    def locate(entry: Entry, where: str) -> tuple[int, str | None]:
         name = clean(str_of(entry, "filename", where))
         return image_id(name, where), confined(folder, name)
 
-    return karpathy.read(path, dataset, split, place)
+    return karpathy.read(path, dataset, split, locate)

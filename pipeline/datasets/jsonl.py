@@ -1,73 +1,73 @@
-"""Anybody's own data: a line of JSON for each image.
+"""A user's own data: one line of JSON for each image.
 
 data_dir/captions.jsonl     or data_dir is the path of a file whose name ends in .jsonl
 
     {"image": "photos/1.jpg", "captions": ["a dog runs", "a brown dog"]}
     {"image": "photos/2.jpg", "captions": ["a cat"], "split": "val", "id": 7}
 
-`image` is relative to the folder of the list. An absolute path or a URL may stand there too, but it
-must lie in that folder: whoever hands you a list cannot make the build read your other files.
-`id` stands in every line or in none; where there is none, the number of the line is the id.
-`split` is train, val or test; train where it is left out.
+`image` is relative to the folder of the list. It may be an absolute path or a URL too, but it must
+lie in that folder, so that a list from somebody else cannot make the build read other files.
+`id` is in every line or in none; without it the number of the line is the id.
+`split` is train, val or test; without it the line belongs to train.
 """
 
 import json
 import os
 import posixpath
-import re
 from typing import Any
 
 from cli.errors import UserError
 from pipeline.datasets.fields import is_int64, shown
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined, text_of
+from pipeline.datasets.source import TRAIN_NEEDED, ImageFiles
 from pipeline.storage import files
 from records.schema import SPLITS
 
-IDS = "own"
-read_image, image_size = files.read, files.size
-
 _KEYS = ("image", "captions", "id", "split")
-_SHOWN = 5
+_MAX_PROBLEMS_SHOWN = 5
 
 
-def _path(data_dir: str) -> str:
+class JsonLines(ImageFiles):
+    """A list of images and captions that a user has written."""
+
+    ids = "own"
+
+    def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
+        """Return the splits that have lines; `DataSource.splits` says more.
+
+        Every line of the list is checked.
+        """
+        path = _list_path(data_dir)
+        if not files.exists(path):
+            raise UserError(
+                f"{path}: no such file; --data_dir must be a .jsonl file or hold captions.jsonl,"
+                ' with lines such as {"image": "photos/1.jpg", "captions": ["a dog runs"]}'
+            )
+        listed = {split for split, _ in _images(path)}
+        if not listed:
+            raise UserError(f"{path}: no line holds an image")
+        if need_train and "train" not in listed:
+            raise UserError(f"{path}: no line is in the split train; {TRAIN_NEEDED}")
+        remarks = [f"no {s} split: no line of {path} is in it" for s in SPLITS if s not in listed]
+        return [split for split in SPLITS if split in listed], remarks
+
+    def read(self, data_dir: str, split: str) -> Listing:
+        """List the images and captions of one split.
+
+        Raises:
+            UserError: lines are wrong; the message names the first few and the place in each.
+        """
+        lines = _images(_list_path(data_dir))
+        return Listing(tuple(image for image_split, image in lines if image_split == split))
+
+
+def _list_path(data_dir: str) -> str:
     is_list = data_dir.endswith(".jsonl")
     return data_dir if is_list else posixpath.join(data_dir, "captions.jsonl")
 
 
-def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
-    """The splits that have lines; the whole list is checked."""
-    path = _path(data_dir)
-    if not files.exists(path):
-        raise UserError(
-            f"{path}: no such file; --data_dir must be a .jsonl file or hold captions.jsonl, with"
-            ' lines such as {"image": "photos/1.jpg", "captions": ["a dog runs"]}'
-        )
-    there = {split for split, _ in _images(path)}
-    if not there:
-        raise UserError(f"{path}: no line is in it")
-    if need_train and "train" not in there:
-        raise UserError(
-            f"{path}: no line is in the split train; the vocabulary is built from it, or given by"
-            " --vocabulary"
-        )
-    found = [split for split in SPLITS if split in there]
-    return found, [f"no {s} split: no line of {path} is in it" for s in SPLITS if s not in there]
-
-
-def read(data_dir: str, split: str) -> Listing:
-    """The images and captions of one split.
-
-    Raises:
-        UserError: lines are wrong; it names the first few, and the place in each.
-    """
-    return Listing(
-        tuple(image for its_split, image in _images(_path(data_dir)) if its_split == split)
-    )
-
-
 class _WrongLineError(Exception):
-    """What is wrong with a line. `place`: the column, or the field (the last of that name)."""
+    """A problem in a line. `place` is its column, or the field whose value is wrong."""
 
     def __init__(self, place: int | str, message: str):
         super().__init__(message)
@@ -75,10 +75,10 @@ class _WrongLineError(Exception):
 
 
 def _images(path: str) -> list[tuple[str, ListedImage]]:
-    """(split, image) of every line. Raises UserError: `read` says why."""
+    """Return (split, image) of every line; `JsonLines.read` says what is raised."""
     folder = posixpath.dirname(path)
-    found, problems = [], []
-    line_of: dict[tuple[str, Any], int] = {}
+    images, problems = [], []
+    line_of: dict[tuple[str, int | str | None], int] = {}
     with_ids = None
     for number, line in enumerate(text_of(path).split("\n"), start=1):
         if not line.strip():
@@ -88,23 +88,23 @@ def _images(path: str) -> list[tuple[str, ListedImage]]:
             with_ids = "id" in entry if with_ids is None else with_ids
             image = _image(entry, number, folder, with_ids)
             for key, value in (("image", image.path), ("id", image.image_id)):
-                other = line_of.setdefault((key, value), number)
-                if other != number:
+                first = line_of.setdefault((key, value), number)
+                if first != number:
                     raise _WrongLineError(
-                        key, f'"{key}": {shown(entry[key])} is in line {other} too'
+                        key, f'"{key}": {shown(entry[key])} is in line {first} too'
                     )
-            found.append((entry.get("split", "train"), image))
+            images.append((entry.get("split", "train"), image))
         except _WrongLineError as error:
             problems.append(f"{path}:{number}:{_column(line, error.place)}: {error}")
     if problems:
-        count = len(problems)
-        rest = [f"({_SHOWN} of {count:,} wrong lines are shown)"] if count > _SHOWN else []
-        raise UserError("\n".join([*problems[:_SHOWN], *rest]))
-    return found
+        shortened = len(problems) > _MAX_PROBLEMS_SHOWN
+        note = f"({_MAX_PROBLEMS_SHOWN} of {len(problems):,} wrong lines are shown)"
+        raise UserError("\n".join([*problems[:_MAX_PROBLEMS_SHOWN], *[note] * shortened]))
+    return images
 
 
-class _Entry(dict):
-    """An object of a line. `repeated`: a key that came twice."""
+class _Entry(dict[str, Any]):
+    """The object in a line. `repeated` is a key that the line has twice."""
 
     repeated: str | None = None
 
@@ -122,7 +122,7 @@ def _parse(line: str) -> _Entry:
         entry = json.loads(line, object_pairs_hook=_entry)
     except json.JSONDecodeError as error:
         raise _WrongLineError(error.colno, f"damaged JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+    except (ValueError, RecursionError) as error:  # A number of 5,000 digits, or deep nesting.
         raise _WrongLineError(1, f"damaged JSON: {error}") from None
     if not isinstance(entry, _Entry):
         raise _WrongLineError(1, f"expected an object, found {shown(entry)}")
@@ -131,20 +131,9 @@ def _parse(line: str) -> _Entry:
     return entry
 
 
-def _image(entry: dict, number: int, folder: str, with_ids: bool) -> ListedImage:
-    """The image of the line `number`. Raises _WrongLineError."""
-    for key in entry:
-        if key not in _KEYS:
-            raise _WrongLineError(key, f"unknown field {shown(key)}; there are {', '.join(_KEYS)}")
-    for key in ("image", "captions"):
-        if key not in entry:
-            raise _WrongLineError(1, f'"{key}" is missing')
-    if ("id" in entry) != with_ids:
-        raise _WrongLineError(
-            "id" if "id" in entry else 1,
-            f'"id" is {"missing" if with_ids else "given"}, unlike in the lines before: all lines'
-            " have one or none has",
-        )
+def _image(entry: _Entry, number: int, folder: str, with_ids: bool) -> ListedImage:
+    """Check the line `number` and return its image; `with_ids`: whether lines must have an id."""
+    _check_keys(entry, with_ids)
     split, image_id = entry.get("split", "train"), entry.get("id", number)
     if split not in SPLITS:
         raise _WrongLineError(
@@ -164,6 +153,23 @@ def _image(entry: dict, number: int, folder: str, with_ids: bool) -> ListedImage
     return ListedImage(image_id, name, path, _captions(entry["captions"], name))
 
 
+def _check_keys(entry: _Entry, with_ids: bool) -> None:
+    for key in entry:
+        if key not in _KEYS:
+            raise _WrongLineError(
+                key, f"unknown field {shown(key)}; the fields are {', '.join(_KEYS)}"
+            )
+    for key in ("image", "captions"):
+        if key not in entry:
+            raise _WrongLineError(1, f'"{key}" is missing')
+    if ("id" in entry) != with_ids:
+        raise _WrongLineError(
+            "id" if "id" in entry else 1,
+            f'"id" is {"missing" if with_ids else "present"}, unlike in the lines before: all lines'
+            " must have one, or none",
+        )
+
+
 def _captions(captions: Any, name: str) -> tuple[Caption, ...]:
     if not isinstance(captions, list):
         raise _WrongLineError("captions", f'"captions" must be a list, found {shown(captions)}')
@@ -176,22 +182,30 @@ def _captions(captions: Any, name: str) -> tuple[Caption, ...]:
 
 
 def _confined(folder: str, name: str) -> str | None:
-    """The path of `name`, relative to `folder` or absolute; None where it is not in `folder`."""
-    whole = os.path.abspath(folder) if files.is_local(folder) else folder
-    relative = name.removeprefix(whole.rstrip("/") + "/")
+    """Return the path of `name`, relative to `folder` or absolute; None when it is outside."""
+    absolute = os.path.abspath(folder) if files.is_local(folder) else folder
+    relative = name.removeprefix(absolute.rstrip("/") + "/")
     return None if "://" in relative else confined(folder, relative)
 
 
 def _column(line: str, place: int | str) -> int:
-    """The column of a field's value in a line that is whole JSON; of two of a name, the last's."""
+    """Return the column of a field's value in a line of valid JSON; the last one if it repeats."""
     if isinstance(place, int):
         return place
-    decoder, position, found = json.JSONDecoder(), line.index("{") + 1, 1
-    between = re.compile(r"[\s:,]*")
-    while line[position := between.match(line, position).end()] != "}":
+    decoder = json.JSONDecoder()
+    column = 1
+    position = _skip_separators(line, line.index("{") + 1)
+    while line[position] != "}":
         key, position = decoder.raw_decode(line, position)
-        position = between.match(line, position).end()
+        position = _skip_separators(line, position)
         if key == place:
-            found = position + 1
+            column = position + 1
         _, position = decoder.raw_decode(line, position)
-    return found
+        position = _skip_separators(line, position)
+    return column
+
+
+def _skip_separators(line: str, position: int) -> int:
+    while line[position] in " \t\r\n:,":
+        position += 1
+    return position

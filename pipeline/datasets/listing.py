@@ -1,4 +1,4 @@
-"""What a source says of one split, before anything is left out."""
+"""What a source lists of one split, before anything is left out."""
 
 import posixpath
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class ListedImage(NamedTuple):
     """An image as listed.
 
     Attributes:
-        image_id: the data set's own, an int64.
+        image_id: the data set's own id, an int64.
         file_name: as in the annotation file.
         path: where its file must lie; None when the name leads out of the image folder.
         captions: in the file's order.
@@ -31,11 +31,11 @@ class ListedImage(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """One split: its images in the file's order (an id may come twice), and stray captions.
+    """One split as its source lists it.
 
     Attributes:
-        images: the images listed.
-        strays: (image id, caption) of captions of images that are not listed.
+        images: the images in the file's order; an id may come twice.
+        strays: (image id, caption) of captions whose image is not listed.
     """
 
     images: tuple[ListedImage, ...]
@@ -43,10 +43,10 @@ class Listing(NamedTuple):
 
 
 def text_of(path: str) -> str:
-    """The content of an annotation file.
+    """Return the text of an annotation file.
 
     Raises:
-        UserError: missing, unreadable or not UTF-8.
+        UserError: the file is missing, unreadable or not UTF-8.
     """
     content = files.read(path)
     if content is None:
@@ -58,17 +58,17 @@ def text_of(path: str) -> str:
 
 
 def clean(text: str) -> str:
-    """`text`, each half of a surrogate pair that stands alone replaced by U+FFFD.
+    r"""Return `text` with each lone half of a surrogate pair replaced by U+FFFD.
 
-    JSON can spell such a half (`\\ud83d`), UTF-8 cannot; all other text stays as it is.
+    JSON can spell such a half (`\ud83d`), UTF-8 cannot. All other text stays as it is.
     """
-    if text.isascii():  # nearly all of them, and a hundred times faster
+    if text.isascii():  # Most text is, and this is a hundred times faster.
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def confined(folder: str, file_name: str) -> str | None:
-    """The path of `file_name` in `folder`; None for a name that leads out of it or names none."""
+    """Return the path of `file_name` in `folder`; None when it leads out or names no file."""
     name = posixpath.normpath(file_name)
     if not file_name or "\0" in name or name in (".", "..") or name.startswith(("/", "../")):
         return None

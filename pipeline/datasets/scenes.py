@@ -1,4 +1,4 @@
-"""The embedded data set of drawn scenes: COCO 2017's layout, with a test split."""
+"""The embedded data set of drawn scenes, in COCO 2017's layout."""
 
 from cli.errors import UserError
 from pipeline.datasets import coco
@@ -6,12 +6,24 @@ from pipeline.storage import files
 from records.schema import SPLITS
 from scenes import dataset
 
-IDS = "own"
-read, read_image, image_size = coco.read, coco.read_image, coco.image_size
+
+class Scenes(coco.Coco2017):
+    """Drawn scenes: COCO 2017's layout with a test split and image ids of its own."""
+
+    ids = "own"
+
+    def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
+        """Return train, val and test; `prepare` has drawn all of them."""
+        return [s for s in SPLITS if files.exists(coco.annotations(data_dir, s))], []
 
 
 def prepare(data_dir: str, n_images: int, seed: int) -> None:
-    """Draw the scenes, unless these very ones lie there.
+    """Draw the scenes into `data_dir`, unless exactly these are there already.
+
+    Args:
+        data_dir: a local folder.
+        n_images: number of scenes.
+        seed: chooses the scenes.
 
     Raises:
         UserError: they cannot be written there.
@@ -19,8 +31,3 @@ def prepare(data_dir: str, n_images: int, seed: int) -> None:
     if not files.is_local(data_dir):
         raise UserError(f"--data_dir={data_dir}: scenes are drawn into a local folder only")
     dataset.write(data_dir, n_images, seed)
-
-
-def splits(data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
-    """train, val and test."""
-    return [s for s in SPLITS if files.exists(coco.annotations(data_dir, s))], []

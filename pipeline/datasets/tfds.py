@@ -1,12 +1,13 @@
 """Data sets prepared by TensorFlow Datasets, such as tfds:coco_captions/2014:1.1.0.
 
-data_dir is TFDS's own (~/tensorflow_datasets), the data set in it prepared as array_record, the
-format that any example can be read from by its index. Its code is not needed, nor is TensorFlow:
-features.json and dataset_info.json say what there is.
+data_dir is TFDS's own folder (~/tensorflow_datasets). The data set must be prepared there as
+array_record, the format whose examples can be read by index. Neither its builder's code nor
+TensorFlow is needed: features.json and dataset_info.json describe the files.
 
-What is taken of an example: `image`, an Image; `captions`, a Sequence of texts, or of objects that
-hold a `text` (and `id`); `image/id` and `image/filename` where they are there. An image's path is
-`<folder>#<TFDS's split>:<index>`: image bytes are read by the shard writer, and never decoded.
+These features of an example are used: `image`, an Image; `captions`, a Sequence of texts, or of
+objects that hold a `text` (and `id`); `image/id` and `image/filename` when they are present. The
+path of an image is `<folder>#<TFDS's split>:<index>`. Image bytes are read by the shard writer, and
+never decoded.
 """
 
 import functools
@@ -14,47 +15,56 @@ import itertools
 import posixpath
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
+
+# Private API: tensorflow-datasets 4.9.10.
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from cli.errors import UsageError, UserError
 from pipeline.datasets.listing import Caption, ListedImage, Listing
+from pipeline.datasets.source import TRAIN_NEEDED, ImageVersion
 from pipeline.storage import files
 
+# Our split -> the splits of TFDS that go into it.
 _SPLITS = {"train": ("train", "restval"), "val": ("val", "validation"), "test": ("test",)}
 _NAME = re.compile(r"(?P<name>\w+)(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?")
 _COCO = "coco_captions"
 
+# An example as TFDS decodes it: feature name -> value.
+_Example = dict[str, Any]
+
 
 def default_data_dir() -> str:
-    """Where TFDS prepares its data sets unless it is told otherwise."""
-    return tfds.core.constants.DATA_DIR
+    """Return the folder where TFDS prepares its data sets by default."""
+    return str(tfds.core.constants.DATA_DIR)
 
 
-class Source:
-    """A TFDS data set as a source.
-
-    Call arguments:
-        name: as TFDS takes it: name[/config][:version].
-
-    Raises:
-        UsageError: no data set can be called that.
-    """
+class TfdsSource:
+    """A data set of TFDS; `DataSource` describes the methods."""
 
     def __init__(self, name: str):
-        found = _NAME.fullmatch(name)
-        if not found:
+        """Check the name; nothing is read.
+
+        Args:
+            name: as TFDS takes it, `name[/config][:version]`.
+
+        Raises:
+            UsageError: no data set can have this name.
+        """
+        match = _NAME.fullmatch(name)
+        if not match:
             raise UsageError(
                 f"--dataset=tfds:{name}: expected tfds:NAME, tfds:NAME/CONFIG or"
                 " tfds:NAME/CONFIG:1.2.3"
             )
-        self.IDS = "coco" if found["name"] == _COCO else "own"
+        self.ids = "coco" if match["name"] == _COCO else "own"
         self._name = name
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
-        """train, val and test, as far as the data set has them.
+        """Return those of train, val and test that the data set has.
 
         Raises:
             UserError: it is not prepared, or not as array_record, or has no images and captions.
@@ -63,24 +73,22 @@ class Source:
         info = _info(folder)
         _check_format(folder, info)
         _check_features(folder, info.features)
-        found = [split for split in _SPLITS if _counts(info, split)]
-        taken = {name for names in _SPLITS.values() for name in names}
-        if need_train and "train" not in found:
-            raise UserError(
-                f"{folder}: no split train; the vocabulary is built from it, or given by"
-                " --vocabulary"
-            )
-        remarks = [f"no {split} split in {folder}" for split in _SPLITS if split not in found]
-        remarks += [f"{folder}: the split {n} is left out" for n in info.splits if n not in taken]
-        total = sum(count for split in found for _, count in _counts(info, split))
+        counts = {split: _counts(info, split) for split in _SPLITS}
+        names = [split for split in _SPLITS if counts[split]]
+        if need_train and "train" not in names:
+            raise UserError(f"{folder}: no split train; {TRAIN_NEEDED}")
+        used = {name for tfds_names in _SPLITS.values() for name in tfds_names}
+        remarks = [f"no {split} split in {folder}" for split in _SPLITS if split not in names]
+        remarks += [f"{folder}: the split {n} is left out" for n in info.splits if n not in used]
+        total = sum(count for split in names for _, count in counts[split])
         remarks.append(
-            f"captions lie beside the images: all {total:,} examples are read once before the"
-            " first shard is written"
+            f"captions are stored beside the images: all {total:,} examples are read once before"
+            " the first shard is written"
         )
-        return found, remarks
+        return names, remarks
 
     def read(self, data_dir: str, split: str) -> Listing:
-        """The images and captions of one split; for train those of TFDS's restval too.
+        """List the images and captions of one split; train includes TFDS's restval.
 
         Raises:
             UserError: an example cannot be read.
@@ -96,25 +104,32 @@ class Source:
             )
         )
 
-    def image_size(self, path: str) -> str:
-        """What changes with an image, told without reading it: its place, the split's size."""
+    def image_version(self, path: str) -> ImageVersion:
+        """Return the image's place and the size of its split, known without reading the image."""
         folder, split, index = _place(path)
         info = _info(folder)
-        return f"{info.full_name} {split}[{index}] of {int(info.splits[split].num_bytes)} bytes"
+        n_bytes = int(info.splits[split].num_bytes)
+        return ImageVersion(label=f"{info.full_name} {split}[{index}] of {n_bytes} bytes")
 
     def read_image(self, path: str) -> bytes:
-        """The bytes that the data set holds."""
-        return _example(*_place(path))["image"]
+        """Return the encoded image as the data set holds it."""
+        image: bytes = _example(*_place(path))["image"]
+        return image
 
 
 def _place(path: str) -> tuple[str, str, int]:
+    """Return (folder, TFDS's split, index) of an image's path."""
     folder, _, place = path.rpartition("#")
     split, _, index = place.partition(":")
     return folder, split, int(index)
 
 
 def _folder(name: str, data_dir: str) -> str:
-    """Where the data set lies, found without its code. Raises UserError."""
+    """Return the folder of the prepared data set, found without its builder's code.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
     if not files.is_local(data_dir):
         raise UserError(f"{data_dir}: TFDS data sets are read from a local folder only")
     try:
@@ -130,7 +145,7 @@ def _folder(name: str, data_dir: str) -> str:
 
 
 def _unreadable(what: str, error: Exception) -> UserError:
-    """TFDS, protobuf and array_record raise whatever they like for files that are damaged."""
+    """Return a one-line error: TFDS, protobuf and array_record raise many types for damage."""
     return UserError(f"{what}: cannot be read: {' '.join(str(error).split())[:200]}")
 
 
@@ -140,12 +155,15 @@ def _info(folder: str) -> tfds.core.DatasetInfo:
 
 
 @functools.lru_cache(maxsize=8)
-def _examples(folder: str, split: str) -> Sequence[dict]:
+def _examples(folder: str, split: str) -> Sequence[_Example]:
     decoders = {"image": tfds.decode.SkipDecoding()}
-    return tfds.builder_from_directory(folder).as_data_source(split, decoders=decoders)
+    examples: Sequence[_Example] = tfds.builder_from_directory(folder).as_data_source(
+        split, decoders=decoders
+    )
+    return examples
 
 
-def _example(folder: str, split: str, index: int) -> dict:
+def _example(folder: str, split: str, index: int) -> _Example:
     try:
         return _examples(folder, split)[index]
     except Exception as error:
@@ -164,47 +182,48 @@ def _check_format(folder: str, info: tfds.core.DatasetInfo) -> None:
 
 
 def _check_features(folder: str, features: tfds.features.FeaturesDict) -> None:
-    there = dict(features.items())
-    captions = there.get("captions")
+    by_name = dict(features.items())
+    captions = by_name.get("captions")
     texts = captions.feature if isinstance(captions, tfds.features.Sequence) else None
     if isinstance(texts, tfds.features.FeaturesDict):
         texts = dict(texts.items()).get("text")
-    if not isinstance(there.get("image"), tfds.features.Image) or texts is None:
-        found = ", ".join(
-            f"{key}: {type(feature).__name__}" for key, feature in sorted(there.items())
+    if not isinstance(by_name.get("image"), tfds.features.Image) or texts is None:
+        names = ", ".join(
+            f"{key}: {type(feature).__name__}" for key, feature in sorted(by_name.items())
         )
         raise UserError(
             f'{folder}: expected the features "image" (an Image) and "captions" (a Sequence of'
-            f' texts, or of objects with a "text"), found {found}'
+            f' texts, or of objects with a "text"), found {names}'
         )
 
 
 def _counts(info: tfds.core.DatasetInfo, split: str) -> list[tuple[str, int]]:
-    """(TFDS's split, its number of examples) of those that make up `split` and are not empty."""
+    """Return (TFDS's split, number of examples) of those that make up `split` and are not empty."""
     counts = [(n, info.splits[n].num_examples) for n in _SPLITS[split] if n in info.splits]
     return [(name, count) for name, count in counts if count]
 
 
 def _first_ids(info: tfds.core.DatasetInfo) -> dict[str, int]:
-    """TFDS's split -> the id of its first image, where examples have none: all are numbered on."""
+    """Return the first image id of each TFDS split, for examples that have no ids.
+
+    Such examples are numbered through all splits.
+    """
     counts = [split.num_examples for split in info.splits.values()]
     return dict(zip(info.splits, itertools.accumulate(counts, initial=0), strict=False))
 
 
-def _listed(folder: str, split: str, index: int, number: int) -> ListedImage:
+def _listed(folder: str, split: str, index: int, default_id: int) -> ListedImage:
     example = _example(folder, split, index)
-    where = f"{folder}: {split}[{index}]"
     name = example.get("image/filename", f"{split}-{index:06}.jpg".encode())
-    image_id = example.get("image/id", number)
-    captions = example["captions"]
-    texts, ids = captions, None
-    if isinstance(captions, dict):
-        texts, ids = captions["text"], captions.get("id")
+    image_id = example.get("image/id", default_id)
+    texts, ids = example["captions"], None
+    if isinstance(texts, dict):
+        texts, ids = texts["text"], texts.get("id")
     try:
         name = name.decode()
-        listed = [text.decode() for text in texts]
-        ids = [f"{name}#{i}" for i in range(len(listed))] if ids is None else [int(i) for i in ids]
-        found = tuple(Caption(i, text) for i, text in zip(ids, listed, strict=True))
-        return ListedImage(int(image_id), name, f"{folder}#{split}:{index}", found)
+        texts = [text.decode() for text in texts]
+        ids = [f"{name}#{i}" for i in range(len(texts))] if ids is None else [int(i) for i in ids]
+        captions = tuple(Caption(i, text) for i, text in zip(ids, texts, strict=True))
+        return ListedImage(int(image_id), name, f"{folder}#{split}:{index}", captions)
     except (AttributeError, TypeError, ValueError) as error:
-        raise _unreadable(where, error) from None
+        raise _unreadable(f"{folder}: {split}[{index}]", error) from None

@@ -37,7 +37,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     encoder = config.encoder and config.encoder | {"device": devices}
     info = DatasetInfo(
         dataset=config.dataset,
-        ids=datasets.source(config.dataset).IDS,
+        ids=datasets.source(config.dataset).ids,
         splits=splits,
         vocabulary_size=len(vocabulary),
         vocabulary_fingerprint=vocabulary.fingerprint,

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline import datasets
 from pipeline.config import Config
+from pipeline.datasets.source import ImageVersion
 from pipeline.job import features, images
 from pipeline.job.describe import Description
 from records import manifest
@@ -35,14 +36,14 @@ class Loaded:
 
 def load(
     descriptions: Sequence[Description],
-    sizes: Sequence[int | str | None],
+    versions: Sequence[ImageVersion | None],
     config: Config,
     extractor: features.Extractor | None,
 ) -> Iterator[Loaded]:
     """Every image in order, a batch of the extractor in memory at a time.
 
     Call arguments:
-        sizes: of each image as the source tells them, None for one that is missing or left out
+        versions: of each image as the source tells them, None for one that is missing or left out
             before.
         extractor: None where no features are asked for.
 
@@ -53,20 +54,20 @@ def load(
     for start in range(0, len(descriptions), together):
         part = slice(start, start + together)
         loaded = [
-            _load(description, size, config)
-            for description, size in zip(descriptions[part], sizes[part], strict=True)
+            _load(description, version, config)
+            for description, version in zip(descriptions[part], versions[part], strict=True)
         ]
         if extractor:
             _add_features(loaded, config, extractor)
         yield from loaded
 
 
-def _load(description: Description, size: int | str | None, config: Config) -> Loaded:
+def _load(description: Description, version: ImageVersion | None, config: Config) -> Loaded:
     loaded = Loaded(description)
     if not description.captions:
         return loaded  # `description.rejected` says why
     try:
-        data = read(description.path, size, config)
+        data = read(description.path, version, config)
         loaded.content = manifest.content_hash(data)
         loaded.encoded = to_store(data, config)
     except images.BadImageError as error:
@@ -86,17 +87,17 @@ def _add_features(loaded: list[Loaded], config: Config, extractor: features.Extr
             image.encoded = None
 
 
-def read(path: str | None, size: int | str | None, config: Config) -> bytes:
+def read(path: str | None, version: ImageVersion | None, config: Config) -> bytes:
     """The bytes of an image in the source.
 
     Raises:
         BadImageError: the image is missing or too large.
         UserError: it is there and cannot be read.
     """
-    if isinstance(size, int) and size > images.MAX_BYTES:
+    if version and (version.n_bytes or 0) > images.MAX_BYTES:
         raise images.BadImageError("too_large")
     source = datasets.source(config.dataset)
-    data = source.read_image(path) if path and size is not None else None
+    data = source.read_image(path) if path and version else None
     if data is None:
         raise images.BadImageError("missing_file")
     return data

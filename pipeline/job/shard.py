@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from cli.errors import UserError
 from pipeline import datasets
 from pipeline.config import Config
+from pipeline.datasets.source import ImageVersion
 from pipeline.job import features
 from pipeline.job.describe import Description, rejection
 from pipeline.job.load import Loaded, load
@@ -34,8 +35,10 @@ def write_shard(
     """
     descriptions = sorted(descriptions, key=lambda description: description.place)
     source = datasets.source(config.dataset)
-    sizes = [source.image_size(d.path) if d.path and d.captions else None for d in descriptions]
-    fingerprint = _fingerprint(descriptions, sizes, vocabulary, config)
+    versions = [
+        source.image_version(d.path) if d.path and d.captions else None for d in descriptions
+    ]
+    fingerprint = _fingerprint(descriptions, versions, vocabulary, config)
     path = posixpath.join(config.output_dir, name)
     finished = _finished(path, fingerprint)
     if finished:
@@ -46,21 +49,21 @@ def write_shard(
     # A data set that is about to change is none, and a shard that is about to change is not there.
     files.delete(posixpath.join(config.output_dir, manifest.DATASET_INFO))
     files.delete(manifest.sidecar_name(path))
-    sidecar = _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress)
+    sidecar = _write(path, descriptions, versions, fingerprint, vocabulary, config, progress)
     files.write(manifest.sidecar_name(path), sidecar.to_bytes())
     return sidecar
 
 
 def _fingerprint(
     descriptions: Sequence[Description],
-    sizes: Sequence[int | str | None],
+    image_versions: Sequence[ImageVersion | None],
     vocabulary: Vocabulary,
     config: Config,
 ) -> str:
     """sha256 of all that the shard's bytes and rejections come from."""
     content = [
-        [d.image_id, d.file_name, size, d.captions, d.rejected]
-        for d, size in zip(descriptions, sizes, strict=True)
+        [d.image_id, d.file_name, version and version.fingerprinted, d.captions, d.rejected]
+        for d, version in zip(descriptions, image_versions, strict=True)
     ]
     versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
     flags = [config.image_size, config.captions_per_record, config.verify]
@@ -82,14 +85,14 @@ def _finished(path: str, fingerprint: str) -> Sidecar | None:
     return sidecar if whole else None
 
 
-def _write(path, descriptions, sizes, fingerprint, vocabulary, config, progress) -> Sidecar:
+def _write(path, descriptions, versions, fingerprint, vocabulary, config, progress) -> Sidecar:
     checksum = manifest.checksum()
     written = pairs = records = size = 0
     rejected: list[dict] = []
     contents: list[str] = []
     extractor = features.extractor(config) if config.features else None
     with files.create(path) as file:
-        for image in load(descriptions, sizes, config, extractor):
+        for image in load(descriptions, versions, config, extractor):
             description = image.description
             rejected.extend(description.rejected)
             if image.reason:

@@ -112,8 +112,8 @@ def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...
 def _load(description: Description, config: Config) -> bytes:
     """The image's bytes now. Raises BadImageError, UserError."""
     path = description.path
-    size = datasets.source(config.dataset).image_size(path) if path else None
-    return read(path, size, config)
+    version = datasets.source(config.dataset).image_version(path) if path else None
+    return read(path, version, config)
 
 
 def _picture_changes(description: Description, content: str, config: Config) -> Iterator[str]:

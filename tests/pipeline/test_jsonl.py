@@ -102,7 +102,7 @@ def test_images_that_are_left_out(own, tmp_path):
         ),
         (
             '{"image": "photos/1.jpg", "captions": ["a"], "lang": "en"}',
-            ':2:54: unknown field "lang"; there are image, captions, id, split',
+            ':2:54: unknown field "lang"; the fields are image, captions, id, split',
         ),
         (
             '{"image": "photos/1.jpg", "captions": ["a"], "split": "dev"}',
@@ -119,7 +119,7 @@ def test_images_that_are_left_out(own, tmp_path):
         ),
         (
             '{"image": "photos/1.jpg", "captions": ["a"], "id": 1}',
-            ':2:52: "id" is given, unlike in the lines before: all lines have one or none has',
+            ':2:52: "id" is present, unlike in the lines before: all lines must have one, or none',
         ),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_wrong_line_is_named_with_its_column(own, tmp_path, wrong, message):
         ({"id": "7"}, '"id" must be an integer, found "7"'),
         ({"id": 2**63}, '"id" must be an integer, found 9223372036854775808'),
         ({"id": 0}, '"id": 0 is in line 1 too'),
-        ({}, '"id" is missing, unlike in the lines before: all lines have one or none has'),
+        ({}, '"id" is missing, unlike in the lines before: all lines must have one, or none'),
     ],
 )
 def test_wrong_ids(own, tmp_path, wrong, message):
@@ -189,7 +189,7 @@ def test_lists_with_nothing_to_build(own, tmp_path):
     with pytest.raises(UserError, match=r"other\.jsonl: no such file"):
         build_own(own / "other.jsonl", out)
     write(own / "captions.jsonl", "", " ")
-    with pytest.raises(UserError, match=r"captions\.jsonl: no line is in it"):
+    with pytest.raises(UserError, match=r"captions\.jsonl: no line holds an image"):
         build_own(own, out)
     write(own / "captions.jsonl", line(0, split="val"))
     with pytest.raises(UserError, match=r"no line is in the split train; the vocabulary is built"):

@@ -1,6 +1,7 @@
 """What a rerun trusts: nothing whose flags or input changed; what a full disk leaves is whole."""
 
 import contextlib
+import json
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 from cli.errors import UserError
 from pipeline.storage import files
 from records import manifest
-from tests.support.records import CocoFolder, build_coco, checksums, contents, jpeg, verify
+from records.schema import SCHEMA_VERSION
+from tests.support.records import CocoFolder, build, build_coco, checksums, contents, jpeg, verify
 
 
 @pytest.fixture
@@ -39,6 +41,27 @@ def test_rerun_writes_only_what_is_missing(folder, tmp_path, capsys):
     assert {name for name in new if new[name] != old.get(name)} == {
         "train-00001-of-00002.tfrecord",
         "train-00001-of-00002.tfrecord.json",
+    }
+
+
+def test_shards_of_earlier_versions_are_kept(tmp_path):
+    """What a shard's fingerprint is of: an image counts with its size in bytes, missing with null.
+
+    Whoever changes this makes every user write all shards again; raise WRITER_VERSION then.
+    """
+    size = (tmp_path / "0.jpg").write_bytes(jpeg())
+    lines = [{"image": f"{n}.jpg", "captions": ["a dog runs"]} for n in range(2)]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "records"
+    options = {"min_word_count": 1, "seed": 3, "max_rejected_fraction": 0.5}
+    info = build(dataset="jsonl", data_dir=tmp_path, output_dir=out, **options)
+    name = "train-00000-of-00001.tfrecord.json"
+    sidecar = manifest.Sidecar.from_bytes((out / name).read_bytes(), name)
+    images = [[1, "0.jpg", size, ["a dog runs"], []], [2, "1.jpg", None, ["a dog runs"], []]]
+    versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
+    assert sidecar.fingerprint in {
+        manifest.fingerprint([versions, [0, 0, "header"], info.vocabulary_fingerprint, in_order])
+        for in_order in (images, images[::-1])
     }
 
 

@@ -230,7 +230,7 @@ def test_flickr8k_takes_karpathys_file_where_there_is_no_token_file(flickr, tmp_
         ("of the token file",)
     ]
     printed = capsys.readouterr().out
-    assert "dataset_flickr8k.json is passed over: Flickr8k.token.txt is there" in printed
+    assert "dataset_flickr8k.json is ignored: Flickr8k.token.txt is present" in printed
 
 
 def test_an_unknown_data_set_is_wrong_usage(tmp_path):
@@ -239,7 +239,7 @@ def test_an_unknown_data_set_is_wrong_usage(tmp_path):
 
 
 def test_ids_of_one_space_name_the_same_pictures():
-    spaces = {name: datasets.source(name).IDS for name in datasets.NAMES}
+    spaces = {name: datasets.source(name).ids for name in datasets.NAMES}
     assert spaces == {
         "coco2017": "coco",
         "coco2014": "coco",
@@ -250,8 +250,8 @@ def test_ids_of_one_space_name_the_same_pictures():
         "tfds:NAME": "own",
     }
     for name in ("tfds:coco_captions", "tfds:coco_captions/2014:1.1.0", "tfds:coco_captions:1.1.0"):
-        assert datasets.source(name).IDS == "coco"
-    assert datasets.source("tfds:coco_captions_of_mine").IDS == "own"
+        assert datasets.source(name).ids == "coco"
+    assert datasets.source("tfds:coco_captions_of_mine").ids == "own"
 
 
 def test_default_folders_are_folders_of_one_name():

@@ -14,6 +14,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cli.errors import UsageError, UserError
+from records import manifest
+from records.schema import SCHEMA_VERSION
 from tests.support.records import WORDS, build, checksums, jpeg, records, rejected, verify
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,22 @@ def test_coco_captions(data_dir, tmp_path):
             assert image.captions == (ODD if image.image_id == 25 else WORDS)
     assert [(line["image_id"], line["reason"]) for line in rejected(out)] == [(196, "not_jpeg")]
     assert verify(out, "--decode") == 0
+
+
+def test_a_shards_fingerprint_is_of_places_and_the_splits_size(data_dir, tmp_path):
+    """Sizes of single images are not known; whoever changes this makes every user write again."""
+    info = build_tfds("plain", data_dir, tmp_path / "records", val_shards=3)
+    splits = tfds.builder_from_directory(data_dir / "plain" / "1.1.0").info.splits
+    n_bytes = int(splits["validation"].num_bytes)
+    versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
+    for index, image in enumerate(records(tmp_path / "records", "val")):
+        name = f"val-{index:05d}-of-00003.tfrecord.json"
+        sidecar = manifest.Sidecar.from_bytes((tmp_path / "records" / name).read_bytes(), name)
+        label = f"plain/1.1.0 validation[{image.image_id - 6}] of {n_bytes} bytes"
+        content = [[image.image_id, image.file_name, label, list(image.captions), []]]
+        assert sidecar.fingerprint == manifest.fingerprint(
+            [versions, [0, 0, "header"], info.vocabulary_fingerprint, content]
+        )
 
 
 @pytest.mark.parametrize("name", ["coco_captions/2014:1.1.0", "coco_captions:1.1.0"])

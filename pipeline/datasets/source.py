@@ -1,0 +1,90 @@
+"""What every source of captioned images provides, and what sources of image files share."""
+
+import dataclasses
+from typing import Protocol
+
+from pipeline.datasets.listing import Listing
+from pipeline.storage import files
+
+# The end of an error message about a missing train split.
+TRAIN_NEEDED = "the vocabulary is built from the train split; --vocabulary=FILE names another one"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageVersion:
+    """What a source knows about an image without reading it. It changes when the image does.
+
+    Attributes:
+        n_bytes: size of the image; None when the source does not know it.
+        label: names the version when the size is unknown.
+    """
+
+    n_bytes: int | None = None
+    label: str = ""
+
+    @property
+    def fingerprinted(self) -> int | str:
+        """The value that stands for the image in a shard's fingerprint."""
+        return self.label if self.n_bytes is None else self.n_bytes
+
+
+class DataSource(Protocol):
+    """Where captioned images come from.
+
+    `splits` runs once, before the job. The other methods run on the workers.
+
+    Attributes:
+        ids: the space of the image ids: "coco", "flickr", or "own" for ids that mean something
+            in this source only. In a shared space the same id is the same picture.
+    """
+
+    ids: str
+
+    def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
+        """Find the splits of the source.
+
+        Args:
+            data_dir: where the source lies.
+            need_train: whether the train split must be present; it need not when the user passes
+                a vocabulary.
+
+        Returns:
+            (names of the splits, remarks for the user).
+
+        Raises:
+            UserError: something is missing; the message says what, and where to get it.
+        """
+
+    def read(self, data_dir: str, split: str) -> Listing:
+        """List the images and captions of one split.
+
+        Raises:
+            UserError: an annotation file is missing or damaged; the message names the place.
+        """
+
+    def image_version(self, path: str) -> ImageVersion | None:
+        """Return the version of the image at a listing's `path`; None when it is missing.
+
+        Raises:
+            UserError: the source cannot be asked.
+        """
+
+    def read_image(self, path: str) -> bytes | None:
+        """Return the encoded image at a listing's `path`; None when it is missing.
+
+        Raises:
+            UserError: the image is present and cannot be read.
+        """
+
+
+class ImageFiles:
+    """The half of a `DataSource` that sources share whose images are files."""
+
+    def image_version(self, path: str) -> ImageVersion | None:
+        """Return the size of the file at `path`; None when it is missing."""
+        size = files.size(path)
+        return None if size is None else ImageVersion(size)
+
+    def read_image(self, path: str) -> bytes | None:
+        """Return the content of the file at `path`; None when it is missing."""
+        return files.read(path)
