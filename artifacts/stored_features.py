@@ -3,10 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
-from artifacts import recipe, weights
+from artifacts import weights
 from artifacts.recipe import TrainConfig
 from cli.errors import UsageError, UserError
 from model.captioner import Captioner
@@ -18,8 +19,16 @@ from records.split_files import SplitFiles
 PREPROCESSED = {"preprocessing": PREPROCESSING_VERSION}
 
 
-def settled(config: TrainConfig, info: DatasetInfo) -> TrainConfig:
+def settled(config: TrainConfig, info: DatasetInfo, given: Mapping[str, Any]) -> TrainConfig:
     """`config` with the encoder and the weights of the stored features, where no flag names them.
+
+    Args:
+        config: The recipe as the flags give it.
+        info: The manifest of the records.
+        given: The recipe's flags that the command line names, and their values.
+
+    Returns:
+        The recipe to train with.
 
     Raises:
         UsageError: a flag asks for what records without images cannot give.
@@ -30,7 +39,6 @@ def settled(config: TrainConfig, info: DatasetInfo) -> TrainConfig:
     if os.path.exists(os.path.join(config.run_dir, "config.json")):
         earlier = weights.read_config(config.run_dir)["training"]
         taken = {name: earlier.get(name, value) for name, value in taken.items()}
-    given = recipe.given_flags()
     if given.get("encoder", taken["encoder"]) != taken["encoder"]:
         del taken["encoder_weights"]  # of another network
     taken = {name: value for name, value in taken.items() if name not in given}
@@ -55,7 +63,7 @@ def repeat_random_weights(captioner: Captioner, config: TrainConfig, info: Datas
     """Give the encoder the random weights that stored features come from: of the build's seed."""
     if info.encoder and config.encoder_weights == "random" and not config.encoder_trainable:
         keras.utils.set_random_seed(info.seed)
-        drawn = Encoder(config.encoder, "random")
+        drawn = weights.build_encoder(config.encoder, "random")
         captioner.encoder.network.set_weights(drawn.network.get_weights())
 
 

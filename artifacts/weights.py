@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from cli.errors import UserError
 from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
-from model.encoder import Encoder
+from model.encoder import Encoder, WeightsError
 
 _NOTE = "note.json"
 # In a run's folder.
@@ -18,7 +19,7 @@ BEST = os.path.join("checkpoints", "best.npz")
 FROZEN = "encoder.npz"  # what training does not change
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A run's folder that cannot be used; the message says what to do."""
 
 
@@ -92,9 +93,32 @@ def build(config: Mapping, encoder_weights: str = "random") -> Captioner:
     Call arguments:
         config: {"encoder": name, "encoder_trainable": bool, "decoder": `DecoderConfig` fields}.
         encoder_weights: as for `Encoder`.
+
+    Raises:
+        UserError: as `build_encoder`.
     """
-    encoder = Encoder(config["encoder"], encoder_weights, config["encoder_trainable"])
+    encoder = build_encoder(config["encoder"], encoder_weights, config["encoder_trainable"])
     return Captioner(encoder, DecoderConfig(**config["decoder"]))
+
+
+def build_encoder(name: str, encoder_weights: str, trainable: bool = False) -> Encoder:
+    """Build an encoder whose failures a command can print.
+
+    Args:
+        name: A key of `model.encoder.ENCODERS`.
+        encoder_weights: As for `Encoder`.
+        trainable: Whether it is trained along with the decoder.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        UserError: Its weights cannot be had.
+    """
+    try:
+        return Encoder(name, encoder_weights, trainable)
+    except WeightsError as error:
+        raise UserError(str(error)) from None
 
 
 def read_config(run_dir: str) -> dict:

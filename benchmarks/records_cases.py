@@ -62,16 +62,13 @@ def _jpeg(seed: int) -> bytes:
 
 
 def _config(data_dir: str, output_dir: str, *args: str):
-    from absl import flags
-
+    from cli import command
     from pipeline import config
     from pipeline.job import features as job_features
 
-    values = flags.FlagValues()
-    config.define_flags(values)
-    values.set_gnu_getopt(True)
-    argv = ["benchmark", "--dataset=coco2017", f"--data_dir={data_dir}", *args]
-    rest = values([*argv, f"--output_dir={output_dir}"], known_only=True)[1:]
+    places = (f"--data_dir={data_dir}", f"--output_dir={output_dir}")
+    argv = ["benchmark", "--dataset=coco2017", *places, *args]
+    values, rest = command.parse(argv, config.define_flags, others="passed")
     made, _ = config.from_flags(values, rest)
     made = job_features.settled(dataclasses.replace(made, splits=("train",)))
     return job_features.with_encoder(made)[0]
@@ -262,12 +259,12 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
         the median number of cores that a step keeps busy.
     """
     import cli.tensorflow_log  # noqa: F401, I001
-    from absl import flags
 
     from artifacts import weights
     from records.manifest import read_vocabulary
     from records.split_files import open_split
     from artifacts import recipe
+    from cli import command
     from artifacts import stored_features as stored
     from trainer.input.batches import training_batches
     from trainer.optimizer import build_optimizer
@@ -275,9 +272,10 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
 
     names = {"records_dir": records_dir, "run_dir": records_dir + "/none", "encoder": encoder}
     names |= {"encoder_weights": "random", "precision": "bfloat16", "cache_memory_mb": 0}
-    flags.FLAGS(["benchmark", *(f"--{name}={value}" for name, value in names.items())])
+    argv = ["benchmark", *(f"--{name}={value}" for name, value in names.items())]
+    values, _ = command.parse(argv, recipe.define_flags)
     info, train = open_split(records_dir, "train")
-    config = stored.settled(recipe.from_flags(), info)
+    config = stored.settled(recipe.from_flags(values), info, recipe.given_flags(values))
     captioner = weights.build(
         config.model(len(read_vocabulary(records_dir))), config.encoder_weights
     )

@@ -25,7 +25,7 @@ def caption_files(
         submission: name of the file for COCO's server, written too; every image has its id.
 
     Raises:
-        UserError, RunError: as `captioning.caption`.
+        UserError: as `captioning.caption`.
     """
     captions = captioning.caption(run_dirs, pictures, output_dir, options)
     if captions.missing:

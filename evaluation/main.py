@@ -9,6 +9,7 @@ captioned too, and test images for COCO's evaluation server:
 What was killed goes on where it was when the same command is given again.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -38,105 +39,111 @@ from records.schema import SPLITS
 from records.split_files import open_split
 from scenes import report as scene_report
 
-FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(recipe)  # --help lists them
-flags.DEFINE_enum("split", "val", SPLITS, "Split to caption and score.")
-flags.DEFINE_bool(
-    "allow_leak", False, "Score images that the run was trained on too; every output says so."
-)
-flags.DEFINE_string(
-    "images",
-    None,
-    'Caption image files, not records: folders, globs, .jsonl lists of {"image": path}; several'
-    " with commas.",
-)
-flags.DEFINE_string(
-    "image_info", None, "Caption the images of this COCO file, as COCO's server takes them."
-)
-flags.DEFINE_string("images_dir", None, "Folder of the images of --image_info.")
-flags.DEFINE_string(
-    "output_dir", None, "Where the files go; default: a folder in RUN_DIR/evaluation."
-)
-flags.DEFINE_string(
-    "report", None, "Folder for a page of the evaluation, index.html: open it in any browser."
-)
-flags.DEFINE_integer("beam_size", BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
-flags.DEFINE_float(
-    "length_penalty",
-    LENGTH_PENALTY,
-    "Rank captions by log-probability / length to this power; 0: shorter ones win.",
-    lower_bound=0.0,
-)
-flags.DEFINE_integer(
-    "no_repeat_ngram",
-    NO_REPEAT_NGRAM,
-    "Say no so many words twice in a caption; 0: may.",
-    lower_bound=0,
-)
-flags.DEFINE_integer("min_length", 0, "Words at least.", lower_bound=0, upper_bound=29)
-flags.DEFINE_integer("n_best", 1, "Captions of an image in the JSON lines.", lower_bound=1)
-flags.DEFINE_integer(
-    "encoder_batch_size", None, "Images encoded together; default: what suits.", lower_bound=1
-)
-flags.DEFINE_integer(
-    "decode_batch_size", None, "Images searched together; default: what suits.", lower_bound=1
-)
-flags.DEFINE_string(
-    "shard", "1/1", "i/n: caption every n-th part only; n jobs, 1/n to n/n, do all of them."
-)
-flags.DEFINE_integer(
-    "part_images", 256, "Images in a part, what a kill can cost; no batch is larger.", lower_bound=1
-)
-
 # The flags that say how captions are searched for.
 SEARCH = ("beam_size", "length_penalty", "no_repeat_ngram", "min_length")
 
 
-def main(_rest: list[str]) -> int:
+def define_flags(values: flags.FlagValues) -> None:
+    """Declare the flags of the recipe and of this command."""
+    recipe.define_flags(values)
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_integer, flag_values=values)
+    real = functools.partial(flags.DEFINE_float, flag_values=values)
+    switch = functools.partial(flags.DEFINE_bool, flag_values=values)
+    choice = functools.partial(flags.DEFINE_enum, flag_values=values)
+    choice("split", "val", SPLITS, "Split to caption and score.")
+    switch(
+        "allow_leak", False, "Score images that the run was trained on too; every output says so."
+    )
+    text(
+        "images",
+        None,
+        'Caption image files, not records: folders, globs, .jsonl lists of {"image": path}; several'
+        " with commas.",
+    )
+    text("image_info", None, "Caption the images of this COCO file, as COCO's server takes them.")
+    text("images_dir", None, "Folder of the images of --image_info.")
+    text("output_dir", None, "Where the files go; default: a folder in RUN_DIR/evaluation.")
+    text("report", None, "Folder for a page of the evaluation, index.html: open it in any browser.")
+    number("beam_size", BEAM_SIZE, "Hypotheses; 1: greedy.", lower_bound=1)
+    real(
+        "length_penalty",
+        LENGTH_PENALTY,
+        "Rank captions by log-probability / length to this power; 0: shorter ones win.",
+        lower_bound=0.0,
+    )
+    number(
+        "no_repeat_ngram",
+        NO_REPEAT_NGRAM,
+        "Say no so many words twice in a caption; 0: may.",
+        lower_bound=0,
+    )
+    number("min_length", 0, "Words at least.", lower_bound=0, upper_bound=29)
+    number("n_best", 1, "Captions of an image in the JSON lines.", lower_bound=1)
+    number(
+        "encoder_batch_size", None, "Images encoded together; default: what suits.", lower_bound=1
+    )
+    number(
+        "decode_batch_size", None, "Images searched together; default: what suits.", lower_bound=1
+    )
+    text("shard", "1/1", "i/n: caption every n-th part only; n jobs, 1/n to n/n, do all of them.")
+    number(
+        "part_images",
+        256,
+        "Images in a part, what a kill can cost; no batch is larger.",
+        lower_bound=1,
+    )
+
+
+def main(values: flags.FlagValues, _rest: list[str]) -> int:
     """Run folders + images -> captions; + records -> results, references, metrics.json, a table."""
-    run_dirs = recipe.require("run_dir").split(",")
-    if len(run_dirs) > 1 and not FLAGS.output_dir:
+    run_dirs = recipe.require(values, "run_dir").split(",")
+    if len(run_dirs) > 1 and not values.output_dir:
         raise UsageError("--output_dir is missing: several runs have no folder in common")
     for run_dir in run_dirs:
         trained = weights.read_config(run_dir)
-        recipe.refuse_contradictions(trained["training"], recipe.given_flags())
-    if bool(FLAGS.image_info) != bool(FLAGS.images_dir):
+        recipe.refuse_contradictions(trained["training"], recipe.given_flags(values))
+    if bool(values.image_info) != bool(values.images_dir):
         raise UsageError("--image_info and --images_dir need each other")
-    if FLAGS.report and (FLAGS.images or FLAGS.image_info):
+    if values.report and (values.images or values.image_info):
         raise UsageError("--report tells how captions score: it needs --records_dir, not images")
-    if FLAGS.image_info:
-        return submit(run_dirs)
-    if FLAGS.images:
-        output_dir = _output_dir(run_dirs, "images")
-        pictures = ImageList(open_images(FLAGS.images.split(",")), FLAGS.part_images, output_dir)
-        return files.caption_files(run_dirs, pictures, output_dir, _options())
-    return score_split(run_dirs)
+    if values.image_info:
+        return submit(values, run_dirs)
+    if values.images:
+        output_dir = _output_dir(values, run_dirs, "images")
+        pictures = ImageList(open_images(values.images.split(",")), values.part_images, output_dir)
+        return files.caption_files(run_dirs, pictures, output_dir, _options(values))
+    return score_split(values, run_dirs)
 
 
-def submit(run_dirs: Sequence[str]) -> int:
+def submit(values: flags.FlagValues, run_dirs: Sequence[str]) -> int:
     """Image files of a COCO file -> the file for COCO's server."""
-    info = FLAGS.image_info
-    output_dir = _output_dir(run_dirs, files.images_name(info))
-    entries = open_image_info(info, FLAGS.images_dir)
-    pictures = ImageList(entries, FLAGS.part_images, output_dir)
+    info = values.image_info
+    output_dir = _output_dir(values, run_dirs, files.images_name(info))
+    entries = open_image_info(info, values.images_dir)
+    pictures = ImageList(entries, values.part_images, output_dir)
     name = files.submission_name(info, _name(run_dirs))
-    return files.caption_files(run_dirs, pictures, output_dir, _options(), submission=name)
+    return files.caption_files(run_dirs, pictures, output_dir, _options(values), submission=name)
 
 
-def score_split(run_dirs: Sequence[str]) -> int:
+def score_split(values: flags.FlagValues, run_dirs: Sequence[str]) -> int:
     """A split of the records -> its captions and their scores."""
-    records_dir, split, options = recipe.require("records_dir"), FLAGS.split, _options()
-    output_dir = _output_dir(run_dirs, split)
+    records_dir, split, options = (
+        recipe.require(values, "records_dir"),
+        values.split,
+        _options(values),
+    )
+    output_dir = _output_dir(values, run_dirs, split)
     info, split_files = open_split(records_dir, split)
-    if FLAGS.report:
-        report_page.refuse_unwritable(FLAGS.report)
-    found = (contamination.refuse(run_dir, info, split, FLAGS.allow_leak) for run_dir in run_dirs)
+    if values.report:
+        report_page.refuse_unwritable(values.report)
+    found = (contamination.refuse(run_dir, info, split, values.allow_leak) for run_dir in run_dirs)
     leaks = list(dict.fromkeys(leak for leak in found if leak))
     stamp = " ".join(dict.fromkeys(leak.stamp for leak in leaks))
     for leak in leaks:
         print(f"{leak.stamp}: {leak.why}")
 
-    pictures = SplitList(split_files, info, FLAGS.part_images)
+    pictures = SplitList(split_files, info, values.part_images)
     said = captioning.caption(run_dirs, pictures, output_dir, options)
     if said.missing:
         print(files.unfinished(said))
@@ -148,14 +155,14 @@ def score_split(run_dirs: Sequence[str]) -> int:
     if len(captions) < listed:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
     name = _name(run_dirs)
-    path = _write_captions(output_dir, name, said, captions, references, stamp)
+    path = _write_captions(output_dir, split, name, said, captions, references, stamp)
     scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
     summary = Summary.of(scores)
     results.write_json(
         os.path.join(output_dir, "images.json"),
         {"contamination": stamp or None, "images": scores.images},
     )
-    chosen = {name: FLAGS[name].value for name in SEARCH}
+    chosen = {name: values[name].value for name in SEARCH}
     report = {
         "run": name,
         "dataset": info.dataset,
@@ -171,13 +178,13 @@ def score_split(run_dirs: Sequence[str]) -> int:
         ceiling = metrics.leave_one_out_cider(references)
         report |= scene_report.facts(info, captions, scores.metrics["CIDEr"], ceiling, stamp)
     shown = report_page.Shown.of(scores)
-    wanted = shown.all() if FLAGS.report else ()
+    wanted = shown.all() if values.report else ()
     attention, looks = survey(run_dirs, info, split_files, chosen, list(captions), wanted)
     report |= attention
     results.write_json(os.path.join(output_dir, "metrics.json"), report)
-    if FLAGS.report:
+    if values.report:
         page = report_page.write(
-            FLAGS.report, report, scores, references, captions, shown, looks, run_dirs[0]
+            values.report, report, scores, references, captions, shown, looks, run_dirs[0]
         )
         if not any(look.encoded for look in looks.values()):
             print(report_page.NO_PICTURES)
@@ -187,6 +194,7 @@ def score_split(run_dirs: Sequence[str]) -> int:
 
 def _write_captions(
     output_dir: str,
+    split: str,
     name: str,
     said: captioning.Captions,
     captions: dict[int, str],
@@ -195,7 +203,7 @@ def _write_captions(
 ) -> str:
     """COCO's two files and the JSON lines; the path of the results."""
     system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
-    start = os.path.join(output_dir, f"captions_{FLAGS.split}_")
+    start = os.path.join(output_dir, f"captions_{split}_")
     path = f"{start}{system}_results.json"
     results.write_results(path, captions)
     lines = parts.distinct(said.folder.lines(said.parts))
@@ -208,20 +216,22 @@ def _name(run_dirs: Sequence[str]) -> str:
     return "+".join(os.path.basename(os.path.abspath(run_dir)) for run_dir in run_dirs)
 
 
-def _output_dir(run_dirs: Sequence[str], what: str) -> str:
-    return FLAGS.output_dir or os.path.join(run_dirs[0], "evaluation", what)
+def _output_dir(values: flags.FlagValues, run_dirs: Sequence[str], what: str) -> str:
+    return values.output_dir or os.path.join(run_dirs[0], "evaluation", what)
 
 
-def _options() -> Options:
+def _options(values: flags.FlagValues) -> Options:
     """How to caption, as the flags say.
 
     Raises:
         UsageError: flags at odds.
     """
-    if FLAGS.n_best > FLAGS.beam_size:
-        raise UsageError(f"--n_best={FLAGS.n_best} needs --beam_size={FLAGS.n_best} at least")
-    values = {name: FLAGS[name].value for name in (*SEARCH, "n_best")}
-    return Options(values, FLAGS.encoder_batch_size, FLAGS.decode_batch_size, _shard(FLAGS.shard))
+    if values.n_best > values.beam_size:
+        raise UsageError(f"--n_best={values.n_best} needs --beam_size={values.n_best} at least")
+    search_values = {name: values[name].value for name in (*SEARCH, "n_best")}
+    return Options(
+        search_values, values.encoder_batch_size, values.decode_batch_size, _shard(values.shard)
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -237,4 +247,4 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run(main, failures=(weights.RunError,))
+    run(main, define_flags)

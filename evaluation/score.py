@@ -4,6 +4,7 @@
         --annotations=captions_val2017.json [--baseline=OTHER_results.json] [--output=scores.json]
 """
 
+import functools
 import sys
 
 from absl import flags
@@ -15,46 +16,46 @@ from metrics import coco_files as results
 from metrics import official as metrics
 from metrics.summary import Summary, compared
 
-_RESULTS = flags.DEFINE_string(
-    "results", None, 'The captions to score: a JSON list of {"image_id", "caption"}.'
-)
-_ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "The references: a COCO captions file such as captions_val2017.json."
-)
-_BASELINE = flags.DEFINE_string(
-    "baseline",
-    None,
-    "Other results for the same images: is the difference more than chance? (paired bootstrap)",
-)
-_OUTPUT = flags.DEFINE_string(
-    "output",
-    None,
-    "Write the scores here, of each image too, unrounded, as JSON. Nothing when not given.",
-)
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Declare the flags of this command."""
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    text("results", None, 'The captions to score: a JSON list of {"image_id", "caption"}.')
+    text("annotations", None, "The references: a COCO captions file such as captions_val2017.json.")
+    text(
+        "baseline",
+        None,
+        "Other results for the same images: is the difference more than chance? (paired bootstrap)",
+    )
+    text(
+        "output",
+        None,
+        "Write the scores here, of each image too, unrounded, as JSON. Nothing when not given.",
+    )
 
 
-def main(_: list[str]) -> None:
-    for flag in (_RESULTS, _ANNOTATIONS):
-        if not flag.value:
-            raise UsageError(f"--{flag.name} is missing (--help says what it takes)")
-    references = results.read_references(_ANNOTATIONS.value)
-    paths = [_RESULTS.value, *([_BASELINE.value] if _BASELINE.value else [])]
+def main(values: flags.FlagValues, _rest: list[str]) -> None:
+    for name in ("results", "annotations"):
+        if not values[name].value:
+            raise UsageError(f"--{name} is missing (--help says what it takes)")
+    references = results.read_references(values.annotations)
+    paths = [values.results, *([values.baseline] if values.baseline else [])]
     systems = [results.read_results(path) for path in paths]
     for path, system in zip(paths, systems, strict=True):
-        _refuse_unknown(system, references, path, _ANNOTATIONS.value)
+        _refuse_unknown(system, references, path, values.annotations)
     systems = _of_the_same_images(systems, paths)
     print(f"{len(systems[0]):,} of {len(references):,} images", flush=True)
     scores, *baseline = metrics.evaluate_together(references, systems, say=_say)
     summary = Summary.of(scores)
     differences = bootstrap.paired(scores, baseline[0]) if baseline else {}
-    if _OUTPUT.value:
+    if values.output:
         written = summary.as_json() | {"images": scores.images}
         if baseline:
             written["baseline"] = {
                 "metrics": baseline[0].metrics,
                 "differences": {name: one._asdict() for name, one in differences.items()},
             }
-        results.write_json(_OUTPUT.value, written)
+        results.write_json(values.output, written)
     print(summary.printed())
     if baseline:
         print(f"\n{compared(differences, scores, baseline[0])}")
@@ -88,4 +89,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, define_flags)

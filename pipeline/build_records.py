@@ -18,7 +18,7 @@ from records import leaks, manifest
 from records.manifest import DatasetInfo
 
 
-def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
+def main(values: flags.FlagValues, rest: list[str]) -> int:
     """Read the flags, run the job, say what it made. `rest`: Beam's options."""
     config, remarks = config_lib.from_flags(values, rest)
     config = features.settled(config)
@@ -74,8 +74,4 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags()
-    flags.adopt_module_key_flags(config_lib)
-    # `--runner DirectRunner`: what is no flag of ours must not end the flags.
-    flags.FLAGS.set_gnu_getopt(True)
-    command.run(main, others="passed")
+    command.run(main, config_lib.define_flags, others="passed")

@@ -91,7 +91,7 @@ class Config:
         return asked or max(few, math.ceil(n_images / _IMAGES_PER_SHARD))
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(values: flags.FlagValues) -> None:
     """Declare the flags of Config with absl."""
     text = functools.partial(flags.DEFINE_string, flag_values=values)
     number = functools.partial(flags.DEFINE_integer, flag_values=values)

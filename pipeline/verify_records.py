@@ -22,7 +22,7 @@ from records.manifest import DatasetInfo, Shard, Sidecar
 from records.vocabulary import Vocabulary
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(values: flags.FlagValues) -> None:
     """Declare this command's flags with absl."""
     flags.DEFINE_string("records_dir", None, "The records to verify.", flag_values=values)
     flags.DEFINE_bool("decode", False, "Decode every image too.", flag_values=values)
@@ -34,7 +34,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
-def main(rest: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
+def main(values: flags.FlagValues, rest: list[str]) -> int:
     """Print what is wrong, one problem a line, and return 1; or a summary and 0.
 
     Call arguments:
@@ -154,7 +154,4 @@ def _sidecar(directory: str, shard: Shard, rejected: list[dict]) -> Iterator[str
 
 
 if __name__ == "__main__":
-    define_flags()
-    # As in build_records: what is no flag of ours must not end the flags.
-    flags.FLAGS.set_gnu_getopt(True)
-    command.run(main, others="passed")
+    command.run(main, define_flags, others="passed")

@@ -30,7 +30,7 @@ BATCH = 16
 DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(values: flags.FlagValues) -> None:
     """Declare this command's flags with absl."""
     flags.DEFINE_string(
         "run_dir",
@@ -47,7 +47,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     generate.define_flags(values)
 
 
-def main(paths: list[str], values: flags.FlagValues = flags.FLAGS) -> int:
+def main(values: flags.FlagValues, paths: list[str]) -> int:
     """Files -> lines."""
     if not values.run_dir:
         raise UsageError("--run_dir is missing: the folder of a trained run")
@@ -135,5 +135,4 @@ def _refuse_unwritable(path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    run(main, others="positional", failures=(weights.RunError,))
+    run(main, define_flags, others="positional")

@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
@@ -22,7 +24,6 @@ from artifacts.recipe import TrainConfig
 from cli.command import run
 from cli.errors import UserError
 from model.captioner import Captioner
-from model.encoder import WeightsError
 from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
 from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
@@ -33,29 +34,27 @@ from trainer.loop import Loop
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
 
-flags.adopt_module_key_flags(recipe)  # --help lists them
 
-
-def main(_rest: list[str]) -> int:
-    """Flags -> a run."""
-    config = recipe.from_flags()
+def main(values: flags.FlagValues, _rest: list[str]) -> int:
+    """Train the run that the flags name; return the exit code."""
+    config = recipe.from_flags(values)
     cluster = distribution.join()
     stop = Stop()  # only now: where there are several workers, joining them takes SIGTERM over
     try:
         with cluster.watched():
-            return _train(config, stop, cluster)
+            return _train(config, recipe.given_flags(values), stop, cluster)
     except StopRequestedError:
         print("stopped before a step was taken: nothing is lost", file=sys.stderr)
         return STOPPED
 
 
-def _train(config: TrainConfig, stop: Stop, cluster: Cluster) -> int:
+def _train(config: TrainConfig, given: Mapping[str, Any], stop: Stop, cluster: Cluster) -> int:
     """Run folder -> batches -> loop: its exit code."""
     Profile(config.run_dir, config.profile_steps)  # a wrong one is refused before the work
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     info, train = open_split(config.records_dir, "train")
-    config = stored.settled(config, info)
+    config = stored.settled(config, info, given)
     vocabulary = read_vocabulary(config.records_dir)
     captioner, train = open_run(config, info, vocabulary, train, cluster)
     cluster.require_same(_fingerprint(config, info, vocabulary))
@@ -168,4 +167,4 @@ def _start_run(
 
 
 if __name__ == "__main__":
-    run(main, failures=(WeightsError, weights.RunError))
+    run(main, recipe.define_flags)

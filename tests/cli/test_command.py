@@ -1,11 +1,16 @@
-"""How every command ends when what it says cannot be written."""
+"""How every command starts, and how it ends when its messages cannot be written."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+
+from cli import command as command_lib
+from cli.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 FULL = Path("/dev/full")  # every write fails as on a full disk
@@ -16,7 +21,7 @@ from cli.command import run
 from cli.errors import UserError
 from cli.progress import bar
 
-def main(rest):
+def main(values, rest):
     with bar(2, "working", "step") as progress:
         for _ in range(2):
             progress.update()
@@ -26,9 +31,9 @@ def main(rest):
         raise UserError("the work failed")
     print("done")
 
-run(main, others="positional")
+run(main, lambda values: None, others="positional")
 """
-pytestmark = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 
 
 @pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
@@ -50,13 +55,65 @@ def command(request):
     return start
 
 
+@needs_full
 def test_a_log_on_a_full_disk_does_not_cost_the_work(command):
     assert command(full=("stderr",)) == (0, "done\n", "")
     assert command("fail", full=("stderr",)) == (1, "", "")
 
 
+@needs_full
 def test_output_on_a_full_disk_is_a_line(command):
     code, _, err = command(full=("stdout",))
     assert code == 1 and "Traceback" not in err
     assert err.endswith("error: standard output: cannot be written (No space left on device)\n")
     assert command(full=("stdout", "stderr")) == (1, "", "")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer("size", 3, "Pixels, 1 to 9.", 1, 9, flag_values=values)
+    flags.DEFINE_bool("gate", True, "Whether.", flag_values=values)
+
+
+def parse(*args: str, **options):
+    return command_lib.parse(["command", *args], define_flags, **options)
+
+
+def test_each_command_line_is_parsed_anew():
+    assert parse("--size=5")[0].size == 5
+    values, rest = parse()
+    assert (values.size, values["size"].present, rest) == (3, 0, [])
+    assert "size" not in flags.FLAGS
+
+
+def test_flagfiles_may_name_others(tmp_path):
+    (tmp_path / "inner.flags").write_text("# A comment.\n--nogate\n")
+    (tmp_path / "outer.flags").write_text(f"--size=4\n--flagfile={tmp_path / 'inner.flags'}\n")
+    values, _ = parse(f"--flagfile={tmp_path / 'outer.flags'}")
+    assert (values.size, values.gate, values["size"].present) == (4, False, 1)
+    assert parse(f"--flagfile={tmp_path / 'outer.flags'}", "--size=6")[0].size == 6
+    with pytest.raises(UsageError, match=r"none\.flags.*--help lists the flags"):
+        parse(f"--flagfile={tmp_path / 'none.flags'}")
+
+
+def test_other_arguments():
+    with pytest.raises(UsageError, match=r"unexpected argument 'a\.jpg': this command takes flags"):
+        parse("a.jpg")
+    assert parse("--size=2", "a.jpg", "--b.jpg", others="positional")[1] == ["a.jpg", "--b.jpg"]
+    for others in ("refused", "positional"):
+        with pytest.raises(UsageError, match=r"Unknown command line flag 'siz'.*--help"):
+            parse("--siz=2", others=others)
+    # As Beam's `--runner DirectRunner`: an option of others does not end ours.
+    values, rest = parse("--runner", "DirectRunner", "--size=2", others="passed")
+    assert (values.size, rest) == (2, ["--runner", "DirectRunner"])
+    with pytest.raises(UsageError, match=r"--size.*is not an integer in the range \[1, 9\]"):
+        parse("--size=10")
+
+
+def test_help_lists_the_flags_of_the_command_and_none_of_absl(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse("--size=nonsense", "--help")
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert re.search(r"--\[no\]gate: Whether\..*--size: Pixels, 1 to 9\.", out, re.DOTALL)
+    assert "--flagfile=FILE" in out
+    assert "undefok" not in out and "verbosity" not in out

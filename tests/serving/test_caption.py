@@ -16,6 +16,7 @@ from PIL import Image
 
 from artifacts import weights
 from captioning import image_file as image_files
+from cli import command
 from cli.errors import UsageError, UserError
 from model.caption_generator import CaptionGenerator
 from model.search.rules import Rules
@@ -42,15 +43,13 @@ def picture(number: int) -> Image.Image:
 
 def flag_values(**options) -> flags.FlagValues:
     """The command's flags, as given and by default."""
-    values = flags.FlagValues()
-    caption.define_flags(values)
-    values(["caption", *(f"--{name}={value}" for name, value in options.items())])
-    return values
+    argv = ["caption", *(f"--{name}={value}" for name, value in options.items())]
+    return command.parse(argv, caption.define_flags)[0]
 
 
 def run(*paths, **options) -> int:
     """The command in this process: its exit code."""
-    return caption.main(list(map(str, paths)), flag_values(**{"run_dir": four_run()} | options))
+    return caption.main(flag_values(**{"run_dir": four_run()} | options), list(map(str, paths)))
 
 
 @pytest.fixture

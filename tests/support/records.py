@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 from PIL import Image
 
+from cli import command
 from pipeline import build_records, config, verify_records
 from pipeline.storage import files
 from records import manifest, wire
@@ -75,12 +75,9 @@ class CocoFolder:
 
 def build(*args: str, **options) -> manifest.DatasetInfo:
     """`build_records` with these arguments and --name=value options, in this process."""
-    values = flags.FlagValues()
-    config.define_flags(values)
-    values.set_gnu_getopt(True)
-    argv = [*args, *(f"--{name}={value}" for name, value in options.items())]
-    rest = values(["build_records", *argv], known_only=True)[1:]
-    assert build_records.main(rest, values) == 0
+    named = [f"--{name}={value}" for name, value in options.items()]
+    argv = ["build_records", *args, *named]
+    assert build_records.main(*command.parse(argv, config.define_flags, others="passed")) == 0
     return manifest.read_info(str(options["output_dir"]), files.open_file)
 
 
@@ -98,10 +95,10 @@ def _coco_options(folder: CocoFolder, output_dir: Path, options: dict) -> dict:
 def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
     """The command as a process, or the program `code` in its place."""
     program = ["-c", code] if code else ["-m", "pipeline.build_records"]
-    command = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
+    argv = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command,
+        argv,
         cwd=ROOT,
         stdout=pipe,
         stderr=pipe,
@@ -170,11 +167,8 @@ def wait_until(condition, process: subprocess.Popen | None = None, seconds: floa
 
 def verify(records_dir: Path | str, *args: str) -> int:
     """The exit code of `verify_records`; what it prints goes to stdout."""
-    values = flags.FlagValues()
-    verify_records.define_flags(values)
-    values.set_gnu_getopt(True)
     argv = ["verify_records", f"--records_dir={records_dir}", *args]
-    return verify_records.main(values(argv, known_only=True)[1:], values)
+    return verify_records.main(*command.parse(argv, verify_records.define_flags, others="passed"))
 
 
 def records(records_dir: Path, split: str) -> list:

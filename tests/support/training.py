@@ -17,8 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image, ImageDraw
 from tensorflow.python.framework.config import disable_op_determinism
 
@@ -27,14 +25,14 @@ from tests.support import records as pipeline_support
 # The tests keep their stderr: cli.tensorflow_log would take file descriptor 2 away from pytest.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from artifacts import weights
+from artifacts import recipe
 from artifacts.recipe import TrainConfig
 from cli import command
 from evaluation import main as evaluate
 from model.captioner import Captioner
 from model.definition import forcing
 from model.definition.decoder import DecoderConfig
-from model.encoder import Encoder, WeightsError
+from model.encoder import Encoder
 from trainer import losses, main
 
 SIZES = {
@@ -183,16 +181,13 @@ def full_disk(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def _run(main_function, *args: str, **options) -> int:
+def _run(main_function, define_flags, *args: str, **options) -> int:
     """A command in this process, from its command line to its exit code."""
     before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
     named = [f"--{name}={value}" for name, value in options.items() if value is not None]
     sys.argv = ["command", *args, *named]
     try:
-        with flagsaver.flagsaver():
-            for name in flags.FLAGS:
-                flags.FLAGS[name].unparse()
-            command.run(main_function, failures=(WeightsError, weights.RunError))
+        command.run(main_function, define_flags)
     except SystemExit as exit_:
         return exit_.code or 0
     finally:
@@ -203,12 +198,12 @@ def _run(main_function, *args: str, **options) -> int:
 
 def train(*args: str, **options) -> int:
     """`trainer.main` with a tiny run's flags and these (None: without that flag): its exit code."""
-    return _run(main.main, *args, **(TINY | options))
+    return _run(main.main, recipe.define_flags, *args, **(TINY | options))
 
 
 def run_evaluate(*args: str, **options) -> int:
     """`evaluation.main`: its exit code."""
-    return _run(evaluate.main, *args, **options)
+    return _run(evaluate.main, evaluate.define_flags, *args, **options)
 
 
 def events(run_dir: Path) -> dict[str, list[int]]:

@@ -1,0 +1,87 @@
+"""Flags are declared by commands alone, when they start."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.house.test_imports import ALLOWED, ROOT
+
+# The commands, and what they share: the only files that declare flags.
+DECLARING = {
+    "pipeline/config.py",
+    "pipeline/verify_records.py",
+    "artifacts/recipe.py",
+    "captioning/generate.py",
+    "evaluation/main.py",
+    "evaluation/score.py",
+    "serving/caption.py",
+}
+# The program of a worker process: to import it is to run it.
+_PROGRAMS = {"pipeline/engines/worker.py"}
+_IMPORT_ALL = """
+import importlib, json, sys
+from absl import flags
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps({m: [f.name for f in fs] for m, fs in flags.FLAGS.flags_by_module_dict().items()}))
+"""
+
+
+def sources() -> list[Path]:
+    return [path for room in ALLOWED for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def declaring_functions(path: Path) -> set[str]:
+    """Names of the functions that call absl's DEFINE_...; "" is the module itself."""
+    names = set()
+
+    def visit(node: ast.AST, function: str) -> None:
+        if isinstance(node, ast.FunctionDef):
+            function = node.name
+        name = getattr(node, "attr", getattr(node, "id", ""))
+        if isinstance(name, str) and name.startswith("DEFINE_"):
+            names.add(function)
+        for child in ast.iter_child_nodes(node):
+            visit(child, function)
+
+    visit(ast.parse(path.read_text()), "")
+    return names
+
+
+def test_only_commands_and_what_they_share_declare_flags():
+    declaring = {}
+    for path in sources():
+        if functions := declaring_functions(path):
+            declaring[path.relative_to(ROOT).as_posix()] = functions
+    assert declaring.keys() == DECLARING
+    assert all(all("define" in name for name in names) for names in declaring.values()), declaring
+
+
+def test_importing_the_tree_declares_no_flag():
+    modules = []
+    for path in sources():
+        relative = path.relative_to(ROOT)
+        if relative.as_posix() not in _PROGRAMS:
+            parts = relative.with_suffix("").parts
+            modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORT_ALL, json.dumps(modules)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    declared = json.loads(done.stdout.splitlines()[-1])
+    assert not {m: names for m, names in declared.items() if m.split(".")[0] in ALLOWED}
+
+
+def test_the_global_flags_are_used_nowhere():
+    using = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "FLAGS"
+    }
+    assert not using
