@@ -15,7 +15,7 @@ from evaluation.report import cards, charts
 from evaluation.report import page as report
 from evaluation.report.page import Shown
 from metrics.summary import Summary
-from tests.metrics.test_bootstrap import scores as random_scores
+from tests.support.scores import random_scores
 
 HOSTILE = '<script>alert(1)</script> & "a" dog\'s <img src=x onerror=alert(2)> 😀'
 

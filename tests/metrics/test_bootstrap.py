@@ -7,36 +7,13 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from metrics import bootstrap
-from metrics import official as metrics
-from metrics.meteor import MeteorError
 from metrics.official import Scores
-
-SENTENCE = "a dog cat runs sits on the red sofa in park with ball big small two"
-IMAGES = 60
-
-
-def tokens(seed: int, captions: int) -> dict[int, list[str]]:
-    rng = np.random.default_rng(seed)
-    return {
-        3 * i + 1: [
-            " ".join(rng.choice(SENTENCE.split(), rng.integers(2, 9))) for _ in range(captions)
-        ]
-        for i in range(IMAGES)
-    }
-
-
-def scores(seed: int) -> Scores:
-    """Of random captions, as `metrics.evaluate` gives them but without Java."""
-
-    def no_meteor(gts, res):
-        raise MeteorError("not started")
-
-    return metrics._score(tokens(100, 4), tokens(seed, 1), no_meteor)
+from tests.support.scores import IMAGES, random_scores
 
 
 @pytest.fixture(scope="module")
 def found() -> Scores:
-    return scores(1)
+    return random_scores(1)
 
 
 def test_each_resample_is_scored_as_the_official_code_would(found):
@@ -99,7 +76,10 @@ def test_the_paired_test_knows_same_from_better(found):
 
 
 def test_the_paired_test_finds_chance_to_be_chance():
-    values = [bootstrap.paired(scores(2 * k), scores(2 * k + 1))["CIDEr"].p for k in range(6)]
+    values = [
+        bootstrap.paired(random_scores(2 * k), random_scores(2 * k + 1))["CIDEr"].p
+        for k in range(6)
+    ]
     assert sum(p < 0.05 for p in values) <= 2
     assert len(set(values)) > 3
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.definition import attention as attention_lib
 from model.definition import forcing
 from model.definition.decoder import Decoder, DecoderConfig, State
-from tests.support.training import (
+from tests.support.captioner import (
     CAPTIONS,
     EVERYTHING,
     LOCATIONS,

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from model.definition import forcing
 from model.fast import forcing as fast_forcing
-from tests.support.training import (
+from tests.support.captioner import (
     CAPTIONS,
     EVERYTHING,
     NOTHING,

@@ -8,7 +8,7 @@ from model.caption_generator import CaptionGenerator
 from model.fast import step as fast_step
 from model.search.rules import Rules
 from records.vocabulary import SPECIAL_IDS
-from tests.support.training import padded, small_captioner, some_features
+from tests.support.captioner import padded, small_captioner, some_features
 
 RULES = Rules(**SPECIAL_IDS, max_length=12)
 OPTIONS = {"beam_size": 4, "length_penalty": 0.7, "n_best": 3}

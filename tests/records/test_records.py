@@ -1,7 +1,11 @@
 """The contract: words, vocabulary, wire format, framing, manifest; each way there and back."""
 
 import contextlib
+import hashlib
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from records import manifest, schema, wire
 from records.text import detokenise, tokenise
 from records.vocabulary import SPECIAL, Vocabulary
 
+ROOT = Path(__file__).parents[2]
 IMAGE = schema.CaptionedImage(
     image_id=2**62,
     file_name="ünï.jpg",
@@ -105,20 +110,20 @@ def test_a_record_there_and_back():
 
 def test_the_same_record_is_the_same_bytes_in_every_process():
     """Maps have a random order in each process unless serialising is told otherwise."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
     code = (
-        "import hashlib\n"
-        "from tests.records.test_records import IMAGE, wire\n"
-        "print(hashlib.sha256(wire.to_bytes(IMAGE)).hexdigest())"
+        "import hashlib, sys\n"
+        "from records import wire\n"
+        "image = wire.from_bytes(sys.stdin.buffer.read())\n"
+        "print(hashlib.sha256(wire.to_bytes(image)).hexdigest())"
     )
-    root = Path(__file__).parents[2]
+    record = wire.to_bytes(IMAGE)
     command = [sys.executable, "-c", code]
-    runs = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) for _ in range(2)]
-    assert len({run.communicate()[0] for run in runs}) == 1
-    assert all(run.returncode == 0 for run in runs)
+    digests = [
+        subprocess.run(command, cwd=ROOT, input=record, capture_output=True, check=True).stdout
+        for _ in range(2)
+    ]
+    expected = hashlib.sha256(record).hexdigest()
+    assert [digest.decode().strip() for digest in digests] == [expected, expected]
 
 
 @pytest.mark.parametrize("record", [b"\xff\xff", b"", wire.to_bytes(IMAGE)[:-1]])

@@ -14,15 +14,8 @@ import pytest
 import tensorflow as tf
 
 from artifacts import weights
-from tests.support.training import (
-    CAPTIONS,
-    TINY,
-    padded,
-    scenes_records,
-    small_captioner,
-    some_features,
-    train,
-)
+from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
+from tests.support.training import TINY, scenes_records, train
 from trainer import losses
 from trainer.distribution import task
 from trainer.input import order

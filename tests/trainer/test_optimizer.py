@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from model.definition import forcing
-from tests.support.training import CAPTIONS, config, padded, small_captioner, some_features
+from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
+from tests.support.training import config
 from trainer.optimizer import build_optimizer
 from trainer.step import build_step
 

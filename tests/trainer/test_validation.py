@@ -7,7 +7,7 @@ from pycocoevalcap.cider.cider import Cider
 from model.caption_generator import CaptionGenerator
 from model.search.rules import Rules
 from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
-from tests.support.training import CAPTIONS, padded, small_captioner, some_features
+from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from trainer import losses
 from trainer.input.feature_cache import Examples
 from trainer.validation import Validator

@@ -18,7 +18,8 @@ if "xla" not in sys.argv:
 
 # isort: split
 from artifacts import weights
-from tests.support.training import CAPTIONS, config, padded, small_captioner, some_features
+from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
+from tests.support.training import config
 from trainer.distribution import Cluster, alone
 from trainer.optimizer import build_optimizer
 from trainer.step import build_step
