@@ -1,1 +1,1 @@
-"""Files of the job, wherever they lie."""
+"""Files of the job, local or in an object store, and the lock of its output directory."""

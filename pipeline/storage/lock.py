@@ -1,10 +1,11 @@
 """One job at a time in an output directory.
 
-The lock lies on the directory itself (flock), so no file tells of it and a killed job leaves none
-behind. A job's submitter shares it with its workers: what those of a killed submitter still write
-is over before the next job begins. Object stores know no locks; two jobs with the same flags end
-with one right result there too, since temporaries are unique and a shard's bytes do not depend on
-who writes them.
+The lock (flock) is on the directory itself: there is no lock file that a killed job could leave
+behind. The submitter of a job shares the lock with its workers. When a submitter is killed, the
+next job waits until its workers have stopped writing.
+
+Object stores have no locks. Two jobs with the same flags still end with one right result there,
+because temporary files have unique names and the bytes of a shard do not depend on its writer.
 """
 
 import contextlib
@@ -17,18 +18,21 @@ from collections.abc import Iterator
 from cli.errors import UserError
 from pipeline.storage import files
 
-# Workers of a killed submitter notice within a second or two that it is gone.
+# Workers notice within a second or two that their submitter was killed.
 _PATIENCE_SECONDS = 5
 _POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
 def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
-    """Hold `directory`, which `flag` names, while the block runs: against every other job, that is,
-    not against this one's workers.
+    """Hold the lock of `directory` while the block runs. Workers of this job may share it.
+
+    Args:
+        directory: the directory; nothing is locked when it is not local.
+        flag: the flag that names it, for the error message.
 
     Raises:
-        UserError: another job holds it.
+        UserError: another job holds the lock.
     """
     if not files.is_local(directory):
         yield
@@ -40,7 +44,7 @@ def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise _refusal(directory, flag)
             time.sleep(_POLL_SECONDS)
-        # Nobody else holds it. From here on it is shared with our workers, which keeps others out.
+        # Nobody else holds the lock. A shared lock lets our workers in and keeps other jobs out.
         if not _take(handle, fcntl.LOCK_SH):
             raise _refusal(directory, flag)
         yield
@@ -50,10 +54,10 @@ def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
 
 @contextlib.contextmanager
 def same_job(directory: str) -> Iterator[None]:
-    """Share the submitter's lock while the block runs, which may be longer than the submitter does.
+    """Share the submitter's lock while the block runs; the submitter may end before the block.
 
     Raises:
-        UserError: another job holds it: the submitter is dead.
+        UserError: another job holds the lock: this job's submitter is dead.
     """
     if not files.is_local(directory):
         yield
@@ -71,13 +75,13 @@ def _take(handle: int, kind: int) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
-        # Others than these: a file system that has no such locks (NFS, for directories).
+        # Any other error: the file system has no such locks (NFS has none for directories).
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 
 
 def _refusal(directory: str, flag: str) -> UserError:
     return UserError(
-        f"{directory}: another job is writing there; wait until it has ended, or give this one"
+        f"{directory}: another job is writing there; wait until it has ended, or give this job"
         f" another {flag}"
     )

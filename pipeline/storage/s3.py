@@ -1,14 +1,17 @@
 """Beam's S3 client, made fit for many small files.
 
-Beam 2.77 makes a boto3 session for every call, which costs more than reading an image; waits ten
-minutes before it says that a store does not answer; and cannot write an empty file. Importing this
-module puts `Client` in the place of Beam's.
+Beam 2.77 makes a boto3 session for every call, which costs more than reading an image. It waits ten
+minutes before it reports that a store does not answer, and it cannot write an empty file. Importing
+this module replaces Beam's client by `Client`.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import boto3
+
+# Private API: apache-beam 2.77.
 from apache_beam.io.aws.clients.s3 import boto3_client
 from apache_beam.io.aws.clients.s3.messages import CompleteMultipartUploadRequest, S3ClientError
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
@@ -16,7 +19,7 @@ from apache_beam.utils.retry import PermanentException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-# Waits a second or two between them; a store that does not answer is told of in half a minute.
+# Retries wait a second or two: a store that does not answer is reported within half a minute.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     connect_timeout=5,
@@ -25,19 +28,25 @@ _CONFIG = Config(
 
 
 class StoreError(OSError, PermanentException):
-    """What the store answers, or that it does not. boto3 has tried again: Beam must not."""
+    """An error answer of the store, or none at all.
+
+    boto3 has retried already. Beam does not retry a PermanentException.
+    """
 
 
 @functools.cache
-def _connection(**options: Any):
+def _connection(**options: Any) -> Any:
     return boto3.session.Session().client("s3", config=_CONFIG, **options)
 
 
-def _final(method):
-    """`method` with errors that Beam does not try again, but for the 404 that it understands."""
+def _without_retries(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a method of Beam's client so that Beam does not retry its errors.
+
+    Only a missing object stays the error that Beam knows how to handle.
+    """
 
     @functools.wraps(method)
-    def call(self, *request):
+    def call(self: "Client", *request: Any) -> Any:
         try:
             return method(self, *request)
         except S3ClientError as error:
@@ -49,37 +58,40 @@ def _final(method):
 
 
 class Client(boto3_client.Client):
-    """One connection pool a process for all calls with the same options."""
+    """One connection pool in a process for all calls with the same options."""
 
     def __init__(self, options: PipelineOptions | None):
-        given = (options or PipelineOptions([])).view_as(S3Options)
+        s3 = (options or PipelineOptions([])).view_as(S3Options)
         self.client = _connection(
-            region_name=given.s3_region_name,
-            api_version=given.s3_api_version,
-            use_ssl=not given.s3_disable_ssl,
-            verify=given.s3_verify,
-            endpoint_url=given.s3_endpoint_url,
-            aws_access_key_id=given.s3_access_key_id,
-            aws_secret_access_key=given.s3_secret_access_key,
-            aws_session_token=given.s3_session_token,
+            region_name=s3.s3_region_name,
+            api_version=s3.s3_api_version,
+            use_ssl=not s3.s3_disable_ssl,
+            verify=s3.s3_verify,
+            endpoint_url=s3.s3_endpoint_url,
+            aws_access_key_id=s3.s3_access_key_id,
+            aws_secret_access_key=s3.s3_secret_access_key,
+            aws_session_token=s3.s3_session_token,
         )
-        # Of the parent: the object that is being read.
+        # The parent's state: the object that is being read.
         self._download_request = self._download_stream = None
         self._download_pos = 0
 
-    get_object_metadata = _final(boto3_client.Client.get_object_metadata)
-    list = _final(boto3_client.Client.list)
-    create_multipart_upload = _final(boto3_client.Client.create_multipart_upload)
-    upload_part = _final(boto3_client.Client.upload_part)
-    delete_batch = _final(boto3_client.Client.delete_batch)
-    copy = _final(boto3_client.Client.copy)
+    get_object_metadata = _without_retries(boto3_client.Client.get_object_metadata)
+    list = _without_retries(boto3_client.Client.list)
+    create_multipart_upload = _without_retries(boto3_client.Client.create_multipart_upload)
+    upload_part = _without_retries(boto3_client.Client.upload_part)
+    delete_batch = _without_retries(boto3_client.Client.delete_batch)
+    copy = _without_retries(boto3_client.Client.copy)
 
-    # Without the decorator that tries again, for minutes.
-    get_range = _final(boto3_client.Client.get_range.__wrapped__)
+    # __wrapped__: without Beam's decorator, which retries for minutes.
+    get_range = _without_retries(boto3_client.Client.get_range.__wrapped__)
 
-    @_final
+    @_without_retries
     def complete_multipart_upload(self, request: CompleteMultipartUploadRequest) -> None:
-        """End an upload. One without parts is refused by S3: an empty file is put as it is."""
+        """End an upload.
+
+        S3 refuses an upload without parts: an empty file is put as a single object.
+        """
         if request.parts:
             super().complete_multipart_upload(request)
             return

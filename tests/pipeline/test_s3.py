@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 
 from cli.errors import UserError
 from pipeline.engines import beam_options
-from pipeline.storage import files
+from pipeline.storage import beam_files, files
 from records import manifest
 from records.manifest import Sidecar
 from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
@@ -206,9 +206,38 @@ def test_temporaries_of_the_dead_go_by_age(store, tmp_path, monkeypatch):
     store.client.put_object(Bucket="bucket", Key="swept/kept", Body=b"")
     files.sweep("s3://bucket/swept")
     assert sorted(store.objects("swept")) == [".tmp-dead", "kept"]
-    monkeypatch.setattr(files, "STALE_SECONDS", -1)
+    monkeypatch.setattr(beam_files, "STALE_SECONDS", -1)
     files.sweep("s3://bucket/swept")
     assert list(store.objects("swept")) == ["kept"]
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/same", "disk"])
+def test_a_store_and_a_disk_answer_alike(store, tmp_path, place):
+    folder = place if "://" in place else str(tmp_path / place)
+    assert files.names(folder) == []
+    files.make_directory(folder)
+    path = f"{folder}/file"
+    for missing in (path, f"{path}/below", f"{folder}/a\0b"):
+        assert files.read(missing) is None and files.size(missing) is None
+    assert not files.exists(path)
+    files.delete(path)
+    files.write(path, b"first")
+    assert (files.read(path), files.size(path), files.exists(path)) == (b"first", 5, True)
+    with files.open_file(path) as file:
+        assert file.read(2) == b"fi"
+    with pytest.raises(RuntimeError), files.create(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert files.read(path) == b"first"
+    with files.create(path) as file:
+        file.write(b"second ")
+        assert files.read(path) == b"first"
+        files.sweep(folder)  # a temporary that is being written stays
+        file.write(b"version")
+    assert files.read(path) == b"second version"
+    assert files.names(folder) == ["file"] and files.exists(folder)
+    files.delete(path)
+    assert files.names(folder) == [] and files.read(path) is None
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set")

@@ -1,0 +1,141 @@
+"""The file systems that Beam has clients for: gs://, s3://, hdfs:// and others."""
+
+import contextlib
+import posixpath
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from cli.errors import UserError
+from pipeline.storage.file_system import Writer
+from records.manifest import TEMPORARY_PREFIX
+
+# No lock tells whether a temporary's writer is alive, so its age does.
+STALE_SECONDS = 24 * 3600
+# What to install for a scheme.
+_PACKAGES = {"s3": "captioner[aws]", "gs": "apache-beam[gcp]", "azfs": "apache-beam[azure]"}
+
+
+class BeamFiles:
+    """Files of one of Beam's file systems; `FileSystem` describes the methods."""
+
+    def __init__(self, path: str):
+        """Find the file system of `path`, which is not local.
+
+        Raises:
+            UserError: there is none, or it is not installed, or the path has no bucket.
+        """
+        scheme = FileSystems.get_scheme(path)
+        try:
+            if scheme == "s3":
+                import pipeline.storage.s3  # noqa: F401
+            self._system = FileSystems.get_filesystem(path)
+        except (ImportError, ValueError):
+            package = _PACKAGES.get(scheme, "apache-beam's part for it")
+            raise UserError(
+                f"{path}: {scheme}:// cannot be used: pip install {package!r}"
+            ) from None
+        if not re.match("[^:]+://[^/]+", path):
+            raise UserError(f"{path}: expected {scheme}://BUCKET/FOLDER")
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading. It is never decompressed, whatever its name says."""
+        file: BinaryIO = self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return file
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file; None when there is no such file."""
+        try:
+            with self.open(path) as file:
+                return file.read()
+        except OSError as error:
+            if self._is_missing(path, error):
+                return None
+            raise
+        except ValueError:  # A bucket without an object: s3://bucket/
+            return None
+
+    def size(self, path: str) -> int | None:
+        """Return the size of a file in bytes; None when there is no such file."""
+        try:
+            return int(self._system.size(path))
+        except OSError as error:
+            if self._is_missing(path, error):
+                return None
+            raise
+        except ValueError:  # A bucket without an object: s3://bucket/
+            return None
+
+    def exists(self, path: str) -> bool:
+        """Return whether `path` is a file, or a folder with something in it.
+
+        An object store knows a folder only by what lies in it.
+        """
+        if self._system.exists(path):
+            return True
+        (matched,) = self._system.match([f"{_pattern(path)}/**"], [1])
+        return bool(matched.metadata_list)
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names of what is in `directory`; none when it is missing."""
+        try:
+            (matched,) = self._system.match([f"{_pattern(directory)}/*"])
+        except FileNotFoundError:
+            return []
+        return [posixpath.basename(metadata.path) for metadata in matched.metadata_list]
+
+    def make_directory(self, directory: str) -> None:
+        """Make `directory` and its parents, if the file system has directories."""
+        if self._system.has_dirs() and not self._system.exists(directory):
+            self._system.mkdirs(directory)
+
+    def delete(self, path: str) -> None:
+        """Delete a file if it exists."""
+        try:
+            self._system.delete([path])
+        except OSError as error:
+            if not self._is_missing(path, error):
+                raise
+
+    @contextlib.contextmanager
+    def create(self, path: str) -> Iterator[Writer]:
+        """Open a temporary file that becomes `path`.
+
+        Object stores show a file when it is closed, and rename by a copy and a deletion.
+        """
+        temporary = posixpath.join(posixpath.dirname(path), TEMPORARY_PREFIX + uuid.uuid4().hex)
+        uncompressed = CompressionTypes.UNCOMPRESSED
+        try:
+            with self._system.create(temporary, compression_type=uncompressed) as file:
+                yield file
+            self._system.rename([temporary], [path])
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._system.delete([temporary])
+            raise
+
+    def is_abandoned(self, temporary: str) -> bool:
+        """Return whether the temporary file is too old for its writer to be alive."""
+        try:
+            age = time.time() - self._system.last_updated(temporary)
+        except OSError:  # It is gone.
+            return False
+        return bool(age > STALE_SECONDS)
+
+    def _is_missing(self, path: str, error: OSError) -> bool:
+        """Return whether an operation failed because there is no such file."""
+        if isinstance(error, FileNotFoundError):
+            return True
+        with contextlib.suppress(OSError):
+            return not self._system.exists(path)
+        return False
+
+
+def _pattern(directory: str) -> str:
+    """Return a pattern that matches `directory` itself, whatever characters are in its name."""
+    return re.sub(r"([*?[])", r"[\1]", directory.rstrip("/"))
