@@ -44,11 +44,11 @@ class _FeaturesOnly:
     def __init__(self, decoder):
         self.decoder, self.trainable_variables = decoder, decoder.trainable_variables
 
-    def forced(self, *args):
-        """As `Captioner.forced`, on a CPU."""
+    def teacher_force(self, *args):
+        """As `Captioner.teacher_force`, on a CPU."""
         from model.fast import forcing as fast_forcing
 
-        return fast_forcing.forced(self.decoder, *args)
+        return fast_forcing.teacher_force(self.decoder, *args)
 
 
 def textbook(size: str, batch: work.Batch, precision: str) -> Step:

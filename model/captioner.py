@@ -1,11 +1,14 @@
-"""The captioner: encoder and decoder, and how they are taught. generator.py makes them speak."""
+"""The captioner: an encoder and a decoder, and how they are trained together.
+
+`model/caption_generator.py` searches captions with one.
+"""
 
 import keras
 import tensorflow as tf
 
 from model.definition import forcing
 from model.definition.decoder import Decoder, DecoderConfig
-from model.definition.forcing import Forced
+from model.definition.forcing import ForcingResult
 from model.encoder import Encoder
 from model.fast import forcing as fast_forcing
 
@@ -14,8 +17,10 @@ class Captioner(keras.Model):
     """Encoder and decoder.
 
     Attributes:
-        plain: whether teacher forcing is the plain formulation, which a GPU compiles whole, or the
-            fast one for CPUs. The two agree; the device decides.
+        encoder: turns images into features.
+        decoder: turns features and words into the logits of the next word.
+        plain: True: teacher forcing runs the definition, which a GPU compiles as one graph. False:
+            it runs the fast formulation for CPUs. Both compute the same; the device decides.
     """
 
     def __init__(self, encoder: Encoder, config: DecoderConfig):
@@ -25,7 +30,24 @@ class Captioner(keras.Model):
         self.plain = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
-    def forced(self, *args, **options) -> Forced:
-        """`forcing.forced` of this decoder: features [B, L, D], ids [B, N, T + 1] -> losses."""
+    def teacher_force(
+        self,
+        features: tf.Tensor,
+        ids: tf.Tensor,
+        dropout: float = 0.0,
+        seed: tf.Tensor | tuple[int, int] = (0, 0),
+        label_smoothing: float = 0.0,
+    ) -> ForcingResult:
+        """Return the loss of every word given the words before it.
+
+        Args:
+            features: [B, L, D] of any float type.
+            ids: [B, N, T + 1] int, `<start> ... <end>` then padding of 0.
+            dropout: rate of the dropout on features, words and both sides of the deep output.
+            seed: [2] int, decides the dropout masks.
+            label_smoothing: share of the target that is spread evenly over all words.
+        """
         formulation = forcing if self.plain else fast_forcing
-        return formulation.forced(self.decoder, *args, **options)
+        return formulation.teacher_force(
+            self.decoder, features, ids, dropout, seed, label_smoothing
+        )

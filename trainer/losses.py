@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from model.definition.attention import entropy
-from model.definition.forcing import Forced
+from model.definition.forcing import ForcingResult
 
 
 class Whole(NamedTuple):
@@ -61,7 +61,7 @@ def l2(kernels: Iterable[keras.Variable]) -> tf.Tensor:
 
 
 def objective(
-    forced: Forced,
+    forced: ForcingResult,
     kernels: Iterable[keras.Variable],
     *,
     l2_weight: float,

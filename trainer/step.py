@@ -39,7 +39,9 @@ def build_step(
     def differentiate(inputs, ids, seed, present=None, whole=None) -> tuple[Losses, list]:
         with tf.GradientTape() as tape:
             features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
-            forced = captioner.forced(features, ids, config.dropout, seed, config.label_smoothing)
+            forced = captioner.teacher_force(
+                features, ids, config.dropout, seed, config.label_smoothing
+            )
             if present is not None:
                 forced = forced._replace(real=forced.real & present)
             result = losses.objective(

@@ -49,7 +49,7 @@ class Validator:
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            forced = captioner.forced(features, ids)
+            forced = captioner.teacher_force(features, ids)
             return tf.reduce_sum(forced.nll), tf.math.count_nonzero(forced.real)
 
         self._nll = nll

@@ -12,7 +12,7 @@ import tensorflow as tf
 from model.definition.decoder import Decoder, Memory
 
 
-class Forced(NamedTuple):
+class ForcingResult(NamedTuple):
     """What teacher forcing gives, for N captions of T words of each of B images."""
 
     losses: tf.Tensor  # [T, B, N] float32, nats, smoothed: what is minimised; 0 on padding
@@ -21,14 +21,14 @@ class Forced(NamedTuple):
     real: tf.Tensor  # [T, B, N] bool: words that should have been said, <end> counted
 
 
-def forced(
+def teacher_force(
     decoder: Decoder,
     features: tf.Tensor,
     ids: tf.Tensor,
     dropout: float = 0.0,
     seed: tf.Tensor = (0, 0),
     label_smoothing: float = 0.0,
-) -> Forced:
+) -> ForcingResult:
     """The loss of every word given the words before it.
 
     Call arguments:
@@ -47,7 +47,7 @@ def forced(
     nll = tf.where(real, -tf.gather(log_p, targets, batch_dims=3), 0.0)
     even = tf.where(real, -tf.reduce_mean(log_p, -1), 0.0)
     losses = (1.0 - label_smoothing) * nll + label_smoothing * even
-    return Forced(losses, tf.stop_gradient(nll), attention, real)
+    return ForcingResult(losses, tf.stop_gradient(nll), attention, real)
 
 
 def time_first(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

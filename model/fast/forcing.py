@@ -8,7 +8,7 @@ the deep output and the vocabulary (`projection.py`), on real words only.
 import tensorflow as tf
 
 from model.definition.decoder import Decoder, Memory
-from model.definition.forcing import Forced, keep_mask, time_first
+from model.definition.forcing import ForcingResult, keep_mask, time_first
 from model.fast.fused import flat, padded, slots
 from model.fast.projection import DTYPES, word_losses
 from model.fast.recurrence import Inputs, recurrence
@@ -16,15 +16,15 @@ from model.fast.recurrence import Inputs, recurrence
 _WORDS = 64  # real words are padded to a multiple of this: few shapes to compile
 
 
-def forced(
+def teacher_force(
     decoder: Decoder,
     features: tf.Tensor,
     ids: tf.Tensor,
     dropout: float = 0.0,
     seed: tf.Tensor = (0, 0),
     label_smoothing: float = 0.0,
-) -> Forced:
-    """As `forcing.forced`."""
+) -> ForcingResult:
+    """As `forcing.teacher_force`."""
     tokens, targets, real = time_first(ids)
     shape = tf.shape(real)
     rows, counts = _rows(real)
@@ -64,7 +64,7 @@ def forced(
         rows[:, None], flat(alpha, 2), tf.concat([[tf.reduce_prod(shape)], locations], 0)
     )
     attention = tf.reshape(attention, tf.concat([shape, locations], 0))
-    return Forced(losses, tf.stop_gradient(nll), attention, real)
+    return ForcingResult(losses, tf.stop_gradient(nll), attention, real)
 
 
 def _rows(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

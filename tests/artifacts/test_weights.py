@@ -177,7 +177,7 @@ def test_restore_needs_the_run_alone(tmp_path, batch_normalised, encoder, traina
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     np.testing.assert_array_equal(restored.encoder(images), captioner.encoder(images))
     features = captioner.encoder(images)
-    forced = [c.forced(features, padded(CAPTIONS[:2])).nll for c in (captioner, restored)]
+    forced = [c.teacher_force(features, padded(CAPTIONS[:2])).nll for c in (captioner, restored)]
     np.testing.assert_array_equal(*forced)
 
 

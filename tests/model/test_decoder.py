@@ -39,7 +39,7 @@ OBJECTIVES = {
 
 def forced(captioner, *args, **options):
     """The plain formulation of teacher forcing."""
-    return forcing.forced(captioner.decoder, *args, **options)
+    return forcing.teacher_force(captioner.decoder, *args, **options)
 
 
 def plain_loss(captioner, features, captions, weights):

@@ -103,7 +103,7 @@ def test_every_weight_of_the_losses_has_its_gradient():
     def gradients(formulation):
         variables = [v.value for v in decoder.trainable_variables]
         with tf.GradientTape() as tape:
-            found = formulation.forced(decoder, features, ids)
+            found = formulation.teacher_force(decoder, features, ids)
             looks = tf.where(found.real[..., None], of_attention * found.attention, 0.0)
             loss = tf.reduce_sum(of_losses * found.losses) + tf.reduce_sum(looks)
         found = tape.gradient(loss, variables)
@@ -116,7 +116,7 @@ def test_forced_is_the_same_for_each_word():
     captioner = small_captioner()
     features, ids = some_features(), padded(CAPTIONS, texts=4, words=9)
     expected, found = (
-        formulation.forced(captioner.decoder, features, ids, 0.5, tf.constant([1, 2]), 0.1)
+        formulation.teacher_force(captioner.decoder, features, ids, 0.5, tf.constant([1, 2]), 0.1)
         for formulation in (forcing, fast_forcing)
     )
     np.testing.assert_array_equal(found.real, expected.real)
@@ -183,7 +183,7 @@ def compiled(captioner, formulation, dropout=DROPOUT, **options):
 
     def step(features, ids):
         with tf.GradientTape() as tape:
-            forced = formulation.forced(decoder, features, ids, *dropout.values(), share)
+            forced = formulation.teacher_force(decoder, features, ids, *dropout.values(), share)
             result = losses.objective(forced, decoder.dense_kernels, l2_weight=0.0, **weights)
         gradients = tape.gradient(result.total, variables)
         return result, [tf.convert_to_tensor(gradient) for gradient in gradients]

@@ -91,7 +91,7 @@ def test_greedy_says_the_likeliest_words():
     assert len({np.count_nonzero(ids) for ids in said.ids}) > 2
     # Teacher forcing on what was said gives the same probabilities.
     ids = padded([[[RULES.start, *(i for i in ids if i)]] for ids in said.ids[:, 0].numpy()])
-    nll = captioner.forced(features, ids).nll  # [T, B, 1]
+    nll = captioner.teacher_force(features, ids).nll  # [T, B, 1]
     np.testing.assert_allclose(said.score, -np.sum(nll, 0), rtol=1e-4)
     beam = CaptionGenerator([captioner]).beam([features], RULES, beam_size=1)
     np.testing.assert_array_equal(said.ids, beam.ids)

@@ -63,7 +63,7 @@ def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, 
     variables = [v.value for v in captioner.decoder.trainable_variables]
     with tf.GradientTape() as tape:
         tape.watch(features)
-        forced = formulation.forced(captioner.decoder, features, ids, **options)
+        forced = formulation.teacher_force(captioner.decoder, features, ids, **options)
         result = losses.objective(forced, captioner.decoder.dense_kernels, l2_weight=0.0, **weights)
     return result, gradients_of(tape, result.total, captioner, variables, features)
 

@@ -102,7 +102,7 @@ def test_the_objective_of_the_parts_sums_up_to_the_whole():
     features, ids = some_features(), padded(CAPTIONS)
 
     def objective(images, whole=None):
-        forced = captioner.forced(tf.gather(features, images), tf.gather(ids, images))
+        forced = captioner.teacher_force(tf.gather(features, images), tf.gather(ids, images))
         return losses.objective(forced, captioner.decoder.dense_kernels, whole=whole, **weights_)
 
     real = ids.numpy()[:, :, 1:] != 0

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from model.definition.attention import entropy
-from model.definition.forcing import Forced
+from model.definition.forcing import ForcingResult
 from trainer import losses
 
 
@@ -44,7 +44,7 @@ def test_l2_is_a_sum_of_squares():
 def test_the_objective_weighs_its_parts():
     attention, real = attention_and_real()
     nll, smoothed = np.random.default_rng(3).exponential(size=(2, *real.shape)).astype(np.float32)
-    forced = Forced(*map(tf.constant, (smoothed, nll, attention, real)))
+    forced = ForcingResult(*map(tf.constant, (smoothed, nll, attention, real)))
     kernels = [keras.Variable(np.full((2, 3), 2.0, np.float32))]
     found = losses.objective(
         forced,

@@ -28,7 +28,7 @@ def by_the_book(config, captioner, optimizer, features, ids):
     variables = decoder.trainable_variables
     seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
     with tf.GradientTape() as tape:
-        forced = forcing.forced(
+        forced = forcing.teacher_force(
             decoder, features, ids, config.dropout, seed, config.label_smoothing
         )
         real = tf.cast(forced.real, tf.float32)

@@ -36,7 +36,7 @@ def test_cross_entropy_and_cider_of_a_split(captioner):
     said = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
     whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
     found = Validator(captioner, VOCABULARY)([whole])
-    forced = captioner.forced(features, padded(CAPTIONS))
+    forced = captioner.teacher_force(features, padded(CAPTIONS))
     expected = losses.mean(forced.nll, forced.real)
     assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
     references = {b: [t.decode() for t in whole.texts[b] if t] for b in range(3)}
