@@ -1,1 +1,1 @@
-"""Published archives, fetched, checked and unpacked."""
+"""Published archives: fetch, check and unpack them."""

@@ -1,9 +1,9 @@
-"""`--download`: the published zips of a data set, fetched, checked, unpacked and deleted.
+"""`--download`: fetch, check, unpack and delete the published zips of a data set.
 
-    data_dir/download/train2017.zip.part   as far as it has come
-    data_dir/download/train2017.zip        whole; it goes once all that is in it lies in data_dir
+    data_dir/download/train2017.zip.part   the bytes fetched so far
+    data_dir/download/train2017.zip        complete; deleted once its files are in data_dir
 
-A data set whose parts lie in data_dir, whoever put them there, is not fetched again.
+Parts of a data set that are in data_dir are not fetched again, no matter who put them there.
 """
 
 import contextlib
@@ -14,8 +14,7 @@ import posixpath
 
 from cli.errors import UsageError, UserError
 from cli.progress import bar
-from pipeline.download import http as download
-from pipeline.download import unpacking
+from pipeline.download import http, unpacking
 from pipeline.storage import files, lock
 
 _CHUNK = 1 << 20
@@ -26,11 +25,13 @@ class Archive:
     """A zip as published.
 
     Attributes:
-        host: where it is published; `--download_url` takes its place. path: of the zip there.
-        size: bytes. sha256: in hex.
-        unpacked: about how many bytes its files take on a disk.
-        holds: what must lie in data_dir once it is unpacked: path -> 1 for a file, and for a
-            folder the number of its files.
+        host: URL below which it is published; `--download_url` replaces it.
+        path: path of the zip below `host`.
+        size: size of the zip in bytes.
+        sha256: checksum of the zip in hex.
+        unpacked: size of its files on a disk in bytes, roughly.
+        holds: what is in data_dir once it is unpacked: path -> number of files in this folder, 1
+            for a file.
     """
 
     host: str
@@ -42,19 +43,19 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Of the zip."""
+        """The file name of the zip."""
         return posixpath.basename(self.path)
 
     def url(self, base: str | None) -> str:
-        """Where to fetch it: below `base`, if given."""
+        """Return the URL of the zip, below `base` instead of `host` if there is one."""
         return posixpath.join(base or self.host, self.path)
 
 
-# No https: the host's certificate is of another name. The sums say that all is as published; they
-# are those that tensorflow_datasets holds its own downloads against (url_checksums/).
+# No https: the host's certificate has another name. The checksums protect the content. They are
+# those that tensorflow_datasets checks its own downloads with (url_checksums/).
 _COCO = "http://images.cocodataset.org"
-# Data set -> its zips, in the order in which they are unpacked. Annotations come last: until they
-# lie there no build takes a folder for whole.
+# Data set -> its zips in the order in which they are unpacked. Annotations come last: without them
+# no build mistakes a half-unpacked folder for the data set.
 ARCHIVES = {
     "coco2017": (
         Archive(
@@ -115,7 +116,17 @@ ARCHIVES = {
 
 
 def check_usage(wanted: bool, dataset: str, data_dir: str, base: str | None) -> None:
-    """Raise UsageError unless `dataset`, if `wanted`, can be had from `base` in `data_dir`."""
+    """Check the flags of --download.
+
+    Args:
+        wanted: whether --download is set.
+        dataset: the data set to build.
+        data_dir: where to put it.
+        base: the value of --download_url, if any.
+
+    Raises:
+        UsageError: these flags do not go together.
+    """
     if not wanted:
         if base:
             raise UsageError("--download_url needs --download")
@@ -131,13 +142,18 @@ def check_usage(wanted: bool, dataset: str, data_dir: str, base: str | None) -> 
 
 
 def obtain(dataset: str, data_dir: str, base: str | None) -> None:
-    """Have all of `dataset` in `data_dir`; what is there already is left alone.
+    """Download the parts of `dataset` that are not in `data_dir`.
 
-    It can be killed at any moment: the next call goes on from there.
+    The process may be killed at any moment: the next call continues from there.
+
+    Args:
+        dataset: a key of `ARCHIVES`.
+        data_dir: a local folder.
+        base: URL of a mirror; None for where the zips are published.
 
     Raises:
-        UserError: it cannot be had, by the network, the disk or another run; the message says how
-            to get it by hand.
+        UserError: the network, the disk or another run prevents it; the message says how to get
+            the files by hand.
     """
     if not _missing(dataset, data_dir):
         print(f"{data_dir} holds {dataset}: nothing to download", flush=True)
@@ -158,15 +174,15 @@ def obtain(dataset: str, data_dir: str, base: str | None) -> None:
         except OSError as error:
             where = f"{error.filename or data_dir}: {files.reason(error)}"
             raise UserError(f"{where}; {_by_hand(missing, data_dir, folder)}") from None
-        with contextlib.suppress(OSError):  # the user keeps something there
+        with contextlib.suppress(OSError):  # The user keeps other files there.
             os.rmdir(folder)
 
 
 def _by_hand(missing: list[Archive], data_dir: str, folder: str) -> str:
     urls = " ".join(archive.url(None) for archive in missing)
     return (
-        "run the same command again to go on from there, or name a mirror by --download_url; by"
-        f" hand: put {urls} into {folder} and run it again, or unpack them in {data_dir}"
+        "run the same command again to continue, or name a mirror with --download_url; by hand: put"
+        f" {urls} into {folder} and run it again, or unpack them in {data_dir}"
     )
 
 
@@ -174,62 +190,63 @@ def _obtain_one(archive: Archive, data_dir: str, folder: str, base: str | None) 
     path = posixpath.join(folder, archive.name)
     if not os.path.exists(path):
         _fetch(archive, archive.url(base), path)
-    elif wrong := _wrong_sum(archive, path):
-        raise UserError(f"{path}: {wrong}; delete it")
+    elif problem := _checksum_problem(archive, path):
+        raise UserError(f"{path}: {problem}; delete it")
     unpacking.unpack(path, data_dir)
-    os.sync()  # the zip goes when its files are sure to stay
+    os.sync()  # Delete the zip only when its files are on the disk.
     os.remove(path)
 
 
 def _missing(dataset: str, data_dir: str) -> list[Archive]:
-    """The archives of which something is not in `data_dir`, or whose zip still is."""
+    """Return the archives that are not in `data_dir` completely, or whose zip is still there."""
 
-    def there(name: str, count: int) -> bool:
+    def is_complete(name: str, count: int) -> bool:
         path = posixpath.join(data_dir, name)
         if os.path.isdir(path):
             return sum(not entry.startswith(".") for entry in os.listdir(path)) >= count
         return os.path.isfile(path)
 
-    def unpacked(archive: Archive) -> bool:
+    def is_unpacked(archive: Archive) -> bool:
         zip_left = os.path.exists(posixpath.join(data_dir, "download", archive.name))
-        return not zip_left and all(there(*entry) for entry in archive.holds.items())
+        return not zip_left and all(is_complete(*entry) for entry in archive.holds.items())
 
-    return [archive for archive in ARCHIVES[dataset] if not unpacked(archive)]
+    return [archive for archive in ARCHIVES[dataset] if not is_unpacked(archive)]
 
 
 def _peak(missing: list[Archive], folder: str) -> int:
-    """How many bytes more the disk must take, when each zip goes before the next one comes.
+    """Return how many more bytes the disk must hold at most.
 
-    What a whole zip takes to unpack is left out: unpacking knows it better.
+    Each zip is deleted before the next one is fetched. Zips that are complete do not count: when
+    they are unpacked, the space for their files is checked exactly.
     """
-    peak = held = 0
+    peak = used = 0
     for archive in missing:
         path = posixpath.join(folder, archive.name)
         if not os.path.exists(path):
-            have = download.written(path + ".part")
-            peak = max(peak, held + archive.size - have + archive.unpacked)
-            held += archive.unpacked - have
+            fetched = http.size_of(path + ".part")
+            peak = max(peak, used + archive.size - fetched + archive.unpacked)
+            used += archive.unpacked - fetched
     return peak
 
 
 def _fetch(archive: Archive, url: str, path: str) -> None:
-    """Bring the zip to `path`, whole and as published."""
+    """Fetch the zip to `path` and check it."""
     part = path + ".part"
-    download.fetch(url, part, archive.size)
-    if wrong := _wrong_sum(archive, part):
+    http.fetch(url, part, archive.size)
+    if problem := _checksum_problem(archive, part):
         os.remove(part)
-        raise UserError(f"{url}: {wrong}; what was fetched is deleted")
+        raise UserError(f"{url}: {problem}; what was fetched is deleted")
     os.replace(part, path)
 
 
-def _wrong_sum(archive: Archive, path: str) -> str:
-    """What is wrong with the zip at `path`; "" when it is as published."""
+def _checksum_problem(archive: Archive, path: str) -> str:
+    """Return what is wrong with the zip at `path`; "" when it is as published."""
     digest = hashlib.sha256()
-    size = download.written(path)
-    with open(path, "rb") as file, bar(size, f"checking {archive.name}", "B", scaled=True) as shown:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-            shown.update(len(piece))
+    checking = bar(http.size_of(path), f"checking {archive.name}", "B", scaled=True)
+    with open(path, "rb") as file, checking as progress:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            progress.update(len(chunk))
     if digest.hexdigest() == archive.sha256:
         return ""
     return f"not as published: its sha256 is {digest.hexdigest()}, expected {archive.sha256}"

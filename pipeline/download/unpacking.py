@@ -1,4 +1,4 @@
-"""A zip unpacked: confined to its folder, each file whole or not at all."""
+"""Unpack a zip: no file outside its folder, and each file whole or not at all."""
 
 import contextlib
 import os
@@ -21,14 +21,14 @@ def check_space(data_dir: str, needed: int) -> None:
     if needed > free:
         raise UserError(
             f"{data_dir}: {needed / 1e9:,.2f} GB more are needed, {free / 1e9:,.2f} GB are free"
-            " on its disk; make room, or give another --data_dir"
+            " on its disk; free some space, or pass another --data_dir"
         )
 
 
 def unpack(path: str, data_dir: str) -> None:
-    """Unpack a zip into `data_dir`; files that lie there whole are left alone.
+    """Unpack the zip at `path` into `data_dir`, except for files that are there already.
 
-    Each file gets its name when it is whole.
+    Each file gets its name when it is complete.
 
     Raises:
         UserError: the zip is damaged, names a file outside `data_dir`, or the disk is too small.
@@ -44,36 +44,36 @@ def unpack(path: str, data_dir: str) -> None:
                     raise UserError(f"{path}: {member.filename!r} would lie outside {data_dir}")
                 if not member.is_dir():
                     targets[target] = member
-            lacking = [m for t, m in targets.items() if not _of_size(t, m.file_size)]
-            check_space(data_dir, sum(member.file_size for member in lacking))
-            with bar(len(targets), f"unpacking {name}", "files") as shown:
+            missing = [m for target, m in targets.items() if not _has_size(target, m.file_size)]
+            check_space(data_dir, sum(member.file_size for member in missing))
+            with bar(len(targets), f"unpacking {name}", "files") as progress:
                 for target, member in targets.items():
-                    if not _lies_there(target, member):
+                    if not _is_unpacked(target, member):
                         _extract(archive, member, target)
-                    shown.update()
+                    progress.update()
     except (zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged: {error}; delete it") from None
 
 
-def _of_size(path: str, size: int) -> bool:
+def _has_size(path: str, size: int) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) == size
 
 
-def _lies_there(target: str, member: zipfile.ZipInfo) -> bool:
-    """Whether the file at `target` is that of the zip, by its size and checksum."""
-    if not _of_size(target, member.file_size):
+def _is_unpacked(target: str, member: zipfile.ZipInfo) -> bool:
+    """Return whether the file at `target` is the zip's, by its size and checksum."""
+    if not _has_size(target, member.file_size):
         return False
     checksum = 0
     with open(target, "rb") as file:
-        while piece := file.read(_CHUNK):
-            checksum = zlib.crc32(piece, checksum)
+        while chunk := file.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
     return checksum == member.CRC
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: str) -> None:
     folder = posixpath.dirname(target)
     os.makedirs(folder, exist_ok=True)
-    # One name for all: what a killed run leaves is written over by the next, for the same file.
+    # Always the same name: the next run overwrites what a killed run left.
     temporary = posixpath.join(folder, TEMPORARY_PREFIX + "unpacking")
     try:
         with archive.open(member) as source, open(temporary, "wb") as file:
