@@ -5,7 +5,7 @@ The proto classes are TensorFlow Datasets' own copies of tf.train.*, which need 
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 import google_crc32c
 import numpy as np
@@ -102,7 +102,14 @@ def frame(record: bytes) -> tuple[bytes, bytes, bytes]:
     return length + _masked_crc(length), record, _masked_crc(record)
 
 
-def read_frames(file: BinaryIO) -> Iterator[bytes]:
+class Readable(Protocol):
+    """A file, as far as `read_frames` needs it."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next `size` bytes, or as many as are left."""
+
+
+def read_frames(file: Readable) -> Iterator[bytes]:
     """The records of an open TFRecord file, CRCs checked.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Records held against their manifest and their source."""
+"""Check records: against their manifest and the contract, and against their source."""

@@ -1,9 +1,9 @@
-"""Records held against the source that they were built from: what changed there since."""
+"""Compare records with the source they were built from: what has changed there since."""
 
 import dataclasses
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from cli.errors import UserError
 from cli.progress import bar
@@ -18,76 +18,79 @@ from records.manifest import DatasetInfo, Shard, Sidecar
 
 
 def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
-    """What of the source is not as it was when the records were built, one line each.
+    """Compare records with their source.
 
-    Call arguments:
-        directory: the records. info: their manifest. data_dir: where the source lies now.
+    Args:
+        directory: the records.
+        info: their manifest.
+        data_dir: where the source is now.
+
+    Returns:
+        An iterator of changes, one line each. Errors in the source's images are changes, too.
 
     Raises:
-        UserError: the source is not there (at once), or cannot be read.
+        UserError: the source is missing (raised at once), or its annotations cannot be read.
     """
     config = Config.from_manifest(info.flags, directory)
-    # How many shards there are is no matter of the source's, and not to be refused here.
+    # The number of shards says nothing about the source, and must not be refused here.
     config = dataclasses.replace(config, data_dir=data_dir, train_shards=0, val_shards=0)
-    there, _ = datasets.source(config.dataset).splits(data_dir, need_train=False)
-    return _changes(directory, info, config, there)
+    source_splits, _ = datasets.source(config.dataset).splits(data_dir, need_train=False)
+    return _changes(directory, info, config, source_splits)
 
 
 def _changes(
-    directory: str, info: DatasetInfo, config: Config, there: Sequence[str]
+    directory: str, info: DatasetInfo, config: Config, source_splits: Collection[str]
 ) -> Iterator[str]:
     source = datasets.source(config.dataset)
-    for name in there:
+    for name in source_splits:
         if name not in info.splits:
-            yield f"{name}: a split that the records have not"
+            yield f"{name}: a split that is not in the records"
     for name, split in info.splits.items():
-        if name in there:
+        if name in source_splits:
             described = describe(source.read(config.data_dir, name), name, config)
             yield from _split_changes(directory, split.shards, described, config)
         else:
-            yield f"{name}: no such split in {config.data_dir} any more"
+            yield f"{name}: no longer a split of {config.data_dir}"
 
 
 def _split_changes(
     directory: str, shards: Sequence[Shard], described: list[Description], config: Config
 ) -> Iterator[str]:
-    listed: dict[int, Description] = {}
+    split = described[0].split
+    not_stored: dict[int, Description] = {}
     for description in described:
-        listed.setdefault(description.image_id, description)  # of duplicates the first is kept
-    with bar(len(listed), f"comparing {described[0].split}", "images") as progress:
-        left_out: dict[int, str] = {}
+        not_stored.setdefault(description.image_id, description)  # A build keeps the first, too.
+    with bar(len(not_stored), f"comparing {split}", "images") as progress:
+        reasons: dict[int, str] = {}
         for shard in shards:
-            left_out |= _left_out(directory, shard)
+            reasons |= _rejection_reasons(directory, shard)
             stored = _stored(directory, shard)
-            for image_id, content in shard.hashes().items():
-                description = listed.pop(image_id, None)
-                if description is None:
-                    yield f"{shard.name}: image {image_id} is not listed any more"
+            for image_id, content_hash in shard.hashes().items():
+                listed = not_stored.pop(image_id, None)
+                if listed is None:
+                    yield f"{shard.name}: image {image_id} is no longer listed"
                     continue
-                changed = [
-                    *_picture_changes(description, content, config),
-                    *_text_changes(description, stored.get(image_id)),
+                image_changes = [
+                    *_picture_changes(listed, content_hash, config),
+                    *_text_changes(listed, stored.get(image_id)),
                 ]
-                for change in changed:
-                    yield f"{shard.name}: image {image_id} ({description.file_name}) {change}"
+                for change in image_changes:
+                    yield f"{shard.name}: image {image_id} ({listed.file_name}) {change}"
                 progress.update()
-        for description in listed.values():
-            change = _left_out_change(description, left_out.get(description.image_id), config)
-            if change:
-                yield (
-                    f"{description.split}: image {description.image_id}"
-                    f" ({description.file_name}) {change}"
-                )
+        for image_id, description in not_stored.items():
+            left_out_change = _left_out_change(description, reasons.get(image_id), config)
+            if left_out_change:
+                yield f"{split}: image {image_id} ({description.file_name}) {left_out_change}"
             progress.update()
 
 
-def _left_out(directory: str, shard: Shard) -> dict[int, str]:
-    """Image id -> why it was left out of a shard, as far as its sidecar can be read."""
+def _rejection_reasons(directory: str, shard: Shard) -> dict[int, str]:
+    """Return why images were left out of a shard, by image id; empty for a damaged sidecar."""
     name = posixpath.join(directory, manifest.sidecar_name(shard.name))
     try:
         rejected = Sidecar.from_bytes(files.read(name) or b"", name).rejected
     except UserError:
-        return {}  # told by the reading of the records
+        return {}  # The check of the records reports it.
     return {
         line["image_id"]: line["reason"]
         for line in rejected
@@ -96,7 +99,7 @@ def _left_out(directory: str, shard: Shard) -> dict[int, str]:
 
 
 def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...]]]:
-    """Image id -> (file name, captions) of a shard's records, as far as they can be read."""
+    """Return (file name, captions) in a shard's records by image id, up to the first damage."""
     stored: dict[int, tuple[str, tuple[str, ...]]] = {}
     try:
         with files.open_file(posixpath.join(directory, shard.name)) as file:
@@ -105,21 +108,21 @@ def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...
                 _, captions = stored.get(image.image_id, ("", ()))
                 stored[image.image_id] = (image.file_name, captions + image.captions)
     except (OSError, wire.CorruptRecordError):
-        pass  # told by the reading of the records
+        pass  # The check of the records reports it.
     return stored
 
 
 def _load(description: Description, config: Config) -> bytes:
-    """The image's bytes now. Raises BadImageError, UserError."""
+    """Return the image's bytes in the source now; `load.read` says what is raised."""
     path = description.path
     version = datasets.source(config.dataset).image_version(path) if path else None
     return read(path, version, config)
 
 
-def _picture_changes(description: Description, content: str, config: Config) -> Iterator[str]:
+def _picture_changes(description: Description, content_hash: str, config: Config) -> Iterator[str]:
     try:
-        if manifest.content_hash(_load(description, config)) != content:
-            yield "has other bytes than were built from"
+        if manifest.content_hash(_load(description, config)) != content_hash:
+            yield "has other bytes than when the records were built"
     except images.BadImageError as error:
         yield "is missing" if error.reason == "missing_file" else f"is {error.reason}"
     except UserError as error:
@@ -135,16 +138,22 @@ def _text_changes(
     if name != description.file_name:
         yield f"had the file name {name}"
     before, now = Counter(captions), Counter(description.captions)
-    gone, new = list((before - now).elements()), list((now - before).elements())
-    if gone or new:
-        lost = [f"no more {text!r}" for text in gone]
-        yield f"has other captions: {', '.join(lost + [f'now {text!r}' for text in new])}"
+    removed = [f"no longer {text!r}" for text in (before - now).elements()]
+    added = [f"now {text!r}" for text in (now - before).elements()]
+    if removed or added:
+        yield f"has other captions: {', '.join(removed + added)}"
     elif captions != description.captions:
         yield "has its captions in another order"
 
 
 def _left_out_change(description: Description, before: str | None, config: Config) -> str | None:
-    """What to say of an image that is listed and not in the records; None when it is as it was."""
+    """Return what has changed for a listed image that is not in the records; None for nothing.
+
+    Args:
+        description: the image as the source lists it now.
+        before: why the build left it out; None when it was not listed then.
+        config: the flags of the build.
+    """
     if before is None:
         return "is new"
     now = "good"
@@ -157,6 +166,6 @@ def _left_out_change(description: Description, before: str | None, config: Confi
         now = error.reason
     except UserError as error:
         return f"cannot be compared: {error}"
-    # With features some are found corrupt by the encoder alone.
+    # Only the encoder finds some corrupt images, and it does not run here.
     same = now == before or (before == "corrupt" and config.features)
     return None if same else f"was left out as {before} and is {now} now"

@@ -1,6 +1,7 @@
-"""One shard, held against the manifest and the contract."""
+"""Check one shard against the manifest and the contract of the records."""
 
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -11,62 +12,68 @@ from records.manifest import DatasetInfo, Shard
 from records.schema import CaptionedImage
 from records.vocabulary import END, START, Vocabulary
 
-# Of one shard, so that a damaged one does not drown the others.
-_MOST_PROBLEMS = 20
+# Problems reported of one shard: a damaged shard must not hide the problems of the others.
+_MAX_PROBLEMS_SHOWN = 20
 
 
-class Reading:
-    """One shard, read from its first byte to its last.
-
-    Call arguments:
-        shard: as the manifest `info` lists it.
-        decode: whether to decode each JPEG too.
-    """
+class ShardCheck:
+    """Reads one shard from its first byte to its last and reports what is wrong."""
 
     def __init__(self, shard: Shard, vocabulary: Vocabulary, decode: bool, info: DatasetInfo):
-        self._ids: dict[int, None] = {}  # a set that keeps the order
-        self._listed = shard.hashes()
+        """Prepare the check of one shard.
+
+        Args:
+            shard: the shard as the manifest lists it.
+            vocabulary: the vocabulary of the records.
+            decode: whether to decode each JPEG.
+            info: the manifest.
+        """
+        self._ids: dict[int, None] = {}  # A set that keeps the order.
+        self._content_hashes = shard.hashes()
         self._shard = shard
         self._vocabulary = vocabulary
         self._decode = decode
-        self._per_record = info.flags["captions_per_record"]
-        self._images = info.flags["store"] != "features"
-        self._as_in_source = not info.preprocessing["image_size"]
+        self._captions_per_record: int = info.flags["captions_per_record"]
+        self._has_images = info.flags["store"] != "features"
+        self._images_as_in_source = not info.preprocessing["image_size"]
         self._grid = tuple(info.encoder["grid"]) if info.encoder else None
         self._pairs = self._records = 0
 
     def problems(self, path: str) -> Iterator[str]:
-        """What is wrong with the shard at `path`; of many problems the first few."""
-        found = 0
+        """Yield what is wrong with the shard at `path`; of many problems the first few."""
+        n_problems = 0
         try:
             for problem in self._all_problems(path):
-                found += 1
-                if found <= _MOST_PROBLEMS:
+                n_problems += 1
+                if n_problems <= _MAX_PROBLEMS_SHOWN:
                     yield f"{self._shard.name}: {problem}"
         except OSError as error:
-            if files.exists(path):  # else told as missing
+            if files.exists(path):  # A missing shard is reported with the other missing files.
                 yield f"{self._shard.name}: cannot be read: {files.reason(error)}"
-        if found > _MOST_PROBLEMS:
-            yield f"{self._shard.name}: and {found - _MOST_PROBLEMS} more"
+        if n_problems > _MAX_PROBLEMS_SHOWN:
+            yield f"{self._shard.name}: and {n_problems - _MAX_PROBLEMS_SHOWN} more"
 
     def _all_problems(self, path: str) -> Iterator[str]:
         with files.open_file(path) as file:
-            reader = _Checksummed(file)
+            reader = _ChecksummingReader(file)
             try:
                 for number, record in enumerate(wire.read_frames(reader)):
                     for problem in self._record_problems(record):
                         yield f"record {number}: {problem}"
             except wire.CorruptRecordError as error:
                 yield str(error)
-            reader.read_rest()
-        shard = self._shard
-        met = (reader.size, reader.checksum.hexdigest(), len(self._ids), self._pairs, self._records)
-        listed = (shard.bytes, shard.xxh128, shard.images, shard.pairs, shard.records)
-        names = ("bytes", "xxh128", "images", "pairs", "records")
-        for name, here, there in zip(names, met, listed, strict=True):
-            if here != there:
-                yield f"{name} {here}, {manifest.DATASET_INFO} says {there}"
-        if list(self._ids) != list(self._listed):
+            reader.read_to_end()
+        listed = self._shard
+        for name, actual, expected in (
+            ("bytes", reader.size, listed.bytes),
+            ("xxh128", reader.checksum.hexdigest(), listed.xxh128),
+            ("images", len(self._ids), listed.images),
+            ("pairs", self._pairs, listed.pairs),
+            ("records", self._records, listed.records),
+        ):
+            if actual != expected:
+                yield f"{name} {actual}, {manifest.DATASET_INFO} says {expected}"
+        if list(self._ids) != list(self._content_hashes):
             yield f"other images, or in another order, than {manifest.DATASET_INFO} lists"
 
     def _record_problems(self, record: bytes) -> Iterator[str]:
@@ -76,7 +83,7 @@ class Reading:
         except wire.CorruptRecordError as error:
             yield str(error)
             return
-        if image.image_id in self._ids and not self._per_record:
+        if image.image_id in self._ids and not self._captions_per_record:
             yield f"image {image.image_id} comes twice"
         self._ids[image.image_id] = None
         self._pairs += len(image.captions)
@@ -85,8 +92,9 @@ class Reading:
             yield f"{where}: {problem}"
 
     def _caption_problems(self, image: CaptionedImage) -> Iterator[str]:
-        if not image.captions or (self._per_record and len(image.captions) != self._per_record):
-            yield f"{len(image.captions)} captions"
+        count, expected = len(image.captions), self._captions_per_record
+        if not count or (expected and count != expected):
+            yield f"{count} captions, expected {expected or 'at least 1'}"
         for text, ids in zip(image.captions, image.caption_ids, strict=True):
             if not ids or ids[0] != START or ids[-1] != END:
                 yield f"caption {text!r}: ids do not run from <start> to <end>"
@@ -98,33 +106,33 @@ class Reading:
     def _image_problems(self, image: CaptionedImage) -> Iterator[str]:
         yield from self._feature_problems(image.features)
         if image.encoded is None:
-            if self._images:
+            if self._has_images:
                 yield "the JPEG is missing"
             return
-        if not self._images:
-            yield "a JPEG, though --store=features was asked"
+        if not self._has_images:
+            yield "there is a JPEG, but the records were built with --store=features"
         try:
             images.check_header(image.encoded)
             if self._decode:
                 images.check_pixels(image.encoded)
         except images.BadImageError as error:
             yield f"the JPEG is {error.reason}"
-        listed = self._listed.get(image.image_id)
-        if self._as_in_source and listed and manifest.content_hash(image.encoded) != listed:
+        listed = self._content_hashes.get(image.image_id)
+        if self._images_as_in_source and listed and manifest.content_hash(image.encoded) != listed:
             yield f"the JPEG is not the one that {manifest.DATASET_INFO} lists"
 
     def _feature_problems(self, features: np.ndarray | None) -> Iterator[str]:
-        found = None if features is None else features.shape
-        if found != self._grid:
-            yield f"features of shape {found}, {manifest.DATASET_INFO} says {self._grid}"
+        shape = None if features is None else features.shape
+        if shape != self._grid:
+            yield f"features of shape {shape}, {manifest.DATASET_INFO} says {self._grid}"
         elif features is not None and not np.isfinite(features).all():
             yield "features that are not finite"
 
 
-class _Checksummed:
-    """A file for `wire.read_frames` that sums up what is read."""
+class _ChecksummingReader:
+    """A file for `wire.read_frames` that computes the size and checksum of what is read."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         self._file = file
         self.checksum = manifest.checksum()
         self.size = 0
@@ -135,6 +143,6 @@ class _Checksummed:
         self.size += len(data)
         return data
 
-    def read_rest(self) -> None:
+    def read_to_end(self) -> None:
         while self.read(1 << 20):
             pass

@@ -63,7 +63,7 @@ def test_changed_bytes_are_found_whatever_records_hold(
     data = bytearray(file.read_bytes())
     data[200] ^= 1  # the size stays
     file.write_bytes(data)
-    said = f"image 3 ({file.name}) has other bytes than were built from"
+    said = f"image 3 ({file.name}) has other bytes than when the records were built"
     assert changes(out, folder, capsys) == [f"{SHARD['train']}: {said}"]
 
 
@@ -78,7 +78,7 @@ def test_what_is_missing_new_or_good_now(folder, tmp_path, capsys):
     folder.captions["train"].append({"id": 998, "image_id": 72, "caption": "a cat"})
     folder.write()
     assert sorted(changes(out, folder, capsys)) == [
-        f"{SHARD['train']}: image 4 is not listed any more",
+        f"{SHARD['train']}: image 4 is no longer listed",
         "train: image 70 (000000000070.jpg) was left out as missing_file and is good now",
         "train: image 71 (000000000071.jpg) was left out as truncated and is good now",
         "train: image 72 (000000000072.jpg) was left out as no_captions and is good now",
@@ -98,10 +98,10 @@ def test_captions_that_changed(folder, tmp_path, capsys, options):
     folder.write()
     assert sorted(changes(out, folder, capsys)) == [
         f"{SHARD['train']}: image 0 (000000000000.jpg) has other captions:"
-        f" no more '{WORDS[1]}', now 'a zebra'",
+        f" no longer '{WORDS[1]}', now 'a zebra'",
         f"{SHARD['train']}: image 3 (000000000003.jpg) has its captions in another order",
         f"{SHARD['val']}: image 1000 (000000001000.jpg) has other captions:"
-        f''' no more "{WORDS[2]}"''',
+        f''' no longer "{WORDS[2]}"''',
     ]
 
 
@@ -159,8 +159,8 @@ def test_splits_that_came_or_went(tmp_path, capsys):
     assert verify(out, f"--data_dir={source}") == 1
     *said, _ = capsys.readouterr().out.splitlines()
     assert said == [
-        "test: a split that the records have not",
-        f"val: no such split in {source} any more",
+        "test: a split that is not in the records",
+        f"val: no longer a split of {source}",
     ]
 
 

@@ -144,7 +144,7 @@ def test_leaks_that_the_manifest_keeps_silent_about(tmp_path, capsys):
     assert verify(out) == 0
     info = json.loads((out / "dataset_info.json").read_text())
     (out / "dataset_info.json").write_text(json.dumps(info | {"leaks": {}}))
-    expect(out, capsys, "val: 1 images are in train too (2000 (in train as 3)), it says 0")
+    expect(out, capsys, "val: 1 images are in train too (2000 (in train as 3)), the file says 0")
 
 
 def test_no_data_set(out):
