@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from artifacts import weights
+from cli import atomic_file
 from cli.errors import UserError
 
 _OPTIMIZER = "optimizer/"
@@ -99,9 +100,7 @@ class Checkpoints:
         Raises:
             UserError: there are checkpoints, and none of them is good.
         """
-        # What a kill left of a checkpoint half written.
-        for leftover in glob.glob(os.path.join(self.directory, "*.npz.tmp-*")):
-            os.remove(leftover)
+        atomic_file.sweep(self.directory)
         paths = self.newest()
         for path in paths:
             try:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from cli import atomic_file
 from cli.errors import UserError
 from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
@@ -28,23 +29,14 @@ class DamagedError(RunError):
 
 
 def save(path: str, arrays: Mapping[str, np.ndarray], note: Mapping) -> None:
-    """Write arrays and a JSON note whole or not at all: a temporary beside `path`, then a rename.
+    """Write arrays and a JSON note, whole or not at all.
 
     Raises:
         OSError: as the file system gives it (disk full); `path` is untouched then.
     """
-    temporary = f"{path}.tmp-{os.getpid()}"
     text = np.frombuffer(json.dumps(note).encode(), np.uint8)
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **{_NOTE: text, **arrays})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+    with atomic_file.create(path) as file:
+        np.savez(file, **{_NOTE: text, **arrays})
 
 
 def load(path: str) -> tuple[dict[str, np.ndarray], dict]:

@@ -6,23 +6,21 @@ the search, the file's name has one of its images. So nothing is taken for what 
 nothing is thrown away: other flags or a new checkpoint have a folder of their own.
 """
 
-import contextlib
 import glob
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cli import atomic_file
 from cli.errors import UserError
-from records.manifest import TEMPORARY_PREFIX, fingerprint, to_json, write_atomically
+from records.manifest import fingerprint, to_json
 
 # Raised by hand whenever the same weights, flags and images give other lines than before.
 LINES_VERSION = 2
 _JOB = "job.json"
-_ABANDONED = 3600  # seconds after which a temporary has no writer any more
 
 
 class Part(NamedTuple):
@@ -89,8 +87,8 @@ class PartsFolder:
             self.earlier = None if os.path.isdir(self.path) else _latest_job(parent)
             os.makedirs(self.path, exist_ok=True)
             for folder in (output_dir, self.path):
-                _sweep(folder)
-            write_atomically(os.path.join(self.path, _JOB), to_json(job))
+                atomic_file.sweep(folder)
+            atomic_file.write(os.path.join(self.path, _JOB), to_json(job))
         except OSError as error:
             raise unwritable(self.path, error) from None
 
@@ -111,7 +109,7 @@ class PartsFolder:
         """
         content = "".join(json.dumps(line) + "\n" for line in lines)
         try:
-            write_atomically(os.path.join(self.path, _name(part)), content.encode("ascii"))
+            atomic_file.write(os.path.join(self.path, _name(part)), content.encode("ascii"))
         except OSError as error:
             raise unwritable(self.path, error) from None
 
@@ -202,21 +200,14 @@ def write_lines(path: str, lines: Iterable[dict]) -> int:
     Raises:
         UserError: they cannot be written.
     """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
     count = 0
     try:
-        with open(temporary, "w", encoding="ascii") as file:
-            for count, entry in enumerate(lines, 1):  # noqa: B007
-                file.write(json.dumps(entry) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic_file.create(path) as file:
+            for entry in lines:
+                file.write(f"{json.dumps(entry)}\n".encode("ascii"))
+                count += 1
     except OSError as error:
         raise unwritable(path, error) from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
     return count
 
 
@@ -255,13 +246,3 @@ def _latest_job(parent: str) -> dict | None:
             return json.load(file)
     except ValueError:  # none, or damaged
         return None
-
-
-def _sweep(folder: str) -> None:
-    """Remove what a killed writer left."""
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if name.startswith(TEMPORARY_PREFIX):
-            with contextlib.suppress(FileNotFoundError):  # another job sweeps too
-                if time.time() - os.path.getmtime(path) > _ABANDONED:
-                    os.remove(path)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli import atomic_file
 from cli.errors import UserError
-from records.manifest import write_atomically
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[int, str]:
@@ -122,7 +122,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(os.fspath(path), (json.dumps(value) + "\n").encode("ascii"))
+        atomic_file.write(path, (json.dumps(value) + "\n").encode("ascii"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; "

@@ -7,7 +7,6 @@ A directory without dataset_info.json is not a data set. Files are opened throug
 import dataclasses
 import hashlib
 import json
-import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable
@@ -22,7 +21,6 @@ from records.vocabulary import Vocabulary
 DATASET_INFO = "dataset_info.json"
 VOCABULARY = "vocabulary.tsv"
 REJECTED = "rejected.jsonl"
-TEMPORARY_PREFIX = ".tmp-"
 
 # Raised by hand whenever the writer's bytes change for the same input and flags.
 WRITER_VERSION = 1
@@ -283,23 +281,3 @@ def read_vocabulary(path: str, open_file: Open = _open_local) -> Vocabulary:
             return Vocabulary.from_tsv(file.read().decode(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no readable vocabulary ({error})") from None
-
-
-def write_atomically(path: str, content: bytes) -> None:
-    """Write a local file whole or not at all: a temporary beside it, then a rename.
-
-    Raises:
-        OSError: as the file system gives it; `path` is untouched then.
-    """
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise

@@ -7,24 +7,19 @@
 The folder is written beside its place and renamed, so it is there whole or not at all.
 """
 
-import contextlib
 import json
 import os
-import shutil
-import time
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli import atomic_file
 from cli.errors import UserError
 from scenes.captions import CAPTIONS_PER_IMAGE, captions
 from scenes.drawing import jpeg
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, SIDE, SPLITS, VERSION, Scene, scenes
 
 RECEIPT = "scenes.json"
-_BESIDE = ".tmp-"
-_STALE_SECONDS = 600  # a write takes seconds: what is older was left by a killed one
 
 
 def write(data_dir: str | Path, n_images: int = DEFAULT_IMAGES, seed: int = DEFAULT_SEED) -> bool:
@@ -42,7 +37,7 @@ def write(data_dir: str | Path, n_images: int = DEFAULT_IMAGES, seed: int = DEFA
         if _holds(place, receipt, drawn):
             return False
         _refuse_others(place)
-        _write_beside(place, receipt, drawn)
+        _write(place, receipt, drawn)
     except OSError as error:
         raise UserError(f"{place}: cannot write the scenes: {error.strerror or error}") from error
     return True
@@ -71,36 +66,17 @@ def _refuse_others(place: Path) -> None:
         )
 
 
-def _write_beside(place: Path, receipt: dict, drawn: Sequence[Scene]) -> None:
+def _write(place: Path, receipt: dict, drawn: Sequence[Scene]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(place)
-    beside, aside = (_beside(place) for _ in range(2))
+    atomic_file.sweep(place.parent)
     try:
-        _write_files(beside, drawn)
-        (beside / RECEIPT).write_text(json.dumps(receipt) + "\n")
-        if place.exists():
-            place.rename(aside)
-        beside.rename(place)
+        with atomic_file.create_folder(place) as folder:
+            _write_files(Path(folder), drawn)
+            (Path(folder) / RECEIPT).write_text(json.dumps(receipt) + "\n")
     except OSError:
         # Another process may have put the same scenes there meanwhile: as good as ours.
         if not _holds(place, receipt, drawn):
             raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _beside(place: Path) -> Path:
-    return place.with_name(f"{_BESIDE}{place.name}-{uuid.uuid4().hex}")
-
-
-def _sweep(place: Path) -> None:
-    """Remove what a killed write left."""
-    for left in place.parent.iterdir():
-        if left.name.startswith(f"{_BESIDE}{place.name}-"):
-            with contextlib.suppress(FileNotFoundError):  # another process sweeps, too
-                if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_files(folder: Path, drawn: Sequence[Scene]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from cli import atomic_file
 from cli.errors import UserError
-from records.manifest import write_atomically
 from trainer.samples import Sample, Samples
 
 
@@ -23,8 +23,11 @@ class History:
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8") as file:
                 lines = [line for line in file if _step_of(line) <= step]
+        with _explained(run_dir):
+            for folder in (run_dir, *([samples.directory] if samples else [])):
+                atomic_file.sweep(folder)
         with _explained(self.path):
-            write_atomically(self.path, "".join(lines).encode())
+            atomic_file.write(self.path, "".join(lines).encode())
         self._samples = samples
         self._events_dir = os.path.join(run_dir, "events")
         with _explained(self._events_dir):

@@ -21,10 +21,11 @@ from artifacts import provenance as contamination
 from artifacts import recipe, weights
 from artifacts import stored_features as stored
 from artifacts.recipe import TrainConfig
+from cli import atomic_file
 from cli.command import run
 from cli.errors import UserError
 from model.captioner import Captioner
-from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json, write_atomically
+from records.manifest import VOCABULARY, DatasetInfo, read_vocabulary, to_json
 from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer import distribution
@@ -156,12 +157,12 @@ def _start_run(
     }
     try:
         os.makedirs(config.run_dir, exist_ok=True)
-        write_atomically(os.path.join(config.run_dir, VOCABULARY), vocabulary.to_tsv().encode())
+        atomic_file.write(os.path.join(config.run_dir, VOCABULARY), vocabulary.to_tsv().encode())
         if captioner.non_trainable_variables:
             frozen = weights.gather(captioner.non_trainable_variables)
             weights.save(os.path.join(config.run_dir, "encoder.npz"), frozen, {})
-        write_atomically(os.path.join(config.run_dir, contamination.TRAINED_ON), info.to_bytes())
-        write_atomically(os.path.join(config.run_dir, "config.json"), to_json(content))
+        atomic_file.write(os.path.join(config.run_dir, contamination.TRAINED_ON), info.to_bytes())
+        atomic_file.write(os.path.join(config.run_dir, "config.json"), to_json(content))
     except OSError as error:
         raise UserError(f"{config.run_dir}: the run cannot be written ({error})") from None
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from captioning.picture import Look, render
+from cli import atomic_file
 from model.encoder import decode
-from records.manifest import write_atomically
 from records.split_files import SplitFiles
 from records.vocabulary import Vocabulary
 from trainer.input import reading as records_input
@@ -57,7 +57,7 @@ class Samples:
         path = os.path.join(self.directory, f"step-{step:09d}")
         said = [(str(s.image_id), self.vocabulary.decode(s.ids)) for s in samples]
         lines = "".join("\t".join(row) + "\n" for row in said)
-        write_atomically(f"{path}.txt", lines.encode())
+        atomic_file.write(f"{path}.txt", lines.encode())
         table = "".join(f"| {image_id} | {caption} |\n" for image_id, caption in said)
         tf.summary.text("val/captions", f"| image | caption |\n|---|---|\n{table}", step=step)
         looks = [self._look(s) for s in samples if s.image_id in self.pictures]
@@ -65,7 +65,7 @@ class Samples:
             page = render(looks)
             file = io.BytesIO()
             page.save(file, "PNG")
-            write_atomically(f"{path}.png", file.getvalue())
+            atomic_file.write(f"{path}.png", file.getvalue())
             tf.summary.image("val/attention", np.asarray(page)[None], step=step)
 
     def _look(self, sample: Sample) -> Look:

@@ -13,12 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cli import atomic_file
 from cli.errors import UserError
 from evaluation.looking import Look
 from evaluation.report import cards, charts
 from metrics import diversity
 from metrics.official import METRICS, Scores
-from records.manifest import write_atomically
 
 SHOWN = 6  # images each: best, worst, at random
 
@@ -112,7 +112,8 @@ def write(
     )
     path = os.path.join(folder, "index.html")
     try:
-        write_atomically(path, page.encode("utf-8", "replace"))
+        atomic_file.sweep(folder)
+        atomic_file.write(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; free space or name another"

@@ -7,10 +7,10 @@ import shutil
 import zipfile
 import zlib
 
+from cli.atomic_file import TEMPORARY_PREFIX
 from cli.errors import UserError
 from cli.progress import bar
 from pipeline.datasets.listing import confined
-from records.manifest import TEMPORARY_PREFIX
 
 _CHUNK = 1 << 20
 
@@ -73,7 +73,9 @@ def _is_unpacked(target: str, member: zipfile.ZipInfo) -> bool:
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: str) -> None:
     folder = posixpath.dirname(target)
     os.makedirs(folder, exist_ok=True)
-    # Always the same name: the next run overwrites what a killed run left.
+    # Not cli.atomic_file: to sync each of 100,000 images to the disk would take hours, so the
+    # caller syncs once, before it deletes the zip. What a killed run leaves under this one name is
+    # written over by the next.
     temporary = posixpath.join(folder, TEMPORARY_PREFIX + "unpacking")
     try:
         with archive.open(member) as source, open(temporary, "wb") as file:

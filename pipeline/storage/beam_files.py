@@ -4,16 +4,15 @@ import contextlib
 import posixpath
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from cli import atomic_file
 from cli.errors import UserError
 from pipeline.storage.file_system import Writer
-from records.manifest import TEMPORARY_PREFIX
 
 # No lock tells whether a temporary's writer is alive, so its age does.
 STALE_SECONDS = 24 * 3600
@@ -108,7 +107,7 @@ class BeamFiles:
 
         Object stores show a file when it is closed, and rename by a copy and a deletion.
         """
-        temporary = posixpath.join(posixpath.dirname(path), TEMPORARY_PREFIX + uuid.uuid4().hex)
+        temporary = atomic_file.temporary_beside(path)
         uncompressed = CompressionTypes.UNCOMPRESSED
         try:
             with self._system.create(temporary, compression_type=uncompressed) as file:
@@ -119,8 +118,14 @@ class BeamFiles:
                 self._system.delete([temporary])
             raise
 
-    def is_abandoned(self, temporary: str) -> bool:
-        """Return whether the temporary file is too old for its writer to be alive."""
+    def sweep(self, directory: str) -> None:
+        """Delete the temporary files that are too old for their writer to be alive."""
+        for name in filter(atomic_file.is_temporary, self.names(directory)):
+            temporary = posixpath.join(directory, name)
+            if self._is_old(temporary):
+                self.delete(temporary)
+
+    def _is_old(self, temporary: str) -> bool:
         try:
             age = time.time() - self._system.last_updated(temporary)
         except OSError:  # It is gone.

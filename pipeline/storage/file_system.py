@@ -41,5 +41,5 @@ class FileSystem(Protocol):
         When the block raises, `path` stays as it was.
         """
 
-    def is_abandoned(self, temporary: str) -> bool:
-        """Return whether nobody writes the temporary file any more."""
+    def sweep(self, directory: str) -> None:
+        """Delete the temporary files of `create` in `directory` that nobody writes any more."""

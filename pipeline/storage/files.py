@@ -5,7 +5,6 @@ Every function but `open_file` raises a UserError that names the path and what w
 
 import contextlib
 import os
-import posixpath
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,7 +14,6 @@ from cli.errors import UserError
 from pipeline.storage.beam_files import BeamFiles
 from pipeline.storage.file_system import FileSystem, Writer
 from pipeline.storage.local import LocalFiles
-from records.manifest import TEMPORARY_PREFIX
 
 _LOCAL = LocalFiles()
 
@@ -134,11 +132,8 @@ def sweep(directory: str) -> None:
     Raises:
         UserError: `directory` cannot be listed, or a file not deleted.
     """
-    for name in names(directory):
-        if name.startswith(TEMPORARY_PREFIX):
-            path = posixpath.join(directory, name)
-            if _system(path).is_abandoned(path):
-                delete(path)
+    with _one_line(directory, "cannot be swept"):
+        _system(directory).sweep(directory)
 
 
 def reason(error: OSError) -> str:

@@ -2,19 +2,12 @@
 
 import contextlib
 import errno
-import fcntl
 import os
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
-from records.manifest import TEMPORARY_PREFIX
+from cli import atomic_file
 
-# Bytes written before the disk is asked to take them.
-SYNC_BYTES = 16 << 20
-# Linux takes large writes faster than an image's 160 KB at a time.
-_BUFFER_BYTES = 512 << 10
 # No file can be at such a path: it counts as absent. (EINVAL, ELOOP: impossible names.)
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
 
@@ -70,62 +63,10 @@ class LocalFiles:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)
 
-    @contextlib.contextmanager
-    def create(self, path: str) -> Iterator["_WriteBehind"]:
+    def create(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Open a temporary file that becomes `path`; this process locks it until then."""
-        temporary = os.path.join(os.path.dirname(path), TEMPORARY_PREFIX + uuid.uuid4().hex)
-        with open(temporary, "xb", _BUFFER_BYTES) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with ThreadPoolExecutor(1) as disk:
-                    behind = _WriteBehind(file, disk)
-                    yield behind
-                    behind.finish()
-                # The file is still open: the lock keeps `files.sweep` off until it has its name.
-                os.rename(temporary, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.remove(temporary)
-                # Closing would try to write the rest of the buffer, and fail once more.
-                with contextlib.suppress(OSError):
-                    file.close()
-                raise
+        return atomic_file.create(path)
 
-    def is_abandoned(self, temporary: str) -> bool:
-        """Return whether no living process holds the lock of the temporary file."""
-        try:
-            with open(temporary, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # Locked by a living process, or gone.
-            return False
-        return True
-
-
-class _WriteBehind:
-    """A file whose bytes go to the disk while more of them are made.
-
-    All bytes must be on the disk at the end. Little is left to wait for then.
-    """
-
-    def __init__(self, file: BinaryIO, disk: ThreadPoolExecutor):
-        self._file, self._disk = file, disk
-        self._sync = disk.submit(lambda: None)
-        self._waiting = 0
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._waiting += len(data)
-        if self._waiting >= SYNC_BYTES and self._sync.done():
-            self._start_sync()
-
-    def finish(self) -> None:
-        """Wait until all bytes are on the disk."""
-        self._sync.result()
-        self._start_sync()
-        self._sync.result()
-
-    def _start_sync(self) -> None:
-        self._sync.result()  # Raises what the last sync met: a full disk may be noticed late.
-        self._file.flush()
-        self._sync = self._disk.submit(os.fsync, self._file.fileno())
-        self._waiting = 0
+    def sweep(self, directory: str) -> None:
+        """Delete the temporary files whose writer is dead: nobody locks them."""
+        atomic_file.sweep(directory)

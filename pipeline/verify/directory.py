@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from cli import atomic_file
 from cli.errors import UserError
 from cli.progress import bar
 from pipeline.storage import files
@@ -62,7 +63,7 @@ def _file_problems(directory: str, info: DatasetInfo) -> Iterator[str]:
     present = set(files.names(directory))
     if not files.is_local(directory):
         # A killed writer leaves a temporary file. Builds delete it once it is a day old.
-        present = {name for name in present if not name.startswith(manifest.TEMPORARY_PREFIX)}
+        present = {name for name in present if not atomic_file.is_temporary(name)}
     for name in sorted(present - expected):
         yield f"{name}: does not belong here"
     for name in sorted(expected - present):

@@ -12,7 +12,7 @@ from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
 from model.encoder import ENCODERS, Encoder, EncoderSpec
 from tests.support.captioner import CAPTIONS, SIZES, padded, small_captioner
-from tests.support.training import full_disk
+from tests.support.disk import full_disk
 
 ARRAYS = {"a/kernel": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.array(7, np.int64)}
 NOTE = {"step": 12, "best": {"CIDEr": 0.5}, "text": "Zürich"}

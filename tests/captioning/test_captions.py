@@ -14,12 +14,12 @@ from captioning import devices, image_list, parts, replica
 from captioning import image_file as image_files
 from captioning import job as captioning
 from metrics import meteor
+from tests.support.disk import full_disk
 from tests.support.training import (
     FOUR,
     four_picture,
     four_records,
     four_run,
-    full_disk,
     run_evaluate,
 )
 

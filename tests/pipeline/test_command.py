@@ -21,6 +21,7 @@ from tests.support.records import (
     verify,
 )
 
+DEAD = ".tmp-0123456789abcdef0123456789abcdef"
 # Notes every socket that Python connects, every name it looks up and every program it starts.
 _WATCH = """
 import sys
@@ -129,12 +130,12 @@ def test_temporaries_are_swept_unless_their_owner_lives(folder, tmp_path):
 
     out = tmp_path / "records"
     out.mkdir()
-    (out / ".tmp-dead").write_bytes(jpeg())
+    (out / DEAD).write_bytes(jpeg())
     with files.create(str(out / "living")) as file:
         file.write(b"half")
         files.sweep(str(out))
         living = list(out.glob(".tmp-*"))
-        assert len(living) == 1 and living[0].name != ".tmp-dead"
+        assert len(living) == 1 and living[0].name != DEAD
     assert os.listdir(out) == ["living"]
 
 

@@ -26,6 +26,7 @@ from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 SMALL = {"train_shards": 2, "val_shards": 1, "min_word_count": 1}
+DEAD = ".tmp-0123456789abcdef0123456789abcdef"
 
 
 class Store:
@@ -202,10 +203,10 @@ def test_stopped_anywhere_and_run_again(store, tmp_path):
 
 
 def test_temporaries_of_the_dead_go_by_age(store, tmp_path, monkeypatch):
-    store.client.put_object(Bucket="bucket", Key="swept/.tmp-dead", Body=b"half")
+    store.client.put_object(Bucket="bucket", Key=f"swept/{DEAD}", Body=b"half")
     store.client.put_object(Bucket="bucket", Key="swept/kept", Body=b"")
     files.sweep("s3://bucket/swept")
-    assert sorted(store.objects("swept")) == [".tmp-dead", "kept"]
+    assert sorted(store.objects("swept")) == [DEAD, "kept"]
     monkeypatch.setattr(beam_files, "STALE_SECONDS", -1)
     files.sweep("s3://bucket/swept")
     assert list(store.objects("swept")) == ["kept"]

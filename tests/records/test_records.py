@@ -209,14 +209,6 @@ def test_shard_names():
         assert manifest.parse_shard_name(other) is None
 
 
-def test_writing_is_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    manifest.write_atomically(str(path), b"whole")
-    with pytest.raises(TypeError):
-        manifest.write_atomically(str(path), "no bytes")
-    assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
-
-
 def test_progress_is_shown_while_stderr_is_turned_away():
     shown, elsewhere = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(shown), bar(5, "writing", "images") as progress:

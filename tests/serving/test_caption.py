@@ -23,7 +23,8 @@ from model.search.rules import Rules
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
 from serving import caption
-from tests.support.training import FOUR, four_picture, four_run, full_disk
+from tests.support.disk import full_disk
+from tests.support.training import FOUR, four_picture, four_run
 
 ROOT = Path(__file__).parents[2]
 # What the run that has learnt four pictures by heart says of each.

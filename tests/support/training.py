@@ -4,15 +4,12 @@ The commands run in this process. Records are built once, and one run has learnt
 heart.
 """
 
-import contextlib
 import functools
 import io
 import os
-import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -74,19 +71,6 @@ def config(**changes) -> TrainConfig:
 
 def _plain(value):
     return str(value) if isinstance(value, Path) else value
-
-
-@contextlib.contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def _run(main_function, define_flags, *args: str, **options) -> int:

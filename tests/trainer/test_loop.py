@@ -14,7 +14,8 @@ import tensorflow as tf
 from artifacts import weights
 from artifacts.checkpoints import Checkpoints
 from cli.errors import UserError
-from tests.support.training import config, full_disk
+from tests.support.disk import full_disk
+from tests.support.training import config
 from trainer import history, loop
 from trainer.input.order import Batch
 from trainer.optimizer import build_optimizer
@@ -301,7 +302,7 @@ def test_a_checkpoint_brings_optimizer_and_weights_back(tmp_path):
 
 def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    left = tmp_path / "checkpoints" / "step-000000007.npz.tmp-123"
+    left = tmp_path / "checkpoints" / ".tmp-0123456789abcdef0123456789abcdef"
     left.write_bytes(b"half")
     optimizer = tf.keras.optimizers.Adam()
     assert Checkpoints(str(tmp_path), [], optimizer, keep=2).restore() is None

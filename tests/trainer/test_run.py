@@ -16,13 +16,13 @@ from artifacts import weights
 from metrics import meteor
 from metrics import official as metrics
 from records import manifest
+from tests.support.disk import full_disk
 from tests.support.training import (
     FOUR,
     TINY,
     events,
     four_records,
     four_run,
-    full_disk,
     run_evaluate,
     scenes_records,
     train,
