@@ -40,15 +40,15 @@ def writers(work: Path, n: int, repeats: int) -> None:
     """The job, a plain loop, Beam by the book; one process and two; header checks and decoding."""
     one = ["--direct_running_mode=multi_processing", "--direct_num_workers=1"]
     two = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    strict = ["--verify=decode"]
+    strict = {"verify": "decode"}
     kinds = {
-        "the job": ("write_job", {"args": []}),
+        "the job": ("write_job", {}),
         "plain TFRecordWriter loop": ("write_loop", {}),
         "Beam's Reshuffle | WriteToTFRecord": ("write_beam", {}),
-        "the job, 1 worker process": ("write_job", {"args": one}),
-        "the job, 2 worker processes": ("write_job", {"args": two}),
-        "the job, --verify=decode, 1 process": ("write_job", {"args": one + strict}),
-        "the job, --verify=decode, 2 processes": ("write_job", {"args": two + strict}),
+        "the job, 1 worker process": ("write_job", {"beam_args": one}),
+        "the job, 2 worker processes": ("write_job", {"beam_args": two}),
+        "the job, --verify=decode, 1 process": ("write_job", {"beam_args": one, "flags": strict}),
+        "the job, --verify=decode, 2 processes": ("write_job", {"beam_args": two, "flags": strict}),
     }
     cases = {
         f"{label}, {size}": (case, {"data_dir": str(work / size), "output_dir": f"{work}/out"} | a)
@@ -117,12 +117,12 @@ def features(work: Path, _: int, repeats: int) -> None:
 def reading(work: Path, n: int, repeats: int) -> None:
     """An epoch of each kind of shard, as the trainer reads it."""
     kinds = {
-        "one pair a record, images": ["--captions_per_record=1"],
-        "images": [],
-        "features (mobilenet_v2)": ["--features=mobilenet_v2", "--encoder_weights=random"],
+        "one pair a record, images": {"captions_per_record": 1},
+        "images": {},
+        "features (mobilenet_v2)": {"features": "mobilenet_v2", "encoder_weights": "random"},
     }
-    for label, args in kinds.items():
-        arguments = {"data_dir": str(work / "n"), "output_dir": f"{work}/{label}", "args": args}
+    for label, flags in kinds.items():
+        arguments = {"data_dir": str(work / "n"), "output_dir": f"{work}/{label}", "flags": flags}
         interleaved(CASES, {f"building: {label}": ("build", arguments)}, 1, _cpus())
     cases = {label: ("read", {"records_dir": f"{work}/{label}"}) for label in kinds}
     found = interleaved(CASES, cases, repeats, _cpus())
@@ -141,10 +141,10 @@ def training(work: Path, n: int, repeats: int) -> None:
     cases = {}
     for encoder, steps in (("nasnet_large", 4), ("mobilenet_v2", 16)):
         make_coco(work / encoder, 16 * steps)
-        kinds = {"images": [], "features": [f"--features={encoder}", "--encoder_weights=random"]}
-        for kind, args in kinds.items():
+        kinds = {"images": {}, "features": {"features": encoder, "encoder_weights": "random"}}
+        for kind, flags in kinds.items():
             records = f"{work}/{encoder} {kind}"
-            arguments = {"data_dir": str(work / encoder), "output_dir": records, "args": args}
+            arguments = {"data_dir": str(work / encoder), "output_dir": records, "flags": flags}
             interleaved(CASES, {f"building: {records}": ("build", arguments)}, 1, _cpus())
             few = steps if kind == "images" else 30
             arguments = {"records_dir": records, "encoder": encoder, "steps": few}

@@ -8,7 +8,9 @@ import random
 import shutil
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,10 @@ SHARDS = 8
 
 
 def make_coco(folder: Path, n: int, with_images: bool = True) -> None:
-    """A folder in COCO's layout: n train images of about 160 KB, and COCO's captions per image."""
+    """Make a folder in COCO's layout: n train images of about 160 KB, captions as COCO has them.
+
+    Its val split is one image, since the job wants a val split.
+    """
     rng = random.Random(0)
     words = [f"word{rank}" for rank in range(30_000)]
     weights = np.cumsum(1 / np.arange(1, len(words) + 1)).tolist()
@@ -37,10 +42,13 @@ def make_coco(folder: Path, n: int, with_images: bool = True) -> None:
         text = text.capitalize() + ("." if rng.random() < 0.7 else "")
         captions.append({"id": k, "image_id": k % n, "caption": text})
     (folder / "annotations").mkdir(parents=True)
-    content = {"info": {}, "licenses": [], "images": images, "annotations": captions}
-    (folder / "annotations" / "captions_train2017.json").write_text(json.dumps(content))
-    (folder / "train2017").mkdir()
-    bodies = [_jpeg(seed) for seed in range(32)] if with_images else []
+    bodies = [_jpeg(seed) for seed in range(32)] if with_images else [_jpeg(0)]
+    val = [{"id": n, "file_name": "val.jpg"}], [{"id": 0, "image_id": n, "caption": "A word."}]
+    for split, (listed, texts) in {"train": (images, captions), "val": val}.items():
+        content = {"info": {}, "licenses": [], "images": listed, "annotations": texts}
+        (folder / "annotations" / f"captions_{split}2017.json").write_text(json.dumps(content))
+        (folder / f"{split}2017").mkdir()
+    (folder / "val2017" / "val.jpg").write_bytes(bodies[0])
     for i in range(n if with_images else 0):
         # A comment segment makes every file's bytes its own.
         note = f"image {i:012d}".encode()
@@ -61,32 +69,37 @@ def _jpeg(seed: int) -> bytes:
     return file.getvalue()
 
 
-def _config(data_dir: str, output_dir: str, *args: str):
-    from cli import command
-    from pipeline import config
-    from pipeline.job import features as job_features
+def write_job(
+    data_dir: str,
+    output_dir: str,
+    flags: Mapping[str, Any] | None = None,
+    beam_args: Sequence[str] = (),
+) -> dict:
+    """Measure the job itself.
 
-    places = (f"--data_dir={data_dir}", f"--output_dir={output_dir}")
-    argv = ["benchmark", "--dataset=coco2017", *places, *args]
-    values, rest = command.parse(argv, config.define_flags, others="passed")
-    made, _ = config.from_flags(values, rest)
-    made = job_features.settled(dataclasses.replace(made, splits=("train",)))
-    return job_features.with_encoder(made)[0]
-
-
-def write_job(data_dir: str, output_dir: str, args: list[str]) -> dict:
-    """The job itself, `args` to choose processes and checks."""
+    Args:
+        data_dir: A folder that `make_coco` made.
+        output_dir: Folder for the records; it is emptied first.
+        flags: More flags of the build, such as {"verify": "decode"}.
+        beam_args: Beam's options, which choose the worker processes.
+    """
     import pipeline.engines.beam_log  # noqa: F401
     from pipeline.engines import runner
+    from pipeline.prepare import prepared
     from records import manifest
 
     shutil.rmtree(output_dir, ignore_errors=True)
-    os.makedirs(output_dir)
-    config = _config(data_dir, output_dir, f"--train_shards={SHARDS}", *args)
     result = {}
-    with clock(result):
+    more = {"train_shards": SHARDS} | dict(flags or {})
+    with prepared(_build_flags(data_dir, output_dir, **more), beam_args) as config, clock(result):
         runner.run(config)
     return result | {"n": manifest.read_info(output_dir).splits["train"].total("images")}
+
+
+def _build_flags(data_dir: str, output_dir: str, **flags):
+    from pipeline.build_flags import BuildFlags
+
+    return BuildFlags(dataset="coco2017", data_dir=data_dir, output_dir=output_dir, **flags)
 
 
 def _examples(data_dir: str):
@@ -182,10 +195,11 @@ def metadata_job(data_dir: str) -> dict:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     from pipeline.job import graph
+    from pipeline.prepare import prepared
 
-    config = _config(data_dir, data_dir + "/records")
     result: dict = {}
-    with clock(result):
+    build_flags = _build_flags(data_dir, data_dir + "/records")
+    with prepared(build_flags) as config, clock(result):
         job = beam.Pipeline(runner=FnApiRunner())
         described = job | beam.Create(["train"]) | beam.ParDo(graph.Describe(config, None))
         vocabulary = beam.pvalue.AsSingleton(graph._vocabulary(job, described, config))
@@ -228,9 +242,9 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict:
     return result | {"n": len(encoded)}
 
 
-def build(data_dir: str, output_dir: str, args: list[str]) -> dict:
-    """Records to read, built once."""
-    return write_job(data_dir, output_dir, args)
+def build(data_dir: str, output_dir: str, flags: Mapping[str, Any]) -> dict:
+    """Build records once, for others to read."""
+    return write_job(data_dir, output_dir, flags)
 
 
 def read(records_dir: str) -> dict:

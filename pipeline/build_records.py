@@ -1,53 +1,62 @@
 """The command that builds records: `python -m pipeline.build_records --runner=DirectRunner`."""
 
+import functools
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from absl import flags
 
 import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
 from cli import command
-from pipeline import config as config_lib
-from pipeline.config import Config
-from pipeline.datasets import scenes
-from pipeline.download import archives
+from pipeline.build_flags import BuildFlags, define_flags
 from pipeline.engines import runner
-from pipeline.job import features
-from pipeline.storage import files, lock
+from pipeline.prepare import prepared
+from pipeline.storage import files
 from records import leaks, manifest
 from records.manifest import DatasetInfo
 
 
 def main(values: flags.FlagValues, rest: list[str]) -> int:
-    """Read the flags, run the job, say what it made. `rest`: Beam's options."""
-    config, remarks = config_lib.from_flags(values, rest)
-    config = features.settled(config)
-    for remark in remarks:
-        print(remark, flush=True)
-    if config.download:
-        archives.obtain(config.dataset, config.data_dir, config.download_url)
-    files.make_directory(config.output_dir)
-    with lock.only_job(config.output_dir):
-        return _build(config)
+    """Build records as the parsed flags say.
 
-
-def _build(config: Config) -> int:
-    if config.dataset == "scenes":
-        scenes.prepare(config.data_dir, config.scenes_images, config.scenes_seed)
-    for complete in (config_lib.with_splits, features.with_encoder):
-        config, remarks = complete(config)
-        for remark in remarks:
-            print(remark, flush=True)
-    files.sweep(config.output_dir)
-    started = time.monotonic()
-    counts = runner.run(config)
-    info = manifest.read_info(config.output_dir, files.open_file)
-    print(summary(info, counts, time.monotonic() - started))
+    Args:
+        values: The flags that `define_flags` declares.
+        rest: The other arguments: Beam's options.
+    """
+    build(BuildFlags.from_absl(values), rest)
     return 0
 
 
+def build(build_flags: BuildFlags, beam_args: Sequence[str] = ()) -> DatasetInfo:
+    """Build records, print what was built, and return its manifest.
+
+    Args:
+        build_flags: What to build.
+        beam_args: Beam's own options.
+
+    Raises:
+        UserError: The build failed for a reason that one line explains.
+        UsageError: The flags or Beam's options are wrong.
+    """
+    remark = functools.partial(print, flush=True)
+    with prepared(build_flags, beam_args, remark) as config:
+        files.sweep(config.output_dir)
+        started = time.monotonic()
+        counts = runner.run(config)
+        info = manifest.read_info(config.output_dir, files.open_file)
+        print(summary(info, counts, time.monotonic() - started))
+    return info
+
+
 def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
-    """What was built, a line a split, and how fast."""
+    """Return what was built, a line for each split, and how fast.
+
+    Args:
+        info: The manifest of what was built.
+        counts: What the workers counted (`pipeline.job.progress`).
+        seconds: Duration of the job.
+    """
     lines = []
     for name, split in info.splits.items():
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in split.rejected.items())
@@ -74,4 +83,4 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, config_lib.define_flags, others="passed")
+    command.run(main, define_flags, others="passed")

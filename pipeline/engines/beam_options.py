@@ -1,41 +1,45 @@
-"""Beam's own options on the command line, checked: Beam itself drops what it does not know."""
+"""Beam's own options on the command line, checked: Beam itself drops options it does not know."""
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
+from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from cli.errors import UsageError
+from pipeline.config import Engine
 
-# Beam 2.77 would first download and start Prism, a Go program, for these. FnApiRunner is what they
-# fall back to: it runs here, in this Python, from nothing but what is installed.
+# For these names Beam 2.77 would first download and start Prism, a Go program. FnApiRunner is
+# Beam's own substitute for it: it runs on this machine, in this Python.
 _LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner", "fnapirunner"}
 _DASK_RUNNERS = {"daskrunner", "apache_beam.runners.dask.dask_runner.daskrunner"}
 
 
-class _Parser(pipeline_options._BeamArgumentParser):
-    def error(self, message: str):
+class _Parser(pipeline_options._BeamArgumentParser):  # Private API: apache-beam 2.77.
+    def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
 
-def checked(rest: list[str]) -> tuple[tuple[str, ...], str]:
-    """(Beam's options, the engine they ask for); Beam's file systems are set up with them.
+def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
+    """Check Beam's options and set up its file systems with them.
 
-    The engine is "local" (Beam's Python runner, on this machine), "dask", or "beam" for any other
-    runner of Beam.
+    Returns:
+        The options, with those that follow from others, and the engine that they ask for.
 
     Raises:
-        UsageError: an option that Beam does not know either, or a value that it does not take.
+        UsageError: Beam does not know an option either, or does not take its value.
     """
-    engine = _engine(rest)
+    beam_args = tuple(beam_args)
+    engine = _engine(beam_args)
     if engine == "dask":
         _declare_dask_options()
     parser = _Parser(allow_abbrev=False)
     for group in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
-        group._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(rest)
+        group._add_argparse_args(parser)  # Private API: apache-beam 2.77.
+    known, unknown = parser.parse_known_args(list(beam_args))
     if unknown:
         raise UsageError(
             f"unknown option {unknown[0]!r}: neither a flag of this command (--help lists them)"
@@ -47,26 +51,28 @@ def checked(rest: list[str]) -> tuple[tuple[str, ...], str]:
             " prints it; for processes on this machine alone, --direct_num_workers=N needs no"
             " cluster"
         )
-    mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in rest)
+    mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in beam_args)
     if engine == "local" and known.direct_num_workers != 1 and not mode_given:
-        # Beam's default, in_memory, has one worker whatever is asked.
-        rest = [*rest, "--direct_running_mode=multi_processing"]
-    FileSystems.set_options(PipelineOptions(rest))
-    return tuple(rest), engine
+        # Beam's default, in_memory, has one worker whatever number is asked for.
+        beam_args = (*beam_args, "--direct_running_mode=multi_processing")
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
+    return beam_args, engine
 
 
-def _engine(rest: list[str]) -> str:
+def _engine(beam_args: Sequence[str]) -> Engine:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--runner", default="direct")
     try:
-        runner = parser.parse_known_args(rest)[0].runner.lower()
+        runner = parser.parse_known_args(list(beam_args))[0].runner.lower()
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
-    return "local" if runner in _LOCAL_RUNNERS else "dask" if runner in _DASK_RUNNERS else "beam"
+    if runner in _LOCAL_RUNNERS:
+        return "local"
+    return "dask" if runner in _DASK_RUNNERS else "beam"
 
 
 def _declare_dask_options() -> None:
-    """Beam knows them once this module is imported."""
+    """Import Beam's Dask runner, which declares its options."""
     if not importlib.util.find_spec("distributed"):
         raise UsageError("--runner=DaskRunner needs Dask: pip install 'captioner[dask]'")
     import apache_beam.runners.dask.dask_runner  # noqa: F401

@@ -6,8 +6,8 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cli.errors import UsageError, UserError
-from pipeline.config import Config
+from cli.errors import UserError
+from pipeline import datasets
 from pipeline.datasets.listing import Caption, ListedImage, Listing
 from records.text import tokenise
 
@@ -45,23 +45,32 @@ def rejection(image: Description | ListedImage, split: str, reason: str, caption
     return line | {"reason": reason}
 
 
-def describe(listing: Listing, split: str, config: Config) -> list[Description]:
-    """Every listed image in the order in which shards take them.
+def read_listing(dataset: str, data_dir: str, split: str) -> Listing:
+    """Return what a source lists of a split.
 
     Raises:
-        UserError: nothing is listed, or fewer images than shards.
+        UserError: Nothing is listed, or the listing cannot be read.
     """
+    listing = datasets.source(dataset).read(data_dir, split)
     if not listing.images:
-        raise UserError(f"{config.data_dir}: no images are listed for the split {split}")
-    shards = config.shards(split, len(listing.images))
-    if shards > len(listing.images):
-        raise UsageError(
-            f"--{'train' if split == 'train' else 'val'}_shards={shards}: the split {split} has"
-            f" {len(listing.images)} images only"
-        )
-    limit = config.max_caption_words if split == "train" else 0
+        raise UserError(f"{data_dir}: no images are listed for the split {split}")
+    return listing
+
+
+def describe(
+    listing: Listing, split: str, *, max_caption_words: int, seed: int
+) -> list[Description]:
+    """Return every listed image, in the order in which shards take them.
+
+    Args:
+        listing: At least one image.
+        split: The split that is listed.
+        max_caption_words: Train captions with more words are left out; 0 for no limit.
+        seed: Seed of the order.
+    """
+    limit = max_caption_words if split == "train" else 0
     seen: set[int] = set()
-    places = _places(listing.images, split, config.seed)
+    places = _places(listing.images, split, seed)
     described = [
         _describe(image, place, split, limit, seen)
         for image, place in zip(listing.images, places, strict=True)

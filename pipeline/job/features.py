@@ -5,17 +5,20 @@ features needs none.
 """
 
 import contextlib
-import dataclasses
 import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from cli.errors import UsageError, UserError
-from pipeline.config import Config
+from pipeline.config import Config, FeatureConfig
+
+if TYPE_CHECKING:
+    from model.encoder import Encoder
 
 # Images that go through the network together; one shape, so that nothing is traced twice.
 CPU_BATCH, GPU_BATCH = 16, 64
@@ -23,79 +26,57 @@ _lock = threading.Lock()
 _extractors: dict[tuple, "Extractor"] = {}
 
 
-def settled(config: Config) -> Config:
-    """`config` with defaults for what --features leaves open.
+def load_config(encoder: str, weights: str, dtype: str, seed: int) -> FeatureConfig:
+    """Load an encoder on this machine, before the job starts, and say what its features are.
+
+    Args:
+        encoder: Name of the encoder.
+        weights: `imagenet`, `random` or a file.
+        dtype: Precision of the matrix products, float32 or bfloat16.
+        seed: Seed of random weights.
 
     Raises:
-        UsageError: flags that contradict each other.
-    """
-    if not config.features:
-        for name in ("store", "feature_dtype", "encoder_weights"):
-            value = getattr(config, name)
-            if value not in (None, "image"):
-                raise UsageError(f"--{name}={value} needs --features=ENCODER, such as nasnet_large")
-        return dataclasses.replace(config, store="image")
-    if config.store == "image":
-        raise UsageError(
-            f"--store=image leaves out what --features={config.features} computes; give"
-            " --store=features or --store=both, or leave --features out"
-        )
-    return dataclasses.replace(
-        config,
-        store=config.store or "features",
-        feature_dtype=config.feature_dtype or _fast_dtype(),
-        encoder_weights=config.encoder_weights or "imagenet",
-    )
-
-
-def with_encoder(config: Config) -> tuple[Config, list[str]]:
-    """(`config` with `encoder` told, what the user should know): before the job, on this machine.
-
-    Raises:
-        UsageError: no such encoder.
+        UsageError: There is no such encoder.
         UserError: TensorFlow or the encoder's weights cannot be had.
     """
-    if not config.features:
-        return config, []
-    encoder = _build(config)
+    network = _build(encoder, weights, seed)
     from model.encoder import PREPROCESSING_VERSION
 
-    told = {
-        "name": config.features,
-        "weights": encoder.fingerprint(),
-        "input_size": encoder.spec.size,
-        "grid": list(encoder.spec.grid),
+    info = {
+        "name": encoder,
+        "weights": network.fingerprint(),
+        "input_size": network.spec.size,
+        "grid": list(network.spec.grid),
         "preprocessing": PREPROCESSING_VERSION,
-        "dtype": config.feature_dtype,
+        "dtype": dtype,
     }
-    grid = " x ".join(map(str, encoder.spec.grid))
-    place = "beside the images" if config.store == "both" else "in place of the images"
-    remark = (
-        f"features of {config.features} ({config.encoder_weights} weights"
-        f" {told['weights'][:8]}): {grid}, computed in {config.feature_dtype}, stored {place}"
-    )
-    return dataclasses.replace(config, encoder=told), [remark]
+    return FeatureConfig(encoder, weights, dtype, info)
 
 
-def extractor(config: Config) -> "Extractor":
-    """The extractor of this process, shared by its threads.
+def extractor(config: Config, features: FeatureConfig) -> "Extractor":
+    """Return the extractor of this process, which its threads share.
+
+    Args:
+        config: The job's configuration.
+        features: `config.features`, which is not None.
 
     Raises:
-        UserError: the weights here are not those that the job was started with.
+        UserError: The weights here are not those that the job was started with.
     """
-    key = (config.features, config.feature_dtype, config.encoder["weights"])
+    fingerprint = features.info["weights"]
+    key = (features.encoder, features.dtype, fingerprint)
     with _lock:
         if key not in _extractors:
             _limit_threads(config)
-            encoder = _build(config)
-            if encoder.fingerprint() != config.encoder["weights"]:
+            network = _build(features.encoder, features.weights, config.seed)
+            if network.fingerprint() != fingerprint:
                 raise UserError(
-                    f"--encoder_weights={config.encoder_weights}: this worker finds other weights"
+                    f"--encoder_weights={features.weights}: this worker finds other weights"
                     " there than the machine that started the job; give a path that leads all"
                     " workers to the same file"
                 )
-            _extractors.clear()  # one model a process
-            _extractors[key] = Extractor(encoder, config.feature_dtype)
+            _extractors.clear()  # One network a process: they are large.
+            _extractors[key] = Extractor(network, features.dtype)
         return _extractors[key]
 
 
@@ -148,14 +129,14 @@ class Extractor:
             return None
 
 
-def _build(config: Config):
-    """The encoder that the flags name.
+def _build(name: str, weights: str, seed: int) -> "Encoder":
+    """Return the encoder that the flags name.
 
     Raises:
-        UsageError: there is none of that name.
-        UserError: TensorFlow or its weights cannot be had.
+        UsageError: There is none of that name.
+        UserError: TensorFlow or the weights cannot be had.
     """
-    import cli.tensorflow_log  # noqa: F401  before TensorFlow
+    import cli.tensorflow_log  # noqa: F401  (before TensorFlow is imported)
 
     try:
         import keras
@@ -166,20 +147,18 @@ def _build(config: Config):
             f"--features needs TensorFlow ({error}); install it here and on every worker:"
             " `pip install .[features]`"
         ) from None
-    if config.features not in ENCODERS:
-        raise UsageError(
-            f"--features={config.features}: no such encoder; there are {', '.join(ENCODERS)}"
-        )
+    if name not in ENCODERS:
+        raise UsageError(f"--features={name}: no such encoder; there are {', '.join(ENCODERS)}")
     try:
         # Random weights are a function of the seed, here and on every worker.
-        keras.utils.set_random_seed(config.seed)
-        return Encoder(config.features, config.encoder_weights)
+        keras.utils.set_random_seed(seed)
+        return Encoder(name, weights)
     except WeightsError as error:
         raise UserError(str(error)) from None
 
 
-def _fast_dtype() -> str:
-    """bfloat16 where this CPU multiplies in it, else float32."""
+def fast_dtype() -> str:
+    """Return bfloat16 where this CPU multiplies in it, else float32."""
     try:
         with open("/proc/cpuinfo") as file:
             flags = set(next(line for line in file if line.startswith("flags")).split())

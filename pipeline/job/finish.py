@@ -34,7 +34,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     files.write(rejected_path, manifest.rejected_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
     devices = ", ".join(sorted({sidecar.device for sidecar in sidecars if sidecar.device}))
-    encoder = config.encoder and config.encoder | {"device": devices}
+    encoder = config.features and config.features.info | {"device": devices}
     info = DatasetInfo(
         dataset=config.dataset,
         ids=datasets.source(config.dataset).ids,

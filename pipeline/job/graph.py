@@ -10,10 +10,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline import datasets
 from pipeline.config import Config
 from pipeline.job import finish
-from pipeline.job.describe import describe, pack, shards_of, unpack
+from pipeline.job.describe import describe, pack, read_listing, shards_of, unpack
 from pipeline.job.progress import Progress, Report
 from pipeline.job.shard import write_shard
 from pipeline.job.step import Step
@@ -76,12 +75,14 @@ class Describe(Step):
 
     def step(self, split: str) -> Iterator[tuple[str, bytes]]:
         config = self._config
-        listing = datasets.source(config.dataset).read(config.data_dir, split)
-        described = describe(listing, split, config)
+        listing = read_listing(config.dataset, config.data_dir, split)
+        count = config.shard_count(split, len(listing.images))
+        described = describe(
+            listing, split, max_caption_words=config.max_caption_words, seed=config.seed
+        )
         progress = Progress(self._progress)
         progress.add(total=len(described))
         progress.flush()
-        count = config.shards(split, len(described))
         for index, mine in shards_of(described, count):
             yield manifest.shard_name(split, index, count), pack(mine)
 

@@ -67,9 +67,9 @@ def _load(description: Description, version: ImageVersion | None, config: Config
     if not description.captions:
         return loaded  # `description.rejected` says why
     try:
-        data = read(description.path, version, config)
+        data = read(config.dataset, description.path, version)
         loaded.content = manifest.content_hash(data)
-        loaded.encoded = to_store(data, config)
+        loaded.encoded = to_store(data, config.image_size, decode=config.decodes_images)
     except images.BadImageError as error:
         loaded.reason = error.reason
     return loaded
@@ -87,32 +87,41 @@ def _add_features(loaded: list[Loaded], config: Config, extractor: features.Extr
             image.encoded = None
 
 
-def read(path: str | None, version: ImageVersion | None, config: Config) -> bytes:
-    """The bytes of an image in the source.
+def read(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
+    """Return the bytes of an image in the source `dataset`.
+
+    Args:
+        dataset: Name of the source.
+        path: Path of the image, as listed; None for one that is outside the image folder.
+        version: What the source says of the image; None for an image that is missing.
 
     Raises:
-        BadImageError: the image is missing or too large.
-        UserError: it is there and cannot be read.
+        BadImageError: The image is missing or too large.
+        UserError: The image is there and cannot be read.
     """
     if version and (version.n_bytes or 0) > images.MAX_BYTES:
         raise images.BadImageError("too_large")
-    source = datasets.source(config.dataset)
+    source = datasets.source(dataset)
     data = source.read_image(path) if path and version else None
     if data is None:
         raise images.BadImageError("missing_file")
     return data
 
 
-def to_store(data: bytes, config: Config) -> bytes:
-    """The bytes to store of a file's: checked as `config.verify` says, resized if asked.
+def to_store(data: bytes, image_size: int, decode: bool) -> bytes:
+    """Check an image and return the bytes to store.
+
+    Args:
+        data: The file's content.
+        image_size: Pixels of the shorter side; 0 to leave the bytes as they are.
+        decode: Whether to decode the image, which finds damaged pixels too.
 
     Raises:
-        BadImageError: the image is bad.
+        BadImageError: The image is bad.
     """
     images.check_header(data)
-    if config.image_size:
-        return images.resize(data, config.image_size)
-    # TensorFlow fills what is damaged with grey, and features would not show it.
-    if config.verify == "decode" or config.features:
+    if image_size:
+        return images.resize(data, image_size)
+    if decode:
         images.check_pixels(data)
     return data

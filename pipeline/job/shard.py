@@ -3,6 +3,7 @@
 import itertools
 import posixpath
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cli.errors import UserError
 from pipeline import datasets
@@ -66,9 +67,9 @@ def _fingerprint(
         for d, version in zip(descriptions, image_versions, strict=True)
     ]
     versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
-    flags = [config.image_size, config.captions_per_record, config.verify]
-    if config.encoder:
-        flags += [config.store, config.encoder]
+    flags: list[Any] = [config.image_size, config.captions_per_record, config.verify]
+    if config.features:
+        flags += [config.store, config.features.info]
     return manifest.fingerprint([versions, flags, vocabulary.fingerprint, content])
 
 
@@ -90,7 +91,7 @@ def _write(path, descriptions, versions, fingerprint, vocabulary, config, progre
     written = pairs = records = size = 0
     rejected: list[dict] = []
     contents: list[str] = []
-    extractor = features.extractor(config) if config.features else None
+    extractor = features.extractor(config, config.features) if config.features else None
     with files.create(path) as file:
         for image in load(descriptions, versions, config, extractor):
             description = image.description

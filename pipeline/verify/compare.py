@@ -1,6 +1,5 @@
 """Compare records with the source they were built from: what has changed there since."""
 
-import dataclasses
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -8,9 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from cli.errors import UserError
 from cli.progress import bar
 from pipeline import datasets
-from pipeline.config import Config
 from pipeline.job import images
-from pipeline.job.describe import Description, describe
+from pipeline.job.describe import Description, describe, read_listing
 from pipeline.job.load import read, to_store
 from pipeline.storage import files
 from records import manifest, wire
@@ -31,30 +29,31 @@ def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
     Raises:
         UserError: the source is missing (raised at once), or its annotations cannot be read.
     """
-    config = Config.from_manifest(info.flags, directory)
-    # The number of shards says nothing about the source, and must not be refused here.
-    config = dataclasses.replace(config, data_dir=data_dir, train_shards=0, val_shards=0)
-    source_splits, _ = datasets.source(config.dataset).splits(data_dir, need_train=False)
-    return _changes(directory, info, config, source_splits)
+    source_splits, _ = datasets.source(info.dataset).splits(data_dir, need_train=False)
+    return _changes(directory, info, data_dir, source_splits)
 
 
 def _changes(
-    directory: str, info: DatasetInfo, config: Config, source_splits: Collection[str]
+    directory: str, info: DatasetInfo, data_dir: str, source_splits: Collection[str]
 ) -> Iterator[str]:
-    source = datasets.source(config.dataset)
     for name in source_splits:
         if name not in info.splits:
             yield f"{name}: a split that is not in the records"
     for name, split in info.splits.items():
         if name in source_splits:
-            described = describe(source.read(config.data_dir, name), name, config)
-            yield from _split_changes(directory, split.shards, described, config)
+            described = describe(
+                read_listing(info.dataset, data_dir, name),
+                name,
+                max_caption_words=info.flags["max_caption_words"],
+                seed=info.seed,
+            )
+            yield from _split_changes(directory, split.shards, described, info)
         else:
-            yield f"{name}: no longer a split of {config.data_dir}"
+            yield f"{name}: no longer a split of {data_dir}"
 
 
 def _split_changes(
-    directory: str, shards: Sequence[Shard], described: list[Description], config: Config
+    directory: str, shards: Sequence[Shard], described: list[Description], info: DatasetInfo
 ) -> Iterator[str]:
     split = described[0].split
     not_stored: dict[int, Description] = {}
@@ -71,14 +70,14 @@ def _split_changes(
                     yield f"{shard.name}: image {image_id} is no longer listed"
                     continue
                 image_changes = [
-                    *_picture_changes(listed, content_hash, config),
+                    *_picture_changes(listed, content_hash, info),
                     *_text_changes(listed, stored.get(image_id)),
                 ]
                 for change in image_changes:
                     yield f"{shard.name}: image {image_id} ({listed.file_name}) {change}"
                 progress.update()
         for image_id, description in not_stored.items():
-            left_out_change = _left_out_change(description, reasons.get(image_id), config)
+            left_out_change = _left_out_change(description, reasons.get(image_id), info)
             if left_out_change:
                 yield f"{split}: image {image_id} ({description.file_name}) {left_out_change}"
             progress.update()
@@ -112,16 +111,18 @@ def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...
     return stored
 
 
-def _load(description: Description, config: Config) -> bytes:
+def _load(description: Description, info: DatasetInfo) -> bytes:
     """Return the image's bytes in the source now; `load.read` says what is raised."""
     path = description.path
-    version = datasets.source(config.dataset).image_version(path) if path else None
-    return read(path, version, config)
+    version = datasets.source(info.dataset).image_version(path) if path else None
+    return read(info.dataset, path, version)
 
 
-def _picture_changes(description: Description, content_hash: str, config: Config) -> Iterator[str]:
+def _picture_changes(
+    description: Description, content_hash: str, info: DatasetInfo
+) -> Iterator[str]:
     try:
-        if manifest.content_hash(_load(description, config)) != content_hash:
+        if manifest.content_hash(_load(description, info)) != content_hash:
             yield "has other bytes than when the records were built"
     except images.BadImageError as error:
         yield "is missing" if error.reason == "missing_file" else f"is {error.reason}"
@@ -146,26 +147,27 @@ def _text_changes(
         yield "has its captions in another order"
 
 
-def _left_out_change(description: Description, before: str | None, config: Config) -> str | None:
+def _left_out_change(description: Description, before: str | None, info: DatasetInfo) -> str | None:
     """Return what has changed for a listed image that is not in the records; None for nothing.
 
     Args:
         description: the image as the source lists it now.
         before: why the build left it out; None when it was not listed then.
-        config: the flags of the build.
+        info: the manifest of the records.
     """
     if before is None:
         return "is new"
     now = "good"
+    decode = info.flags["verify"] == "decode" or info.encoder is not None
     try:
         if not description.captions:
             now = "no_captions"
         else:
-            to_store(_load(description, config), config)
+            to_store(_load(description, info), info.preprocessing["image_size"], decode)
     except images.BadImageError as error:
         now = error.reason
     except UserError as error:
         return f"cannot be compared: {error}"
     # Only the encoder finds some corrupt images, and it does not run here.
-    same = now == before or (before == "corrupt" and config.features)
+    same = now == before or (before == "corrupt" and info.encoder is not None)
     return None if same else f"was left out as {before} and is {now} now"

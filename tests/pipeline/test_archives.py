@@ -89,7 +89,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 
 def test_from_zips_to_records_and_nothing_is_fetched_twice(coco, server, data, tmp_path, capsys):
     options = {"data_dir": data, "download_url": server.url, "min_word_count": 1}
-    info = build("--download", output_dir=tmp_path / "a", **options)
+    info = build(download=True, output_dir=tmp_path / "a", **options)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("building coco2017 from ")
     assert said[1].startswith(
@@ -99,7 +99,7 @@ def test_from_zips_to_records_and_nothing_is_fetched_twice(coco, server, data, t
     assert [s.total("images") for s in info.splits.values()] == [12, 6]
     assert "download" not in info.flags and verify(tmp_path / "a", "--decode") == 0
     assert [path for path, _, _ in server.asked] == list(coco[1])
-    build("--download", output_dir=tmp_path / "b", **options)
+    build(download=True, output_dir=tmp_path / "b", **options)
     assert "data holds coco2017: nothing to download" in capsys.readouterr().out
     assert len(server.asked) == 3
     first, second = tree(tmp_path / "a"), tree(tmp_path / "b")
@@ -326,18 +326,18 @@ def test_the_table_is_what_tensorflow_datasets_holds_its_downloads_against():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (["--download", "--dataset=flickr8k"], "--download does not know --dataset=flickr8k"),
-        (["--download", "--dataset=scenes"], "--download does not know --dataset=scenes"),
-        (["--download", "--data_dir=gs://bucket/coco"], "needs a --data_dir on this machine"),
-        (["--download", "--download_url=ftp://mirror"], "must begin with http:// or https://"),
-        (["--download_url=http://mirror"], "--download_url needs --download"),
+        ({"dataset": "flickr8k"}, "--download does not know --dataset=flickr8k"),
+        ({"dataset": "scenes"}, "--download does not know --dataset=scenes"),
+        ({"data_dir": "gs://bucket/coco"}, "needs a --data_dir on this machine"),
+        ({"download_url": "ftp://mirror"}, "must begin with http:// or https://"),
+        ({"download": False, "download_url": "http://mirror"}, "--download_url needs --download"),
     ],
 )
-def test_what_cannot_be_downloaded_is_wrong_usage(arguments, message, tmp_path):
+def test_what_cannot_be_downloaded_is_wrong_usage(options, message, tmp_path):
     with pytest.raises(UsageError, match=message):
-        build(*arguments, output_dir=tmp_path / "out")
+        build(**{"download": True} | options, output_dir=tmp_path / "out")
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(server, tmp_path):

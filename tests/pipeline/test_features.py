@@ -219,14 +219,13 @@ def test_resized_images_are_what_features_are_of(folder, tmp_path):
 
 
 def test_weights_that_differ_on_a_worker(folder, tmp_path, monkeypatch):
-    described = features.with_encoder
+    load_config = features.load_config
 
-    def changed(config):
-        config, remarks = described(config)
-        encoder = config.encoder | {"weights": "of the driver"}
-        return dataclasses.replace(config, encoder=encoder), remarks
+    def changed(*args):
+        config = load_config(*args)
+        return dataclasses.replace(config, info=config.info | {"weights": "of the driver"})
 
-    monkeypatch.setattr(features, "with_encoder", changed)
+    monkeypatch.setattr(features, "load_config", changed)
     with pytest.raises(UserError, match="this worker finds other weights"):
         build_small(folder, tmp_path)
     assert not list(tmp_path.glob("*.tfrecord"))

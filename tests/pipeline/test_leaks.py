@@ -89,7 +89,7 @@ def test_allow_leak_builds_from_what_is_finished_and_counts(folder, tmp_path, ca
     refused(folder, out)
     before = checksums(out)
     capsys.readouterr()
-    info = build_coco(folder, out, "--allow_leak")
+    info = build_coco(folder, out, allow_leak=True)
     assert info.leaks == {"val": 1} and info.flags["allow_leak"] is True
     assert checksums(out) == before
     printed = capsys.readouterr().out

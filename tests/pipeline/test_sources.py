@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import UsageError, UserError
-from pipeline import config, datasets
+from pipeline import datasets, prepare
 from tests.support.records import WORDS, build, jpeg, records, rejected, verify
 
 ODD = ("A man  with\ta “hat” ", "e\u0301 🐕 not normalised.\n")
@@ -255,6 +255,6 @@ def test_ids_of_one_space_name_the_same_pictures():
 
 
 def test_default_folders_are_folders_of_one_name():
-    assert config._default_output_dir("flickr30k") == "data/records/flickr30k"
+    assert prepare.default_output_dir("flickr30k") == "data/records/flickr30k"
     name = "tfds:coco_captions/2014:1.1.0"
-    assert config._default_output_dir(name) == "data/records/tfds_coco_captions_2014_1.1.0"
+    assert prepare.default_output_dir(name) == "data/records/tfds_coco_captions_2014_1.1.0"

@@ -140,7 +140,7 @@ def test_leaks_that_the_manifest_keeps_silent_about(tmp_path, capsys):
     folder, out = CocoFolder(tmp_path / "coco"), tmp_path / "records"
     folder.add("val", 2000, jpeg(3))
     folder.write()
-    build_coco(folder, out, "--allow_leak")
+    build_coco(folder, out, allow_leak=True)
     assert verify(out) == 0
     info = json.loads((out / "dataset_info.json").read_text())
     (out / "dataset_info.json").write_text(json.dumps(info | {"leaks": {}}))

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from cli import command
-from pipeline import build_records, config, verify_records
-from pipeline.storage import files
+from pipeline import build_records, verify_records
+from pipeline.build_flags import BuildFlags
 from records import manifest, wire
 
 ROOT = Path(__file__).parents[2]
@@ -73,12 +73,10 @@ class CocoFolder:
             self.annotations(split).write_text(json.dumps(content))
 
 
-def build(*args: str, **options) -> manifest.DatasetInfo:
-    """`build_records` with these arguments and --name=value options, in this process."""
-    named = [f"--{name}={value}" for name, value in options.items()]
-    argv = ["build_records", *args, *named]
-    assert build_records.main(*command.parse(argv, config.define_flags, others="passed")) == 0
-    return manifest.read_info(str(options["output_dir"]), files.open_file)
+def build(*beam_args: str, **options) -> manifest.DatasetInfo:
+    """`build_records` with these values of its flags and Beam's options, in this process."""
+    values = {n: str(v) if isinstance(v, Path) else v for n, v in options.items()}
+    return build_records.build(BuildFlags(**values), beam_args)
 
 
 def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):

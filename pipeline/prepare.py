@@ -1,0 +1,161 @@
+"""From the flags of a build to the job's `Config`: all that happens before the job starts."""
+
+import contextlib
+import dataclasses
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from cli.errors import UsageError, UserError
+from pipeline import datasets
+from pipeline.build_flags import BuildFlags
+from pipeline.config import Config, FeatureConfig
+from pipeline.datasets import coco, scenes, tfds
+from pipeline.download import archives
+from pipeline.engines import beam_options
+from pipeline.job import features
+from pipeline.storage import files, lock
+from records import manifest
+
+DEFAULT_COCO = "data/coco2017"
+# Flags that say how the source gets to --data_dir, not what is built from it.
+_NOT_IN_MANIFEST = ("download", "download_url")
+
+
+@contextlib.contextmanager
+def prepared(
+    flags: BuildFlags, beam_args: Sequence[str] = (), remark: Callable[[str], None] = print
+) -> Iterator[Config]:
+    """Check the flags, prepare source and output, and yield the configuration of the job.
+
+    What fails soonest comes first: the usage is checked, then missing data is downloaded, the
+    output is locked, scenes are drawn, splits are looked up, and the encoder is loaded.
+
+    Args:
+        flags: The flags as the user gave them.
+        beam_args: Beam's own options.
+        remark: Called with each line that the user should read, as soon as it is known.
+
+    Yields:
+        The configuration. While the block runs, no other job can write to the output directory.
+
+    Raises:
+        UsageError: An option is wrong or unknown, or two flags contradict each other.
+        UserError: A part of the source, the vocabulary or the encoder's weights cannot be had, or
+            another job writes to the output directory.
+    """
+    checked_args, engine = beam_options.checked(beam_args)
+    dataset, data_dir, why = _choose_source(flags)
+    archives.check_usage(flags.download, dataset, data_dir, flags.download_url)
+    # Workers elsewhere have other working directories.
+    place = str if engine == "local" else files.absolute
+    data_dir = place(data_dir)
+    output_dir = place(flags.output_dir or default_output_dir(dataset))
+    flags = dataclasses.replace(
+        _with_feature_defaults(flags, place),
+        dataset=dataset,
+        data_dir=data_dir,
+        output_dir=output_dir,
+        vocabulary=flags.vocabulary and place(flags.vocabulary),
+    )
+    if flags.vocabulary:
+        manifest.read_vocabulary(flags.vocabulary, files.open_file)
+    remark(f"building {dataset} from {data_dir} into {output_dir}{why}")
+    if flags.download:
+        archives.obtain(dataset, data_dir, flags.download_url)
+    files.make_directory(output_dir)
+    with lock.only_job(output_dir):
+        if dataset == "scenes":
+            scenes.prepare(data_dir, flags.scenes_images, flags.scenes_seed)
+        splits, remarks = datasets.source(dataset).splits(data_dir, need_train=not flags.vocabulary)
+        for line in remarks:
+            remark(line)
+        feature_config = _feature_config(flags)
+        if feature_config:
+            remark(_feature_remark(feature_config, flags.store))
+        values = dataclasses.asdict(flags)
+        names = {field.name for field in dataclasses.fields(Config)} - {"features"}
+        yield Config(
+            **{name: value for name, value in values.items() if name in names},
+            splits=tuple(splits),
+            features=feature_config,
+            beam_args=checked_args,
+            engine=engine,
+            flags={name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST},
+        )
+
+
+def default_output_dir(dataset: str) -> str:
+    """Return where the records of a data set go by default."""
+    # tfds:coco_captions/2014:1.1.0 becomes the name of one folder.
+    return posixpath.join("data/records", re.sub("[:/]", "_", dataset))
+
+
+def _choose_source(flags: BuildFlags) -> tuple[str, str, str]:
+    """Return the data set, its folder, and why it was chosen: COCO where it lies, else scenes."""
+    dataset = flags.dataset or ("coco2017" if flags.download else None)
+    if dataset:
+        datasets.source(dataset)
+        return dataset, flags.data_dir or _default_data_dir(dataset), ""
+    coco_dir = flags.data_dir or DEFAULT_COCO
+    if coco.lies_under(coco_dir):
+        why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
+        return "coco2017", coco_dir, why
+    if flags.data_dir:
+        raise UserError(
+            f"{flags.data_dir}: no COCO 2017 lies there (annotations/captions_train2017.json is"
+            " missing); --download fetches it, another --dataset reads something else, without"
+            " --data_dir the embedded scenes are built"
+        )
+    why = (
+        f": no COCO 2017 lies under {DEFAULT_COCO}; --download fetches it there, or give --data_dir"
+    )
+    return "scenes", "data/scenes", why
+
+
+def _default_data_dir(dataset: str) -> str:
+    if dataset.startswith(datasets.TFDS):
+        return tfds.default_data_dir()
+    return posixpath.join("data", dataset)
+
+
+def _with_feature_defaults(flags: BuildFlags, place: Callable[[str], str]) -> BuildFlags:
+    """Return `flags` with the defaults that depend on --features.
+
+    Raises:
+        UsageError: Flags contradict each other.
+    """
+    if not flags.features:
+        for name in ("store", "feature_dtype", "encoder_weights"):
+            value = getattr(flags, name)
+            if value not in (None, "image"):
+                raise UsageError(f"--{name}={value} needs --features=ENCODER, such as nasnet_large")
+        return dataclasses.replace(flags, store="image")
+    if flags.store == "image":
+        raise UsageError(
+            f"--store=image leaves out what --features={flags.features} computes; give"
+            " --store=features or --store=both, or leave --features out"
+        )
+    weights = flags.encoder_weights or "imagenet"
+    return dataclasses.replace(
+        flags,
+        store=flags.store or "features",
+        feature_dtype=flags.feature_dtype or features.fast_dtype(),
+        encoder_weights=place(weights) if weights.endswith(".h5") else weights,
+    )
+
+
+def _feature_config(flags: BuildFlags) -> FeatureConfig | None:
+    encoder, weights, dtype = flags.features, flags.encoder_weights, flags.feature_dtype
+    if not (encoder and weights and dtype):
+        return None
+    return features.load_config(encoder, weights, dtype, flags.seed)
+
+
+def _feature_remark(config: FeatureConfig, store: str | None) -> str:
+    grid = " x ".join(map(str, config.info["grid"]))
+    place = "beside the images" if store == "both" else "in place of the images"
+    return (
+        f"features of {config.encoder} ({config.weights} weights {config.info['weights'][:8]}):"
+        f" {grid}, computed in {config.dtype}, stored {place}"
+    )
