@@ -1,1 +1,1 @@
-"""The embedded data set: drawn scenes whose captions can be checked word for word."""
+"""The embedded data set: drawn scenes, whose captions can be checked word for word."""

@@ -1,8 +1,9 @@
-"""Five sentences about a scene, all of them true, that differ from each other."""
+"""Caption a scene: five sentences, all true and all different."""
 
+from collections.abc import Callable
 from random import Random
 
-from scenes.world import Scene, Thing, pick, relation
+from scenes.world import Scene, Thing, pick, relation_between
 
 NUMBERS = {1: "one", 2: "two", 3: "three"}
 PLURALS = {
@@ -23,19 +24,23 @@ Group = tuple[Thing, ...]
 
 
 def captions(scene: Scene) -> list[str]:
-    """Five different captions, the same for the same scene.
+    """Return five different captions, always the same for the same scene.
 
-    Between them they name every group, and how groups lie to each other. Large things are named
-    before small ones, then the upper left first, so that what is to be learnt is what is seen, not
-    an order by chance.
+    Together they name every group and every relation between groups. Large things come before small
+    ones, then the upper left first: a model learns what it can see, not a random order.
     """
     rng = Random(f"captions {scene.image_id}")
     groups = sorted(scene.groups(), key=lambda group: group[0].size != "large")
-    return {1: _of_one, 2: _of_two, 3: _of_three}[len(groups)](rng, *groups)
+    return _WRITERS[len(groups)](rng, *groups)
 
 
 def phrase(group: Group, article: bool = True) -> str:
-    """The group's name: "a small red circle" ("one small red circle"), "two large blue squares"."""
+    """Return the group's name: "a small red circle", "two large blue squares".
+
+    Args:
+        group: things of one kind.
+        article: whether a single thing is "a", not "one".
+    """
     size, colour, shape = group[0].kind
     count = "a" if article and len(group) == 1 else NUMBERS[len(group)]
     return f"{count} {size} {colour} {shape if len(group) == 1 else PLURALS[shape]}"
@@ -81,16 +86,21 @@ def _of_three(rng: Random, first: Group, second: Group, third: Group) -> list[st
     ]
 
 
+# Number of groups -> the function that captions so many.
+_WRITERS: dict[int, Callable[..., list[str]]] = {1: _of_one, 2: _of_two, 3: _of_three}
+
+
 def _related(subject: Group, other: Group, verb: bool = False) -> str:
-    """ "a small red circle [is] above two large blue squares"."""
+    """Return, for example, "a small red circle [is] above two large blue squares"."""
     be = f" {_be(subject)}" if verb else ""
     return f"{phrase(subject)}{be} {_place(subject, other)}"
 
 
 def _place(subject: Group, other: Group) -> str:
-    """ "above two large blue squares": where `subject` lies."""
-    said = relation(subject[0], other[0])
-    return f"{RELATION_WORDS[said]} {phrase(other)}"
+    """Return where `subject` lies: "above two large blue squares"."""
+    relation = relation_between(subject[0], other[0])
+    assert relation  # Groups of a scene are never placed without one.
+    return f"{RELATION_WORDS[relation]} {phrase(other)}"
 
 
 def _be(group: Group) -> str:

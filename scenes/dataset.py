@@ -15,9 +15,10 @@ from pathlib import Path
 
 from cli import atomic_file
 from cli.errors import UserError
+from records.schema import SPLITS
 from scenes.captions import CAPTIONS_PER_IMAGE, captions
 from scenes.drawing import jpeg
-from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, SIDE, SPLITS, VERSION, Scene, scenes
+from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, SIDE, VERSION, Scene, scenes
 
 RECEIPT = "scenes.json"
 

@@ -1,8 +1,9 @@
-"""Whether attention looks at what a word names: on drawn scenes, where positions are known.
+"""The pointing game: whether attention looks at what a word names.
 
-At a colour or shape word, the place of highest attention is a hit when it lies in the box, grown by
-half a grid cell on each side, of a thing that the word's phrase names: for "two large red circles",
-of any large red circle. Chance is the share of all places that would be hits.
+It needs scenes, where the positions of things are known. For each colour or shape word of a caption
+the grid cell with the highest attention is a hit when its centre is in the box, grown by half a
+cell on each side, of a thing that the word's phrase names. For "two large red circles" any large
+red circle counts. Chance is the share of all cells that would be hits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,37 +21,47 @@ _SHAPES = {shape: shape for shape in PLURALS} | {plural: shape for shape, plural
 class Named(NamedTuple):
     """A colour or shape word of a caption, and the kind of thing that its phrase names."""
 
-    place: int  # in the caption
+    place: int  # Of the word in the caption, from 0.
     kind: Kind
 
 
 @dataclass
 class Pointing:
-    """What colour and shape words look at, caption by caption."""
+    """Counts over captions of what colour and shape words look at.
 
-    words: int = 0  # whose phrase names a thing of the scene
+    Attributes:
+        words: number of words whose phrase names a thing in the scene.
+        hits: number of them that look at such a thing.
+        chance: sum over them of the share of cells that would be hits.
+        absent: number of words whose phrase names nothing in the scene; `words` excludes them.
+    """
+
+    words: int = 0
     hits: int = 0
-    chance: float = 0.0  # summed over the words
-    absent: int = 0  # words whose phrase names nothing that is there: not counted above
+    chance: float = 0.0
+    absent: int = 0
 
     def add(self, words: Sequence[str], attention: np.ndarray, scene: Scene) -> None:
         """Count a caption.
 
-        Call arguments:
-            words: T. attention: [T, grid height, grid width], of the step that said each word.
+        Args:
+            words: the T words of the caption.
+            attention: [T, grid height, grid width] at each word.
+            scene: the scene of the caption's image.
         """
         for named in named_in(words):
             things = [thing for thing in scene.things if thing.kind == named.kind]
             if not things:
                 self.absent += 1
                 continue
-            inside = covered(things, attention.shape[1:])
+            height, width = attention.shape[1:]
+            inside = covered(things, (height, width))
             self.words += 1
             self.hits += bool(inside.ravel()[attention[named.place].argmax()])
             self.chance += float(inside.mean())
 
     def as_json(self) -> dict[str, float]:
-        """`words`, `score` and `chance` as shares of them, `absent` words."""
+        """Return `words`, `score` and `chance` as shares of `words`, and `absent`."""
         count = max(1, self.words)
         return {
             "words": self.words,
@@ -61,19 +72,27 @@ class Pointing:
 
 
 def named_in(words: Sequence[str]) -> list[Named]:
-    """The colour and shape words of all phrases "SIZE COLOUR SHAPE" in a caption."""
-    found = []
+    """Return the colour and shape words of all phrases "SIZE COLOUR SHAPE" in a caption."""
+    named = []
     for place in range(len(words) - 2):
         size, colour, shape = words[place : place + 3]
         if size in SIZES and colour in COLOURS and shape in _SHAPES:
             kind = (size, colour, _SHAPES[shape])
-            found += [Named(place + 1, kind), Named(place + 2, kind)]
-    return found
+            named += [Named(place + 1, kind), Named(place + 2, kind)]
+    return named
 
 
 def covered(things: Sequence[Thing], grid: tuple[int, int]) -> np.ndarray:
-    """The cells of a grid over the picture whose centres lie in a grown box: [height, width]."""
-    height, width = (SIDE / cells for cells in grid)  # of a cell, in pixels
+    """Mark the grid cells whose centres are in the grown box of a thing.
+
+    Args:
+        things: the things.
+        grid: (height, width) of the grid over the image.
+
+    Returns:
+        bool [height, width].
+    """
+    height, width = (SIDE / cells for cells in grid)  # Of a cell, in pixels.
     y = (np.arange(grid[0])[:, None] + 0.5) * height
     x = (np.arange(grid[1])[None] + 0.5) * width
     inside = np.zeros(grid, bool)
@@ -88,10 +107,10 @@ def covered(things: Sequence[Thing], grid: tuple[int, int]) -> np.ndarray:
     return inside
 
 
-def described(found: Mapping[str, float]) -> str:
-    """`Pointing.as_json`'s result as it is printed."""
+def described(report: Mapping[str, float]) -> str:
+    """Return the line to print for the result of `Pointing.as_json`."""
     return (
-        f"pointing: {found['score']:.0%} of {found['words']:,} colour and shape words look at what"
-        f" they name (chance {found['chance']:.0%}; {found['absent']:,} other words name nothing"
-        " that is there)"
+        f"pointing: {report['score']:.0%} of {report['words']:,} colour and shape words look at"
+        f" what they name (chance {report['chance']:.0%}; {report['absent']:,} other words name"
+        " nothing that is there)"
     )

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cli.errors import UsageError
+from records.schema import SPLITS
 from scenes.captions import captions
 from scenes.drawing import INKS, jpeg
 from scenes.facts import check
@@ -17,11 +18,10 @@ from scenes.world import (
     SHAPES,
     SIDE,
     SIZES,
-    SPLITS,
     Scene,
     Thing,
     layout,
-    relation,
+    relation_between,
     scenes,
     truth,
 )
@@ -68,7 +68,7 @@ def test_every_seed_is_another_world(world):
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(UsageError, match="at least 10"):
+    with pytest.raises(UsageError, match="at least 10 images, found 9"):
         scenes(9, 1)
 
 
@@ -84,7 +84,7 @@ def test_the_world_is_rich_and_clear(world):
             assert min(thing.box) >= 0
             assert max(thing.box) <= SIDE
             for other in scene.things[:number]:
-                assert relation(thing, other) == INVERSE[relation(other, thing)]
+                assert relation_between(thing, other) == INVERSE[relation_between(other, thing)]
 
 
 def boxed(x: int, y: int) -> Thing:
@@ -93,12 +93,12 @@ def boxed(x: int, y: int) -> Thing:
 
 def test_relation_is_said_only_where_it_is_clear():
     middle = boxed(24, 24)
-    assert relation(boxed(4, 24), middle) == "left of"
-    assert relation(boxed(44, 20), middle) == "right of"
-    assert relation(boxed(24, 4), middle) == "above"
-    assert relation(boxed(30, 44), middle) == "below"
-    assert relation(boxed(4, 6), middle) is None  # as much above as to the left
-    assert relation(boxed(20, 24), middle) is None  # too near
+    assert relation_between(boxed(4, 24), middle) == "left of"
+    assert relation_between(boxed(44, 20), middle) == "right of"
+    assert relation_between(boxed(24, 4), middle) == "above"
+    assert relation_between(boxed(30, 44), middle) == "below"
+    assert relation_between(boxed(4, 6), middle) is None  # as much above as to the left
+    assert relation_between(boxed(20, 24), middle) is None  # too near
 
 
 def test_drawing_shows_the_things_and_nothing_else(world):
