@@ -6,9 +6,8 @@ import os
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cli.errors import UserError
+from records import limits
 
-MAX_BYTES = 64_000_000
-MAX_PIXELS = 100_000_000
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 # What TensorFlow decodes by itself, giving the very pixels that training saw.
@@ -26,8 +25,10 @@ def read(path: str) -> bytes:
     """
     try:
         size = os.path.getsize(path)
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: {size:,} bytes; expected an image of at most {MAX_BYTES:,}")
+        if size > limits.MAX_IMAGE_BYTES:
+            raise UserError(
+                f"{path}: {size:,} bytes; expected an image of at most {limits.MAX_IMAGE_BYTES:,}"
+            )
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
@@ -49,9 +50,10 @@ def read(path: str) -> bytes:
 
 def _usable(image: Image.Image, path: str) -> bool:
     width, height = image.size
-    if width * height > MAX_PIXELS:
+    if width * height > limits.MAX_IMAGE_PIXELS:
         raise UserError(
-            f"{path}: {width} x {height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} million"
+            f"{path}: {width} x {height} pixels; expected at most"
+            f" {limits.MAX_IMAGE_PIXELS / 1e6:.0f} million"
         )
     upright = image.getexif().get(_ORIENTATION, 1) == 1
     image.load()  # raises when the file is cut short

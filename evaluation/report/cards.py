@@ -10,9 +10,9 @@ from PIL import Image
 
 from evaluation.looking import Look
 from metrics.official import METRICS
+from records.limits import MAX_IMAGE_PIXELS
 
 _PHOTO, _THUMB = 320, 96  # longer side, pixels
-_MAX_PIXELS = 100_000_000
 _OTHER = (
     "No attention: captioned again, it said other words"
     " (rounding, or other hardware or weights than before)."
@@ -85,7 +85,7 @@ def _photo(encoded: bytes) -> Image.Image | None:
     """The picture at no more than `_PHOTO`, or None where there is none to be decoded."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            if image.width * image.height > _MAX_PIXELS:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
                 return None
             image.draft("RGB", (2 * _PHOTO, 2 * _PHOTO))  # JPEG decodes to a fraction at once
             picture = image.convert("RGB")

@@ -11,9 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-# What one image may cost: the file in memory, and 3 bytes a pixel when decoded.
-MAX_BYTES = 64 << 20
-MAX_PIXELS = 64_000_000
+from records import limits
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS = 0xDA
@@ -46,7 +44,7 @@ def check_header(data: bytes) -> None:
     pixels, position = _walk_segments(data, 2)
     if pixels is None:
         raise BadImageError("corrupt")
-    if len(data) > MAX_BYTES or pixels > MAX_PIXELS:
+    if len(data) > limits.MAX_IMAGE_BYTES or pixels > limits.MAX_IMAGE_PIXELS:
         raise BadImageError("too_large")
     # Nearly every file ends with its end marker. In others something follows it (a second picture,
     # zeros), or it is missing; only a walk over all scans tells.

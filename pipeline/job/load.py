@@ -10,7 +10,7 @@ from pipeline.config import Config
 from pipeline.datasets.source import ImageVersion
 from pipeline.job import features, images
 from pipeline.job.describe import Description
-from records import manifest
+from records import limits, manifest
 
 # Images held at a time where nothing is computed of them together.
 _ONE_BY_ONE = 1
@@ -99,7 +99,7 @@ def read(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
         BadImageError: The image is missing or too large.
         UserError: The image is there and cannot be read.
     """
-    if version and (version.n_bytes or 0) > images.MAX_BYTES:
+    if version and (version.n_bytes or 0) > limits.MAX_IMAGE_BYTES:
         raise images.BadImageError("too_large")
     source = datasets.source(dataset)
     data = source.read_image(path) if path and version else None

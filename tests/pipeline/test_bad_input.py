@@ -45,7 +45,7 @@ def test_every_bad_image_is_left_out_with_its_reason(folder, tmp_path):
         23: (b"<!DOCTYPE html><html><body>404</body></html>", "not_jpeg"),
         24: (None, "missing_file"),
         25: (damaged(jpeg(25)), "corrupt"),
-        26: (jpeg(26, (9000, 8000), "L", quality=1), "too_large"),
+        26: (jpeg(26, (12000, 9000), "L", quality=1), "too_large"),
     }
     for image_id, (data, _) in bad.items():
         folder.add("train", image_id, data)

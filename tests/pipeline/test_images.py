@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.job import images
+from records import limits
 from tests.support.records import jpeg
 
 
@@ -80,8 +81,18 @@ def test_bad_images(data, expected):
     assert reason(data) == expected
 
 
+def test_too_many_pixels():
+    def of_size(height: int, width: int) -> bytes:
+        size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+        return jpeg().replace(b"\xff\xc0\0\x11\x08\0\x20\0\x28", b"\xff\xc0\0\x11\x08" + size)
+
+    assert limits.MAX_IMAGE_PIXELS == 10_000 * 10_000
+    assert reason(of_size(10_000, 10_000)) is None
+    assert reason(of_size(10_001, 10_000)) == "too_large"
+
+
 def test_too_many_bytes(monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", 100)
     assert reason(jpeg()) == "too_large"
 
 

@@ -20,6 +20,7 @@ from cli import command
 from cli.errors import UsageError, UserError
 from model.caption_generator import CaptionGenerator
 from model.search.rules import Rules
+from records import limits
 from records.manifest import read_vocabulary
 from records.vocabulary import SPECIAL_IDS
 from serving import caption
@@ -143,10 +144,10 @@ def test_nothing_but_broken_files(tmp_path, capsys):
 def test_sizes_are_bounded_before_a_pixel_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "1.png"
     picture(1).save(path)
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(limits, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
     with pytest.raises(UserError, match=r"1\.png: 64 x 64 pixels; expected at most"):
         image_files.read(str(path))
-    monkeypatch.setattr(image_files, "MAX_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", 100)
     with pytest.raises(UserError, match=r"1\.png: [\d,]+ bytes; expected an image of at most 100"):
         image_files.read(str(path))
 
