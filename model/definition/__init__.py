@@ -1,1 +1,1 @@
-"""What the model is. Read this first."""
+"""What the model is: attention, decoder and teacher forcing, written to be read."""

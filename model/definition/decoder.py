@@ -1,8 +1,8 @@
 """The decoder: an LSTM that attends to the image at every word (Xu et al. 2015).
 
-`Decoder.step` is the definition of the model: one word in, logits of the next word out. Training
-(`forcing.py`) and search (`fast_step.py`) compute the same, doing once what does not depend on the
-state; tests compare them.
+`Decoder.step` is the definition of the model: one word goes in, the logits of the next word come
+out. Teacher forcing (`model/definition/forcing.py`) and search (`model/fast/step.py`) compute the
+same, but do once what does not depend on the state. Tests compare them.
 """
 
 import dataclasses
@@ -17,17 +17,21 @@ from model.definition.precision import matmul
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the decoder.
+    """Sizes and parts of the decoder.
 
     Attributes:
         vocabulary_size: V.
         feature_depth: D of the encoder.
         rnn_units: U of the LSTM.
-        embedding_dim: of the words, and of the deep output.
+        embedding_dim: E, the size of the word vectors and of the deep output.
         attention_units: A.
-        feature_projection: D' of relu(features W_p + b_p); 0 attends to the features themselves.
-        gate: the state gates the context, z = sigmoid(W_beta h) * context; else z is the context.
-        deep_output: the logits are of tanh(W_h' h + W_z z + W_e E w); else of h alone.
+        feature_projection: D' of a' = relu(features W_p + b_p); 0 attends to the features as they
+            are (a' = features, D' = D).
+        gate: whether the state gates the context: z = sigmoid(W_beta h + b_beta) * context. Without
+            a gate z is the context. (The paper's beta is a scalar, section 4.2.1; ours is a
+            vector.)
+        deep_output: whether the logits are made from tanh(W_h' h + b + W_z z + W_e E w), the
+            paper's eq. 7 with a tanh; else from h alone.
         precision: "float32" or "bfloat16", of the matrix products.
     """
 
@@ -43,9 +47,9 @@ class DecoderConfig:
 
 
 class Memory(NamedTuple):
-    """What the decoder keeps of the images, the same for all words and captions of an image."""
+    """What the decoder keeps of an image: the same for all words and captions."""
 
-    values: tf.Tensor  # [B, L, D'] float32
+    values: tf.Tensor  # a', [B, L, D'] float32
     keys: tf.Tensor  # [B, L, A] float32
 
 
@@ -56,11 +60,31 @@ class State(NamedTuple):
     c: tf.Tensor  # [B, N, U] float32
 
 
+class Dense(NamedTuple):
+    """The weights of x W + b."""
+
+    kernel: keras.Variable  # W, [I, O]
+    bias: keras.Variable | None  # b, [O]; None: no bias
+
+
 class Decoder(keras.layers.Layer):
     """Soft-attention LSTM with a gate on the context and a deep output.
 
     Every tensor has the images first and an image's captions second, so that N captions share
     their image's memory by broadcasting.
+
+    Attributes:
+        config: sizes and parts.
+        embedding: the word vectors, [V, E].
+        projection: W_p and b_p, [D, D'] and [D']; only with a feature projection.
+        initial_h, initial_c: W_h, b_h and W_c, b_c, [D', U] and [U].
+        attention: where to look.
+        gate: W_beta and b_beta, [U, D'] and [D']; only with a gate.
+        word_kernel, context_kernel, recurrent_kernel: of the LSTM, [E, 4U], [D', 4U], [U, 4U].
+        lstm_bias: [4U].
+        output_h, output_context, output_word: W_h' with its bias, W_z, W_e; only with a deep
+            output.
+        output_logits: W_o and b_o, [E, V] (or [U, V]) and [V].
     """
 
     def __init__(self, config: DecoderConfig):
@@ -95,14 +119,15 @@ class Decoder(keras.layers.Layer):
         self.output_logits = self._dense("output_logits", outputs, config.vocabulary_size)
         self.built = True
 
-    def _dense(self, name: str, inputs: int, outputs: int, bias: bool = True):
+    def _dense(self, name: str, inputs: int, outputs: int, bias: bool = True) -> Dense:
         kernel = self.add_weight((inputs, outputs), "glorot_uniform", name=f"{name}_kernel")
-        return kernel, self.add_weight((outputs,), "zeros", name=f"{name}_bias") if bias else None
+        return Dense(
+            kernel, self.add_weight((outputs,), "zeros", name=f"{name}_bias") if bias else None
+        )
 
-    def _apply(self, dense, x: tf.Tensor) -> tf.Tensor:
-        kernel, bias = dense
-        product = matmul(x, kernel, self.config.precision)
-        return product if bias is None else product + bias
+    def _apply(self, dense: Dense, x: tf.Tensor) -> tf.Tensor:
+        product = matmul(x, dense.kernel, self.config.precision)
+        return product if dense.bias is None else product + dense.bias
 
     @property
     def dense_kernels(self) -> list[keras.Variable]:
@@ -111,36 +136,45 @@ class Decoder(keras.layers.Layer):
         return [w for w in self.weights if w.name.endswith("_kernel") and w.name not in lstm]
 
     def memory(self, features: tf.Tensor) -> Memory:
-        """Once per image: features [B, L, D] of any float type -> values and keys."""
+        """Return values and keys of features [B, L, D] of any float type, once per image."""
         values = tf.cast(features, tf.float32)
         if self.config.feature_projection:
             values = tf.nn.relu(self._apply(self.projection, features))
         return Memory(values, self.attention.keys(values))
 
     def initial_state(self, memory: Memory, captions: int | tf.Tensor) -> State:
-        """h0 = tanh(W_h mean a'), c0 = tanh(W_c mean a'), the same for all captions of an image."""
+        """Return h0 = tanh(W_h mean a' + b_h) and c0 = tanh(W_c mean a' + b_c).
+
+        The paper gives both as small networks of the mean feature (section 3.1.2).
+
+        Args:
+            memory: of B images.
+            captions: N, how many captions of an image get this state.
+        """
         mean = tf.reduce_mean(memory.values, 1, keepdims=True)  # [B, 1, D']
-        h, c = (tf.tanh(self._apply(w, mean)) for w in (self.initial_h, self.initial_c))
+        h, c = (tf.tanh(self._apply(dense, mean)) for dense in (self.initial_h, self.initial_c))
         return State(tf.repeat(h, captions, 1), tf.repeat(c, captions, 1))
 
     def embed(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Word vectors: [...] ids -> [..., E]."""
+        """Return the word vectors of ids: [...] int -> [..., E] float32."""
         return tf.gather(tf.convert_to_tensor(self.embedding), tokens)
 
     def word_gates(self, words: tf.Tensor) -> tf.Tensor:
-        """The words' part of the LSTM gates: [..., E] -> [..., 4U]."""
+        """Return the words' part of the LSTM gates, bias included: [..., E] -> [..., 4U]."""
         return matmul(words, self.word_kernel, self.config.precision) + self.lstm_bias
 
     def recur(
         self, word_gates: tf.Tensor, state: State, memory: Memory
     ) -> tuple[State, tf.Tensor, tf.Tensor]:
-        """What must happen word by word: look, then remember.
+        """Do what can only be done word by word: attend, then update the LSTM's state.
 
-        Call arguments:
+        Args:
             word_gates: [B, N, 4U], from `word_gates`.
+            state: after the word before.
+            memory: of the images.
 
-        Returns: the new state, the gated context z [B, N, D'] that it was made from, and alpha
-        [B, N, L].
+        Returns:
+            The new state; the gated context z [B, N, D'] that it was made from; alpha [B, N, L].
         """
         context, alpha = self.attention(state.h, memory.keys, memory.values)
         z = tf.sigmoid(self._apply(self.gate, state.h)) * context if self.config.gate else context
@@ -150,12 +184,21 @@ class Decoder(keras.layers.Layer):
             + matmul(z, self.context_kernel, precision)
             + matmul(state.h, self.recurrent_kernel, precision)
         )
-        i, f, candidate, o = tf.split(gates, 4, -1)  # Keras' order
+        i, f, candidate, o = tf.split(gates, 4, -1)  # Keras' gate order
         c = tf.sigmoid(f) * state.c + tf.sigmoid(i) * tf.tanh(candidate)
         return State(tf.sigmoid(o) * tf.tanh(c), c), z, alpha
 
     def deep_output(self, h: tf.Tensor, z: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-        """tanh(W_h' h + W_z z + W_e E w): [..., U], [..., D'], [..., E] -> [..., E]; or h."""
+        """Return tanh(W_h' h + W_z z + W_e E w), or h where the config has no deep output.
+
+        Args:
+            h: [..., U].
+            z: [..., D'].
+            words: [..., E], from `embed`.
+
+        Returns:
+            [..., E] float32, or [..., U] without a deep output.
+        """
         if not self.config.deep_output:
             return h
         return tf.tanh(
@@ -165,19 +208,28 @@ class Decoder(keras.layers.Layer):
         )
 
     def logits(self, deep: tf.Tensor) -> tf.Tensor:
-        """From `deep_output`: [..., E] -> [..., V]."""
+        """Return the logits of the next word from `deep_output`: [..., V]."""
         return self._apply(self.output_logits, deep)
 
     def step(
         self, tokens: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """One word: ids [B, N] -> logits of the next word [B, N, V], new state, alpha [B, N, L]."""
+        """Take one word of every caption and predict the next.
+
+        Args:
+            tokens: [B, N] int, the last words.
+            state: after the words before them.
+            memory: of the images.
+
+        Returns:
+            The logits of the next word [B, N, V], the new state, alpha [B, N, L].
+        """
         words = self.embed(tokens)
         state, z, alpha = self.recur(self.word_gates(words), state, memory)
         return self.logits(self.deep_output(state.h, z, words)), state, alpha
 
 
-def _forget_bias_one(shape, dtype=None):
-    """Zeros, and ones for the forget gate (Jozefowicz et al. 2015), in Keras' gate order."""
+def _forget_bias_one(shape: tuple[int], dtype: str | None = None) -> tf.Tensor:
+    """Return zeros, and ones for the forget gate (Jozefowicz et al. 2015); Keras' gate order."""
     units = shape[0] // 4
     return tf.concat([tf.zeros(units), tf.ones(units), tf.zeros(2 * units)], 0)

@@ -1,24 +1,23 @@
-"""Teacher forcing, the plain formulation: all words of all captions of a batch through
-`Decoder.recur`, one after the other, and the loss of each.
+"""Teacher forcing by the definition: every caption goes word by word through `Decoder.recur`.
 
-This is the definition, and what a GPU compiles whole. On CPUs `fast_forcing.py` computes the same,
-several times as fast; `tests/test_model_fast_forcing.py` holds the two together.
+A GPU compiles this code as one graph. CPUs run `model/fast/forcing.py`, which computes the same
+several times as fast; `tests/model/test_fast_forcing.py` compares the two.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from model.definition.decoder import Decoder, Memory
+from model.definition.decoder import Decoder, Memory, State
 
 
 class ForcingResult(NamedTuple):
-    """What teacher forcing gives, for N captions of T words of each of B images."""
+    """What teacher forcing returns, for N captions of T words of each of B images."""
 
     losses: tf.Tensor  # [T, B, N] float32, nats, smoothed: what is minimised; 0 on padding
     nll: tf.Tensor  # [T, B, N] float32: -log p(word), for perplexity, no gradient; 0 on padding
-    attention: tf.Tensor  # [T, B, N, L] float32; anything on padding
-    real: tf.Tensor  # [T, B, N] bool: words that should have been said, <end> counted
+    attention: tf.Tensor  # [T, B, N, L] float32; undefined on padding
+    real: tf.Tensor  # [T, B, N] bool: whether there is a word to predict; <end> counts
 
 
 def teacher_force(
@@ -26,17 +25,19 @@ def teacher_force(
     features: tf.Tensor,
     ids: tf.Tensor,
     dropout: float = 0.0,
-    seed: tf.Tensor = (0, 0),
+    seed: tf.Tensor | tuple[int, int] = (0, 0),
     label_smoothing: float = 0.0,
 ) -> ForcingResult:
-    """The loss of every word given the words before it.
+    """Return the loss of every word given the words before it.
 
-    Call arguments:
+    Args:
+        decoder: the decoder that is trained or validated.
         features: [B, L, D] of any float type.
         ids: [B, N, T + 1] int, `<start> ... <end>` then padding of 0.
-        dropout: rate, on features, words and around the deep output; 0 in validation.
-        seed: [2] int, of the dropout masks.
-        label_smoothing: the share of the target that is spread evenly on all words.
+        dropout: rate of the dropout on features, words and both sides of the deep output; 0 in
+            validation.
+        seed: [2] int, decides the dropout masks.
+        label_smoothing: share of the target that is spread evenly over all words.
     """
     tokens, targets, real = time_first(ids)
     memory = decoder.memory(_drop(features, dropout, seed, 0))
@@ -51,25 +52,40 @@ def teacher_force(
 
 
 def time_first(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """ids [B, N, T + 1] -> the words fed in, those expected, and which are real, [T, B, N] each."""
+    """Split ids [B, N, T + 1] into the words fed in, the words expected and which of them are real.
+
+    Returns:
+        Three tensors [T, B, N]: int, int, bool.
+    """
     ids = tf.transpose(ids, [2, 0, 1])
     return ids[:-1], ids[1:], ids[1:] != 0
 
 
-def keep_mask(shape, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
-    """Dropout's factors, 0 or 1 / (1 - rate), float32: a function of (seed, place) and the shape
-    alone, so that a step can be run again. The four places never share a mask.
+def keep_mask(
+    shape: tf.Tensor, rate: float, seed: tf.Tensor | tuple[int, int], place: int
+) -> tf.Tensor:
+    """Return dropout's factors, each 0 or 1 / (1 - rate).
 
-    An element takes one random byte, so that the rate is a multiple of 1 / 256.
+    They depend on `seed`, `place` and the shape alone, so a training step can be repeated. One
+    random byte decides about one element, so the rate is rounded to a multiple of 1 / 256.
+
+    Args:
+        shape: [rank] int, of the tensor that is multiplied by the factors.
+        rate: share of elements that become 0.
+        seed: [2] int.
+        place: 0 to 3, one for each dropout of the model, so that no two share a mask.
+
+    Returns:
+        float32 of that shape.
     """
     seed = tf.stack([seed[0], seed[1] * 4 + place])
     size = tf.reduce_prod(shape)
-    words = tf.random.stateless_uniform([-(-size // 8)], seed, None, None, tf.int64)
-    kept = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size] >= round(rate * 256)
+    random_words = tf.random.stateless_uniform([-(-size // 8)], seed, None, None, tf.int64)
+    kept = tf.reshape(tf.bitcast(random_words, tf.uint8), [-1])[:size] >= round(rate * 256)
     return tf.reshape(tf.cast(kept, tf.float32) / (1.0 - round(rate * 256) / 256), shape)
 
 
-def _drop(x: tf.Tensor, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
+def _drop(x: tf.Tensor, rate: float, seed: tf.Tensor | tuple[int, int], place: int) -> tf.Tensor:
     if not rate:
         return x
     return tf.cast(x, tf.float32) * keep_mask(tf.shape(x), rate, seed, place)
@@ -78,13 +94,25 @@ def _drop(x: tf.Tensor, rate: float, seed: tf.Tensor, place: int) -> tf.Tensor:
 def _unroll(
     decoder: Decoder, memory: Memory, gates: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """All T words: gates [T, B, N, 4U] -> h [T, B, N, U], z [T, B, N, D'], alpha [T, B, N, L]."""
+    """Run all T words.
+
+    Args:
+        decoder: the decoder.
+        memory: of B images.
+        gates: [T, B, N, 4U], the words' part.
+
+    Returns:
+        h [T, B, N, U], z [T, B, N, D'], alpha [T, B, N, L].
+    """
     length = tf.shape(gates)[0]
-    # Read from an array: the gradient of `gates[t]` would be a tensor of all T words at each word.
+    # Gates are read from an array: the gradient of `gates[t]` would be a tensor of all T words at
+    # each word.
     steps = tf.TensorArray(tf.float32, length).unstack(gates)
     outputs = tuple(tf.TensorArray(tf.float32, length) for _ in range(3))
 
-    def body(t, state, outputs):
+    def body(
+        t: tf.Tensor, state: State, outputs: tuple[tf.TensorArray, ...]
+    ) -> tuple[tf.Tensor, State, tuple[tf.TensorArray, ...]]:
         state, z, alpha = decoder.recur(steps.read(t), state, memory)
         written = zip(outputs, (state.h, z, alpha), strict=True)
         return t + 1, state, tuple(array.write(t, value) for array, value in written)

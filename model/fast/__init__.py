@@ -1,1 +1,1 @@
-"""The same as the definition, quicker."""
+"""What the definition computes, quicker. Nothing in `model/definition` imports this."""

@@ -1,19 +1,22 @@
-"""Teacher forcing, fast on CPUs: the same as `forcing.py`, computing only words that are said.
+"""Teacher forcing as CPUs run it: the same as `model/definition/forcing.py`, on real words only.
 
-Once per image: values, keys and the first state. Once per batch: all words into the gates, in one
-product. Then word by word (`recurrence.py`), for rows that hold the states of captions. Afterwards:
-the deep output and the vocabulary (`projection.py`), on real words only.
+Values, keys and the first state are computed once per image. All words go into the LSTM's gates in
+one product. Then comes the loop over words (`recurrence.py`). After it, the deep output and the
+vocabulary (`projection.py`) are computed for all real words at once.
+
+T' is the number of words up to the batch's longest caption, M the number of slots (see `rows.py`).
 """
 
 import tensorflow as tf
 
 from model.definition.decoder import Decoder, Memory
 from model.definition.forcing import ForcingResult, keep_mask, time_first
-from model.fast.fused import flat, padded, slots
-from model.fast.projection import DTYPES, word_losses
+from model.definition.precision import DTYPES
+from model.fast.projection import word_losses
 from model.fast.recurrence import Inputs, recurrence
+from model.fast.rows import flat, padded, slots
 
-_WORDS = 64  # real words are padded to a multiple of this: few shapes to compile
+_WORDS = 64  # real words are padded to a multiple of this, so that XLA compiles few shapes
 
 
 def teacher_force(
@@ -21,15 +24,24 @@ def teacher_force(
     features: tf.Tensor,
     ids: tf.Tensor,
     dropout: float = 0.0,
-    seed: tf.Tensor = (0, 0),
+    seed: tf.Tensor | tuple[int, int] = (0, 0),
     label_smoothing: float = 0.0,
 ) -> ForcingResult:
-    """As `forcing.teacher_force`."""
+    """Return the same as `model.definition.forcing.teacher_force`.
+
+    Args:
+        decoder: the decoder that is trained or validated.
+        features: [B, L, D] of any float type.
+        ids: [B, N, T + 1] int, `<start> ... <end>` then padding of 0.
+        dropout: rate of the dropout on features, words and both sides of the deep output.
+        seed: [2] int, decides the dropout masks.
+        label_smoothing: share of the target that is spread evenly over all words.
+    """
     tokens, targets, real = time_first(ids)
     shape = tf.shape(real)
-    rows, counts = _rows(real)
+    rows, counts = _computed_rows(real)
 
-    def drop(x, place):
+    def drop(x: tf.Tensor, place: int) -> tf.Tensor:
         if not dropout:
             return x
         mask = keep_mask(tf.concat([shape, tf.shape(x)[-1:]], 0), dropout, seed, place)
@@ -44,21 +56,7 @@ def teacher_force(
     deep = drop(decoder.deep_output(drop(h, 2), z, words), 3)
 
     rows = flat(rows, 2)  # [M B]
-    spoken = tf.where(tf.gather(flat(real, 3), rows))[:, 0]  # [R]: computed, and real
-    count = tf.shape(spoken)[0]
-    places = tf.gather(rows, spoken)[:, None]
-    kernel, bias = (tf.convert_to_tensor(w) for w in decoder.output_logits)
-    losses = word_losses(
-        tf.gather(flat(deep, 2), padded(spoken, _WORDS)),
-        kernel,
-        bias,
-        padded(tf.gather(flat(targets, 3), places[:, 0]), _WORDS),
-        label_smoothing,
-        decoder.config.precision,
-    )
-    losses, nll = (
-        tf.reshape(tf.scatter_nd(places, x[:count], [tf.reduce_prod(shape)]), shape) for x in losses
-    )
+    losses, nll = _losses(decoder, deep, rows, targets, real, label_smoothing)
     locations = tf.shape(alpha)[-1:]
     attention = tf.scatter_nd(
         rows[:, None], flat(alpha, 2), tf.concat([[tf.reduce_prod(shape)], locations], 0)
@@ -67,12 +65,20 @@ def teacher_force(
     return ForcingResult(losses, tf.stop_gradient(nll), attention, real)
 
 
-def _rows(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which rows are computed: real [T, B, N] -> indices of (t, b, n) [M, B], n_t [T']."""
+def _computed_rows(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Choose which of the T N B states are computed.
+
+    Args:
+        real: [T, B, N] bool.
+
+    Returns:
+        The place of each row (t, n, b) in a flattened [T, B, N], as [M, B] int32; and n_t, the
+        number of captions of each image that are computed at word t, as [T'] int32.
+    """
     _, images, captions = tf.unstack(tf.shape(real))
     unfinished = tf.cast(tf.reduce_any(real, 1), tf.int32)  # [T, N]
     counts = tf.reduce_max(unfinished * tf.range(1, captions + 1), 1)
-    counts = tf.minimum(counts + counts % 2, captions)  # fewer shapes to compile
+    counts = tf.minimum(counts + counts % 2, captions)  # even: XLA compiles fewer shapes
     computed = tf.where(tf.sequence_mask(counts, captions))  # [M, 2]: (t, n)
     t, n = tf.unstack(tf.cast(computed, tf.int32)[..., None], axis=1)
     rows = (t * images + tf.range(images)) * captions + n
@@ -82,7 +88,17 @@ def _rows(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _unroll(
     decoder: Decoder, memory: Memory, gates: tf.Tensor, counts: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """gates [M, B, 4U] -> h [M, B, U], z [M, B, D'], alpha [M, B, L]."""
+    """Run the recurrence.
+
+    Args:
+        decoder: the decoder.
+        memory: of B images.
+        gates: [M, B, 4U], the words' part.
+        counts: n_t, [T'] int32.
+
+    Returns:
+        h [M, B, U], z [M, B, D'], alpha [M, B, L].
+    """
     attention, config = decoder.attention, decoder.config
     kernels = [decoder.recurrent_kernel, attention.query_kernel]
     gate_bias = tf.zeros([0])
@@ -102,5 +118,42 @@ def _unroll(
         score=tf.convert_to_tensor(attention.score_kernel)[:, 0],
         gate_bias=tf.convert_to_tensor(gate_bias),
     )
-    rows = recurrence(inputs, counts, DTYPES[config.precision], config.gate)
-    return tuple(slots(x, images) for x in rows)
+    h, z, alpha = recurrence(inputs, counts, DTYPES[config.precision], config.gate)
+    return slots(h, images), slots(z, images), slots(alpha, images)
+
+
+def _losses(
+    decoder: Decoder,
+    deep: tf.Tensor,
+    rows: tf.Tensor,
+    targets: tf.Tensor,
+    real: tf.Tensor,
+    label_smoothing: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the losses of all words, with label smoothing and without it: two [T, B, N].
+
+    Args:
+        decoder: the decoder.
+        deep: [M, B, E].
+        rows: [M B], the place of each row in a flattened [T, B, N].
+        targets: [T, B, N] int, the words expected.
+        real: [T, B, N] bool, which of them are words.
+        label_smoothing: share of the target that is spread evenly over all words.
+    """
+    shape = tf.shape(real)
+    spoken = tf.where(tf.gather(flat(real, 3), rows))[:, 0]  # [R]: rows that are real words
+    count = tf.shape(spoken)[0]
+    places = tf.gather(rows, spoken)[:, None]
+    kernel, bias = (tf.convert_to_tensor(w) for w in decoder.output_logits)
+    losses = word_losses(
+        tf.gather(flat(deep, 2), padded(spoken, _WORDS)),
+        kernel,
+        bias,
+        padded(tf.gather(flat(targets, 3), places[:, 0]), _WORDS),
+        label_smoothing,
+        decoder.config.precision,
+    )
+    smoothed, nll = (
+        tf.reshape(tf.scatter_nd(places, x[:count], [tf.reduce_prod(shape)]), shape) for x in losses
+    )
+    return smoothed, nll

@@ -129,7 +129,7 @@ def test_forced_is_the_same_for_each_word():
 def test_finished_captions_leave_the_batch():
     lengths = np.array([[5, 3, 1], [4, 4, 0]])  # [B, N], the longest first
     real = np.arange(6)[:, None, None] < lengths
-    rows, counts = fast_forcing._rows(tf.constant(real))
+    rows, counts = fast_forcing._computed_rows(tf.constant(real))
     np.testing.assert_array_equal(counts, [3, 2, 2, 2, 2])  # and the sixth word is nobody's
     assert rows.shape == (11, 2)
     covered = np.zeros(real.size, bool)
@@ -138,7 +138,7 @@ def test_finished_captions_leave_the_batch():
     assert covered[real.ravel()].all()
     # In any other order nobody is forgotten.
     shuffled = real[:, :, [2, 0, 1]]
-    rows, counts = fast_forcing._rows(tf.constant(shuffled))
+    rows, counts = fast_forcing._computed_rows(tf.constant(shuffled))
     np.testing.assert_array_equal(counts, [3, 3, 3, 3, 2])
     assert set(np.flatnonzero(shuffled)) <= set(rows.numpy().ravel())
 
