@@ -1,10 +1,10 @@
-"""The scenes as a folder in COCO 2017's layout: annotation files, and a folder of JPEGs a split.
+"""Write the scenes in COCO 2017's layout: annotation files, and a folder of JPEGs for each split.
 
     data_dir/annotations/captions_train2017.json   (val, test)
     data_dir/train2017/000000000001.jpg            (val2017, test2017)
-    data_dir/scenes.json                           the receipt: what it was made from
+    data_dir/scenes.json                           the receipt: which scenes these are
 
-The folder is written beside its place and renamed, so it is there whole or not at all.
+The folder is written under a temporary name and then renamed: it is complete or missing.
 """
 
 import json
@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cli import atomic_file
 from cli.errors import UserError
@@ -24,76 +25,83 @@ RECEIPT = "scenes.json"
 
 
 def write(data_dir: str | Path, n_images: int = DEFAULT_IMAGES, seed: int = DEFAULT_SEED) -> bool:
-    """Make `data_dir` hold the scenes of (n_images, seed).
+    """Write the scenes of (n_images, seed) to `data_dir`, unless they are there already.
 
-    Returns True when it was written, False when it was there already and is used again. A folder of
-    other scenes is replaced; a folder of anything else is left alone.
+    Args:
+        data_dir: the folder. Other scenes in it are replaced; any other folder is refused.
+        n_images: number of scenes.
+        seed: chooses the scenes.
 
-    Raises UserError where that cannot be written, UsageError for too few images.
+    Returns:
+        Whether the scenes were written.
+
+    Raises:
+        UserError: the folder cannot be written, or holds other files.
+        UsageError: there are too few images.
     """
-    place = Path(data_dir).resolve()
+    folder = Path(data_dir).resolve()
     receipt = {"n_images": n_images, "seed": seed, "version": VERSION}
     drawn = scenes(n_images, seed)
     try:
-        if _holds(place, receipt, drawn):
+        if _holds(folder, receipt, drawn):
             return False
-        _refuse_others(place)
-        _write(place, receipt, drawn)
+        _refuse_other_files(folder)
+        _write(folder, receipt, drawn)
     except OSError as error:
-        raise UserError(f"{place}: cannot write the scenes: {error.strerror or error}") from error
+        raise UserError(f"{folder}: cannot write the scenes: {error.strerror or error}") from error
     return True
 
 
-def _holds(place: Path, receipt: dict, drawn: Sequence[Scene]) -> bool:
-    """Whether these very scenes lie there, none of their files taken away since."""
+def _holds(folder: Path, receipt: dict[str, int], drawn: Sequence[Scene]) -> bool:
+    """Return whether exactly these scenes are in `folder`, and all of their files."""
     try:
-        if json.loads((place / RECEIPT).read_text()) != receipt:
+        if json.loads((folder / RECEIPT).read_text()) != receipt:
             return False
-        there = {split: len(os.listdir(place / f"{split}2017")) for split in SPLITS}
+        n_images = {split: len(os.listdir(folder / f"{split}2017")) for split in SPLITS}
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    annotated = all(_annotations_path(place, split).is_file() for split in SPLITS)
-    return annotated and there == Counter(scene.split for scene in drawn)
+    has_annotations = all(_annotations_path(folder, split).is_file() for split in SPLITS)
+    return has_annotations and n_images == Counter(scene.split for scene in drawn)
 
 
-def _refuse_others(place: Path) -> None:
-    """Nothing but scenes is ever replaced."""
-    for folder in (place, *place.parents):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: a folder for the scenes is expected, but this is a file")
-    if place.is_dir() and os.listdir(place) and not (place / RECEIPT).is_file():
+def _refuse_other_files(folder: Path) -> None:
+    """Raise UserError if writing would replace anything but scenes."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: expected a folder for the scenes, found a file")
+    if folder.is_dir() and os.listdir(folder) and not (folder / RECEIPT).is_file():
         raise UserError(
-            f"{place}: holds other files than scenes (no {RECEIPT}); name another folder"
+            f"{folder}: holds other files than scenes (no {RECEIPT}); name another folder"
         )
 
 
-def _write(place: Path, receipt: dict, drawn: Sequence[Scene]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    atomic_file.sweep(place.parent)
+def _write(folder: Path, receipt: dict[str, int], drawn: Sequence[Scene]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    atomic_file.sweep(folder.parent)
     try:
-        with atomic_file.create_folder(place) as folder:
-            _write_files(Path(folder), drawn)
-            (Path(folder) / RECEIPT).write_text(json.dumps(receipt) + "\n")
+        with atomic_file.create_folder(folder) as temporary:
+            _write_files(Path(temporary), drawn)
+            (Path(temporary) / RECEIPT).write_text(json.dumps(receipt) + "\n")
     except OSError:
-        # Another process may have put the same scenes there meanwhile: as good as ours.
-        if not _holds(place, receipt, drawn):
+        # Another process may have written the same scenes meanwhile.
+        if not _holds(folder, receipt, drawn):
             raise
 
 
 def _write_files(folder: Path, drawn: Sequence[Scene]) -> None:
     (folder / "annotations").mkdir(parents=True)
     for split in SPLITS:
-        mine = [scene for scene in drawn if scene.split == split]
-        pictures = folder / f"{split}2017"
-        pictures.mkdir()
-        for scene in mine:
-            (pictures / _file_name(scene)).write_bytes(jpeg(scene))
-        text = json.dumps(_annotations(split, mine))
+        of_split = [scene for scene in drawn if scene.split == split]
+        image_folder = folder / f"{split}2017"
+        image_folder.mkdir()
+        for scene in of_split:
+            (image_folder / _file_name(scene)).write_bytes(jpeg(scene))
+        text = json.dumps(_annotations(split, of_split))
         _annotations_path(folder, split).write_text(text, encoding="utf-8")
 
 
-def _annotations(split: str, drawn: Sequence[Scene]) -> dict:
-    """One split's captions file, as COCO 2017 writes it."""
+def _annotations(split: str, drawn: Sequence[Scene]) -> dict[str, Any]:
+    """Return the content of a split's captions file in COCO 2017's format."""
     images = [
         {
             "id": scene.image_id,
@@ -104,7 +112,7 @@ def _annotations(split: str, drawn: Sequence[Scene]) -> dict:
         }
         for scene in drawn
     ]
-    said = [
+    annotations = [
         {
             "id": (scene.image_id - 1) * CAPTIONS_PER_IMAGE + number,
             "image_id": scene.image_id,
@@ -114,12 +122,12 @@ def _annotations(split: str, drawn: Sequence[Scene]) -> dict:
         for number, caption in enumerate(captions(scene), 1)
     ]
     info = {"description": f"Drawn scenes, {split}", "version": str(VERSION)}
-    terms = {
+    license_terms = {
         "id": 1,
         "name": "Apache License 2.0",
         "url": "https://www.apache.org/licenses/LICENSE-2.0",
     }
-    return {"info": info, "licenses": [terms], "images": images, "annotations": said}
+    return {"info": info, "licenses": [license_terms], "images": images, "annotations": annotations}
 
 
 def _annotations_path(folder: Path, split: str) -> Path:
