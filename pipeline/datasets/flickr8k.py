@@ -51,7 +51,7 @@ class Flickr8k(ImageFiles):
         if need_train and "train" not in names:
             raise UserError(f"{paths['train']}: no such file; {TRAIN_NEEDED}")
         if not names:
-            raise UserError(f"{data_dir}: none of Flickr_8k.{{train,dev,test}}Images.txt is there")
+            raise UserError(f"{data_dir}: no file Flickr_8k.{{train,dev,test}}Images.txt")
         remarks = [f"{_KARPATHY} is ignored: {_TOKENS} is present"] if has_json else []
         remarks += [
             f"no {split} split: {path} is missing"

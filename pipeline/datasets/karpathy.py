@@ -76,7 +76,7 @@ def splits(path: str, dataset: str, need_train: bool) -> tuple[list[str], list[s
     listed = {split for split, _, _ in images(path, dataset)}
     if need_train and "train" not in listed:
         raise UserError(f"{path}: no image has the split train; {TRAIN_NEEDED}")
-    remarks = [f"no {s} split: {path} lists no image of it" for s in SPLITS if s not in listed]
+    remarks = [f"no {s} split: {path} lists no image for it" for s in SPLITS if s not in listed]
     return [split for split in SPLITS if split in listed], remarks
 
 

@@ -105,9 +105,9 @@ def test_half_written_is_never_taken_for_whole(tmp_path, monkeypatch):
 
 def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="file: expected a folder for the scenes, found a file"):
+    with pytest.raises(UserError, match="/file: expected a folder for the scenes, found a file"):
         dataset.write(tmp_path / "file", 20, 1)
-    with pytest.raises(UserError, match="/file: a folder for the scenes is expected"):
+    with pytest.raises(UserError, match="/file: expected a folder for the scenes, found a file"):
         dataset.write(tmp_path / "file" / "scenes", 20, 1)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("mine")
