@@ -9,7 +9,7 @@ from captioning import job as captioning
 from captioning import parts
 from captioning.image_list import ImageList
 from captioning.job import Captions, Options
-from metrics import coco_files as results
+from metrics import coco_files
 
 
 def caption_files(
@@ -37,7 +37,9 @@ def caption_files(
     print(f"captions: {path} ({parts.write_lines(path, said):,} images)")
     if submission:
         path = os.path.join(output_dir, submission)
-        results.write_results(path, {found.image_id: found.caption for found in captions.results()})
+        coco_files.write_results(
+            path, {found.image_id: found.caption for found in captions.results()}
+        )
         print(f"to submit: {path}")
     path = os.path.join(output_dir, "rejected.jsonl")
     refused = parts.write_lines(path, captions.folder.rejected(captions.parts))

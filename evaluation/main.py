@@ -30,8 +30,8 @@ from cli.errors import UsageError
 from evaluation import captioned_files as files
 from evaluation.report import page as report_page
 from evaluation.survey import survey
-from metrics import coco_files as results
-from metrics import official as metrics
+from metrics import coco_files, official
+from metrics.names import CIDER
 from metrics.summary import Summary
 from model.search.beam import BEAM_SIZE, LENGTH_PENALTY
 from model.search.rules import NO_REPEAT_NGRAM
@@ -156,9 +156,9 @@ def score_split(values: flags.FlagValues, run_dirs: Sequence[str]) -> int:
         print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
     name = _name(run_dirs)
     path = _write_captions(output_dir, split, name, said, captions, references, stamp)
-    scores = metrics.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    scores = official.evaluate(references, captions, say=lambda line: print(line, flush=True))
     summary = Summary.of(scores)
-    results.write_json(
+    coco_files.write_json(
         os.path.join(output_dir, "images.json"),
         {"contamination": stamp or None, "images": scores.images},
     )
@@ -173,15 +173,15 @@ def score_split(values: flags.FlagValues, run_dirs: Sequence[str]) -> int:
         "search": chosen,
         **summary.as_json(),
     }
-    print(f"captions: {path}\n{summary.printed(stamp)}")
+    print(f"captions: {path}\n{summary.as_text(stamp)}")
     if scene_report.is_drawn(info):
-        ceiling = metrics.leave_one_out_cider(references)
-        report |= scene_report.facts(info, captions, scores.metrics["CIDEr"], ceiling, stamp)
+        ceiling = official.leave_one_out_cider(references)
+        report |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
     shown = report_page.Shown.of(scores)
     wanted = shown.all() if values.report else ()
     attention, looks = survey(run_dirs, info, split_files, chosen, list(captions), wanted)
     report |= attention
-    results.write_json(os.path.join(output_dir, "metrics.json"), report)
+    coco_files.write_json(os.path.join(output_dir, "metrics.json"), report)
     if values.report:
         page = report_page.write(
             values.report, report, scores, references, captions, shown, looks, run_dirs[0]
@@ -205,10 +205,10 @@ def _write_captions(
     system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
     start = os.path.join(output_dir, f"captions_{split}_")
     path = f"{start}{system}_results.json"
-    results.write_results(path, captions)
+    coco_files.write_results(path, captions)
     lines = parts.distinct(said.folder.lines(said.parts))
     parts.write_lines(f"{start}{system}.jsonl", lines)
-    results.write_references(f"{start}references.json", references, stamp)
+    coco_files.write_references(f"{start}references.json", references, stamp)
     return path
 
 

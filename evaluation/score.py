@@ -1,68 +1,90 @@
-"""Score any COCO results file against any COCO captions file.
+r"""Score any COCO results file against any COCO captions file.
 
-    python -m evaluation.score --results=captions_val2017_NAME_results.json \\
-        --annotations=captions_val2017.json [--baseline=OTHER_results.json] [--output=scores.json]
+python -m evaluation.score --results=captions_val2017_NAME_results.json \
+    --annotations=captions_val2017.json [--baseline=OTHER_results.json] [--output=scores.json]
 """
 
+import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
 from cli import command
 from cli.errors import UsageError, UserError
-from metrics import bootstrap
-from metrics import coco_files as results
-from metrics import official as metrics
-from metrics.summary import Summary, compared
+from metrics import coco_files, official
+from metrics.summary import Comparison, Summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the flags of the same names say, as paths.
+
+    Attributes:
+        results: The captions to score.
+        annotations: The references.
+        baseline: Results to compare with, or None.
+        output: Where the scores are written, or None.
+    """
+
+    results: str
+    annotations: str
+    baseline: str | None
+    output: str | None
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Declare the flags of this command."""
-    text = functools.partial(flags.DEFINE_string, flag_values=values)
-    text("results", None, 'The captions to score: a JSON list of {"image_id", "caption"}.')
-    text("annotations", None, "The references: a COCO captions file such as captions_val2017.json.")
+    text = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
+    text("results", help='The captions to score: a JSON list of {"image_id", "caption"}.')
+    text("annotations", help="The references: a COCO captions file such as captions_val2017.json.")
     text(
         "baseline",
-        None,
-        "Other results for the same images: is the difference more than chance? (paired bootstrap)",
+        help="A second results file for the same images. A paired bootstrap test says whether the "
+        "difference between the two is more than chance.",
     )
     text(
         "output",
-        None,
-        "Write the scores here, of each image too, unrounded, as JSON. Nothing when not given.",
+        help="JSON file for the unrounded scores, also those of each image. Default: no file.",
     )
 
 
 def main(values: flags.FlagValues, _rest: list[str]) -> None:
+    """Read the files, score the captions, print the table and keep the scores."""
+    options = _options(values)
+    references = coco_files.read_references(options.annotations)
+    paths = [options.results, *([options.baseline] if options.baseline else [])]
+    systems = [coco_files.read_results(path) for path in paths]
+    for path, system in zip(paths, systems, strict=True):
+        _refuse_unknown_images(system, references, path, options.annotations)
+    systems = _of_the_same_images(systems, paths)
+    print(f"{len(systems[0]):,} of {len(references):,} images", flush=True)
+    scores, *baseline = official.evaluate_together(references, systems, say=_print_to_stderr)
+    summary = Summary.of(scores)
+    comparison = Comparison.of(scores, baseline[0]) if baseline else None
+    if options.output:
+        content = summary.as_json() | {"images": scores.images}
+        if comparison:
+            content["baseline"] = comparison.as_json()
+        coco_files.write_json(options.output, content)
+    print(summary.as_text())
+    if comparison:
+        print(f"\n{comparison.as_text()}")
+
+
+def _options(values: flags.FlagValues) -> Options:
+    """Freeze the flags; a missing one is a UsageError."""
     for name in ("results", "annotations"):
         if not values[name].value:
             raise UsageError(f"--{name} is missing (--help says what it takes)")
-    references = results.read_references(values.annotations)
-    paths = [values.results, *([values.baseline] if values.baseline else [])]
-    systems = [results.read_results(path) for path in paths]
-    for path, system in zip(paths, systems, strict=True):
-        _refuse_unknown(system, references, path, values.annotations)
-    systems = _of_the_same_images(systems, paths)
-    print(f"{len(systems[0]):,} of {len(references):,} images", flush=True)
-    scores, *baseline = metrics.evaluate_together(references, systems, say=_say)
-    summary = Summary.of(scores)
-    differences = bootstrap.paired(scores, baseline[0]) if baseline else {}
-    if values.output:
-        written = summary.as_json() | {"images": scores.images}
-        if baseline:
-            written["baseline"] = {
-                "metrics": baseline[0].metrics,
-                "differences": {name: one._asdict() for name, one in differences.items()},
-            }
-        results.write_json(values.output, written)
-    print(summary.printed())
-    if baseline:
-        print(f"\n{compared(differences, scores, baseline[0])}")
+    return Options(values.results, values.annotations, values.baseline, values.output)
 
 
-def _of_the_same_images(systems: list[dict[int, str]], paths: list[str]) -> list[dict[int, str]]:
-    """The captions of images that all files caption; a line says so when that is not all."""
+def _of_the_same_images(
+    systems: Sequence[dict[int, str]], paths: Sequence[str]
+) -> list[dict[int, str]]:
+    """Keep the images that all files caption, and print how many of each file are left out."""
     common = set.intersection(*map(set, systems))
     if not common:
         raise UserError(f"{' and '.join(paths)} caption no image in common; nothing to compare")
@@ -72,19 +94,22 @@ def _of_the_same_images(systems: list[dict[int, str]], paths: list[str]) -> list
     return [{i: text for i, text in system.items() if i in common} for system in systems]
 
 
-def _refuse_unknown(
-    hypotheses: dict[int, str], references: dict[int, list[str]], found_in: str, missing_in: str
+def _refuse_unknown_images(
+    hypotheses: dict[int, str],
+    references: dict[int, list[str]],
+    results_path: str,
+    annotations_path: str,
 ) -> None:
     unknown = [image_id for image_id in hypotheses if image_id not in references]
     if unknown:
         others = f" (and {len(unknown) - 1:,} other ids)" if len(unknown) > 1 else ""
         raise UserError(
-            f"{found_in}: image id {unknown[0]}{others} has no captions in {missing_in}; "
+            f"{results_path}: image id {unknown[0]}{others} has no captions in {annotations_path}; "
             "give the annotations of the split that these results are for"
         )
 
 
-def _say(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,1 +1,1 @@
-"""How good captions are. Runs without TensorFlow."""
+"""How good captions are: the official metrics, their intervals, diversity. No TensorFlow."""

@@ -1,9 +1,9 @@
-"""How far scores can be trusted: 95% intervals, and a paired test, by resampling the images.
+"""95% intervals of scores, and a paired test of two systems, by resampling the images.
 
-The images are drawn anew with replacement, as many as there are, `RESAMPLES` times (Koehn 2004).
-BLEU is computed from the counts of what was drawn; the other metrics are means over images. That
-is what they are officially, but for METEOR, whose official score is of summed statistics: its
-interval is of the mean over images instead.
+Each of `RESAMPLES` resamples draws as many images as there are, with replacement (Koehn 2004). BLEU
+of a resample is computed from the counts of the drawn images. The other metrics are means over
+images, as they are officially; only METEOR's official score is one of summed statistics. Its
+interval is therefore that of its mean over images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,28 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.official import METRICS, ORDERS, Scores
+from metrics.names import BLEU
+from metrics.official import Scores
 
 RESAMPLES = 1000
-_AT_ONCE = 4_000_000  # drawn images held in memory at once, 8 bytes each
-_TINY, _SMALL = 1e-15, 1e-9  # of the official BLEU, against division by 0
+_DRAWN_AT_ONCE = 4_000_000  # Drawn images held in memory at once, 8 bytes each.
+_TINY, _SMALL = 1e-15, 1e-9  # The official BLEU adds these to avoid a division by 0.
 
 
 class Interval(NamedTuple):
-    """Of 95%: percentiles of the resamples."""
+    """The 2.5% and 97.5% percentiles of the resamples."""
 
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """How a system differs from another on the same images.
+    """How a system's score differs from a baseline's on the same images.
 
     Attributes:
-        difference: system - baseline, of what was resampled.
-        low, high: its 95% interval.
-        p: two-sided: twice the share of resamples in which the difference is 0 or has changed its
-            sign. Below 1 / RESAMPLES nothing can be told apart.
+        difference: The system's score less the baseline's.
+        low: Lower end of the difference's 95% interval.
+        high: Upper end of that interval.
+        p: Two-sided p-value: twice the share of resamples in which the difference is 0 or has the
+            other sign. No value between 0 and 1 / RESAMPLES can be told from 0.
     """
 
     difference: float
@@ -42,74 +44,99 @@ class Difference(NamedTuple):
 
 
 def intervals(scores: Scores, seed: int = 0) -> dict[str, Interval]:
-    """Metric -> its interval; the same for the same scores and seed."""
-    (drawn,) = _together([scores], seed)
+    """Return the 95% interval of each metric.
+
+    Args:
+        scores: The scores of one system.
+        seed: Chooses the resamples: the same scores and seed give the same intervals.
+
+    Returns:
+        Metric -> its interval.
+    """
+    (resampled,) = _resampled([scores], seed)
     return {
         name: Interval(*map(float, np.percentile(values, [2.5, 97.5])))
-        for name, values in drawn.items()
+        for name, values in resampled.items()
     }
 
 
-def paired(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Difference]:
-    """Metric -> how `scores` differ from `baseline`, each resample drawing the same images of both.
+def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Difference]:
+    """Compare two systems; each resample draws the same images for both.
 
-    Call arguments:
-        scores, baseline: of the same images in the same order.
+    Args:
+        scores: The scores of the system.
+        baseline: The scores of the system that it is compared with, for the same images in the
+            same order.
+        seed: Chooses the resamples.
+
+    Returns:
+        Metric -> how the system differs, for each metric that both systems have.
+
+    Raises:
+        ValueError: The images differ, or their order.
     """
     if list(scores.images) != list(baseline.images):
         raise ValueError("a paired test needs the same images in the same order")
-    everything = np.ones((1, len(scores.images)))
-    here, there = (_statistics(one, everything) for one in (scores, baseline))
-    ours, theirs = _together([scores, baseline], seed)
-    found = {}
-    for name in (name for name in ours if name in theirs):
-        differences = ours[name] - theirs[name]
-        tail = min(np.mean(differences <= 0), np.mean(differences >= 0))
-        low, high = np.percentile(differences, [2.5, 97.5])
-        difference = here[name][0] - there[name][0]
-        found[name] = Difference(
-            float(difference), float(low), float(high), float(min(1.0, 2 * tail))
+    each_once = np.ones((1, len(scores.images)))
+    of_system, of_baseline = (_metrics_of(s, each_once) for s in (scores, baseline))
+    system_resampled, baseline_resampled = _resampled([scores, baseline], seed)
+    differences = {}
+    for name, values in system_resampled.items():
+        if name not in baseline_resampled:
+            continue
+        resampled = values - baseline_resampled[name]
+        tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        differences[name] = Difference(
+            difference=float(of_system[name][0] - of_baseline[name][0]),
+            low=float(low),
+            high=float(high),
+            p=float(min(1.0, 2 * tail)),
         )
-    return found
+    return differences
 
 
-def _together(systems: Sequence[Scores], seed: int) -> list[dict[str, np.ndarray]]:
-    """Of each system, metric -> [RESAMPLES]: its score on each resample, the same for all."""
-    parts = [
-        [_statistics(scores, weights) for scores in systems]
+def _resampled(systems: Sequence[Scores], seed: int) -> list[dict[str, np.ndarray]]:
+    """Return metric -> [RESAMPLES] for each system; all systems share the drawn images."""
+    portions = [
+        [_metrics_of(scores, weights) for scores in systems]
         for weights in _weights(len(systems[0].images), seed)
     ]
     return [
-        {name: np.concatenate([part[k][name] for part in parts]) for name in parts[0][k]}
+        {
+            name: np.concatenate([portion[k][name] for portion in portions])
+            for name in portions[0][k]
+        }
         for k in range(len(systems))
     ]
 
 
 def _weights(images: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn in each resample: [resamples, images] float64, in portions."""
+    """Yield how often each resample draws each image: [resamples, images] float64, in portions."""
     rng = np.random.default_rng(seed)
-    rows = max(1, _AT_ONCE // images)
+    rows = max(1, _DRAWN_AT_ONCE // images)
     for start in range(0, RESAMPLES, rows):
         count = min(rows, RESAMPLES - start)
-        places = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
-        drawn = np.bincount(places.ravel(), minlength=count * images)
-        yield drawn.reshape(count, images).astype(float)
+        # Row r counts in the bins from r * images on, so that one bincount serves all rows.
+        bins = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
+        draws = np.bincount(bins.ravel(), minlength=count * images)
+        yield draws.reshape(count, images).astype(float)
 
 
-def _statistics(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Metric -> [resamples], of images that count as often as `weights` [resamples, images] say."""
+def _metrics_of(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return metric -> [resamples], counting each image by its weights [resamples, images]."""
     values = np.array([list(image.values()) for image in scores.images.values()])  # [images, M]
     means = weights @ values / weights.shape[1]
-    found = dict(zip(scores.metrics, means.T, strict=True))
-    return found | _bleu(weights @ scores.bleu_counts)
+    by_metric = dict(zip(scores.metrics, means.T, strict=True))
+    return by_metric | _bleu(weights @ scores.bleu_counts)
 
 
 def _bleu(totals: np.ndarray) -> dict[str, np.ndarray]:
-    """The official corpus BLEU of summed counts [resamples, 10]."""
+    """Return the official corpus BLEU of summed counts [resamples, 10]."""
+    orders = len(BLEU)
     words, closest = totals[:, 0], totals[:, 1]
-    said, matched = totals[:, 2 : 2 + ORDERS], totals[:, 2 + ORDERS :]
-    precisions = np.cumprod((matched + _TINY) / (said + _SMALL), 1)
+    ngrams, matched = totals[:, 2 : 2 + orders], totals[:, 2 + orders :]
+    precisions = np.cumprod((matched + _TINY) / (ngrams + _SMALL), 1)
     ratio = (words + _TINY) / (closest + _SMALL)
     brevity = np.exp(np.minimum(0.0, 1 - 1 / ratio))
-    names = list(METRICS)[:ORDERS]
-    return {name: precisions[:, n] ** (1 / (n + 1)) * brevity for n, name in enumerate(names)}
+    return {name: precisions[:, n] ** (1 / (n + 1)) * brevity for n, name in enumerate(BLEU)}

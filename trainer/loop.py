@@ -9,6 +9,7 @@ import numpy as np
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import TrainConfig
 from cli.progress import bar
+from metrics.names import CIDER
 from model.captioner import Captioner
 from trainer.distribution import Cluster, alone
 from trainer.guards import LossGuard
@@ -200,7 +201,7 @@ class Loop:
             if better:
                 self.best, self.without_better = {"epoch": epoch, "step": self.step}, 0
                 if score:
-                    self.best |= {"CIDEr": score.cider, "cross_entropy": score.cross_entropy}
+                    self.best |= {CIDER: score.cider, "cross_entropy": score.cross_entropy}
                 self.checkpoints.save_best(self.best)
             self._save()
             if score:  # last: a full disk must not cost the checkpoint
@@ -212,7 +213,7 @@ class Loop:
     def _is_better(self, score: Validation) -> bool:
         if self.best is None:
             return True
-        best = self.best["CIDEr"], -self.best["cross_entropy"]
+        best = self.best[CIDER], -self.best["cross_entropy"]
         return (score.cider, -score.cross_entropy) > best
 
     def _save(self) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from metrics.names import CIDER
 from metrics.official import cider_of_tokens
 from model.caption_generator import CaptionGenerator
 from model.captioner import Captioner
@@ -32,7 +33,7 @@ class Validation(NamedTuple):
     def scalars(self) -> dict[str, float]:
         """Name -> value, as logged."""
         return {
-            "CIDEr": self.cider,
+            CIDER: self.cider,
             "cross_entropy": self.cross_entropy,
             "perplexity": math.exp(self.cross_entropy),
             "attention_entropy": self.attention_entropy,

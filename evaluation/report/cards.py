@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.looking import Look
-from metrics.official import METRICS
+from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
 from records.limits import MAX_IMAGE_PIXELS
 
 _PHOTO, _THUMB = 320, 96  # longer side, pixels
@@ -29,8 +29,8 @@ def card(
     """
     photo = _photo(look.encoded) if look else None
     said = " · ".join(
-        f"{METRICS[name]} {100 * scores[name]:.0f}"
-        for name in ("CIDEr", "Bleu_4", "METEOR")
+        f"{HEADINGS[name]} {100 * scores[name]:.0f}"
+        for name in (CIDER, BLEU_4, METEOR)
         if name in scores
     )
     name = escape(look.file_name) if look else ""

@@ -18,7 +18,8 @@ from cli.errors import UserError
 from evaluation.looking import Look
 from evaluation.report import cards, charts
 from metrics import diversity
-from metrics.official import METRICS, Scores
+from metrics.names import CIDER, HEADINGS, METEOR
+from metrics.official import Scores
 
 SHOWN = 6  # images each: best, worst, at random
 
@@ -33,7 +34,7 @@ class Shown(NamedTuple):
     @classmethod
     def of(cls, scores: Scores, seed: int = 0) -> "Shown":
         """By CIDEr, or at random among the others; no image twice."""
-        ranked = sorted(scores.images, key=lambda image: (-scores.images[image]["CIDEr"], image))
+        ranked = sorted(scores.images, key=lambda image: (-scores.images[image][CIDER], image))
         best, rest = ranked[:SHOWN], ranked[SHOWN:]
         worst, rest = rest[-SHOWN:][::-1], rest[:-SHOWN]
         return cls(best, worst, random.Random(seed).sample(rest, min(SHOWN, len(rest))))
@@ -149,18 +150,20 @@ def _about(found: Mapping[str, Any]) -> str:
 
 def _metrics(found: Mapping[str, Any]) -> str:
     rows = [("", "score", "95% interval")]
-    for name, heading in METRICS.items():
+    for name, heading in HEADINGS.items():
         if name in found["metrics"]:
             low, high = (100 * end for end in found["intervals"][name])
-            mark = "*" if name == "METEOR" else ""
+            mark = "*" if name == METEOR else ""
             score = f"{100 * found['metrics'][name]:.1f}"
             rows.append((heading, score, f"{low:.1f} to {high:.1f}{mark}"))
     notes = [
-        f"{METRICS[name]} is unavailable: {escape(why)}."
+        f"{HEADINGS[name]} is unavailable: {escape(why)}."
         for name, why in found["unavailable"].items()
     ]
-    if "METEOR" in found["metrics"]:
-        notes.insert(0, "* of the mean over images; METEOR's score is of summed statistics.")
+    if METEOR in found["metrics"]:
+        notes.insert(
+            0, f"* of the mean over images; {HEADINGS[METEOR]}'s score is of summed statistics."
+        )
     return _table(rows) + "".join(f'<p class="soft">{note}</p>' for note in notes)
 
 
@@ -221,9 +224,10 @@ def _training(run_dir: str) -> str:
         "training": points("train", "perplexity"),
         "validation": points("val", "perplexity"),
     }
+    cider = HEADINGS[CIDER]
     drawn = [
         charts.curves("Perplexity", perplexity, "step", logarithmic=True),
-        charts.curves("CIDEr, greedy, validation", {"CIDEr": points("val", "CIDEr", 100)}, "step"),
+        charts.curves(f"{cider}, greedy, validation", {cider: points("val", CIDER, 100)}, "step"),
         charts.curves(
             "Attention entropy in training, nats",
             {"entropy": points("train", "attention_entropy")},
@@ -237,7 +241,7 @@ def _training(run_dir: str) -> str:
 
 def _lengths(scores: Scores) -> str:
     counted = {
-        "captions": Counter(len(texts[0].split()) for texts in scores.captions.values()),
+        "captions": Counter(len(texts[0].split()) for texts in scores.hypotheses.values()),
         "references": Counter(
             len(text.split()) for texts in scores.references.values() for text in texts
         ),
@@ -251,7 +255,7 @@ def _lengths(scores: Scores) -> str:
 
 def _missed(scores: Scores) -> str:
     rows = [("most missed words", "missed", "of images", "")]
-    for word, missed, images in diversity.most_missed(scores.captions, scores.references, 12):
+    for word, missed, images in diversity.most_missed(scores.hypotheses, scores.references, 12):
         share = f'<span class="meter"><i style="width:{missed / images:.0%}"></i></span>'
         rows.append((word, f"{missed:,}", f"{images:,}", share))
     note = "Words of at least half of an image's references that its caption leaves out."

@@ -54,7 +54,7 @@ def found():
 def written(tmp_path, found, encoded=b"", looks=None, run_dir="", contamination=None):
     """The page of random captions of which the best one is hostile: (path, html, Page)."""
     shown = Shown.of(found)
-    captions = {image: texts[0] for image, texts in found.captions.items()}
+    captions = {image: texts[0] for image, texts in found.hypotheses.items()}
     captions[shown.best[0]] = HOSTILE
     references = dict(found.references) | {shown.best[0]: [HOSTILE, "b"]}
     words = ["a", "<b>dog", "runs"]

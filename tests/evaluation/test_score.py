@@ -10,9 +10,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from cli.errors import UserError
-from metrics import coco_files as results
-from metrics import meteor
-from metrics import official as metrics
+from metrics import coco_files, meteor, official
+from metrics.summary import table
 
 REPOSITORY = Path(__file__).parents[2]
 REFERENCES = {
@@ -36,8 +35,8 @@ def run_score(*arguments, **environment):
 
 @pytest.fixture
 def files(tmp_path):
-    results.write_results(tmp_path / "R.json", CAPTIONS)
-    results.write_references(tmp_path / "A.json", REFERENCES)
+    coco_files.write_results(tmp_path / "R.json", CAPTIONS)
+    coco_files.write_references(tmp_path / "A.json", REFERENCES)
     return tmp_path
 
 
@@ -51,22 +50,21 @@ def test_scores_part_of_the_images(files, monkeypatch):
     assert set(written) == {"metrics", "intervals", "unavailable", "diversity", "images"}
     images = {int(image_id): values for image_id, values in written["images"].items()}
     intervals = {name: tuple(ends) for name, ends in written["intervals"].items()}
-    found = metrics.Scores(written["metrics"], images, written["unavailable"])
-    table = metrics.table(found, intervals=intervals)
-    assert done.stdout.startswith(f"3 of 4 images\n{table}\nMETEOR's interval is of its mean ")
+    printed = table(written["metrics"], written["unavailable"], intervals=intervals)
+    assert done.stdout.startswith(f"3 of 4 images\n{printed}\nMETEOR's interval is of its mean ")
     assert "mean length 4.0 words (references 4.6)" in done.stdout
     monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
-    expected = metrics.evaluate(REFERENCES, CAPTIONS)
-    for values in (found.metrics, *found.images.values()):
+    expected = official.evaluate(REFERENCES, CAPTIONS)
+    for values in (written["metrics"], *images.values()):
         assert 0.05 < values.pop("METEOR") < 1
-    assert (found.metrics, found.images) == (expected.metrics, expected.images)
+    assert (written["metrics"], images) == (expected.metrics, expected.images)
     assert done.stderr.splitlines() == ["tokenising 11 captions ...", "scoring 3 images ..."]
     assert [path.name for path in output.parent.iterdir()] == ["S.json"]
 
 
 def test_a_baseline_is_compared_on_the_images_of_both(files):
     others = {7: "two cats asleep on a sofa", 42: "a dog runs on the beach", 5: "a red bus"}
-    results.write_results(files / "B.json", others)
+    coco_files.write_results(files / "B.json", others)
     arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
     done = run_score(*arguments, f"--baseline={files}/B.json", f"--output={files}/S.json")
     assert done.returncode == 0, done.stderr
@@ -79,16 +77,16 @@ def test_a_baseline_is_compared_on_the_images_of_both(files):
     written = json.loads((files / "S.json").read_text())
     differences = written["baseline"]["differences"]
     assert list(differences) == list(written["metrics"])
-    for name, found in differences.items():
-        assert found["low"] <= found["difference"] <= found["high"], name
+    for name, values in differences.items():
+        assert values["low"] <= values["difference"] <= values["high"], name
         expected = written["metrics"][name] - written["baseline"]["metrics"][name]
         if name != "METEOR":  # the difference of means over images
-            assert found["difference"] == pytest.approx(expected, abs=1e-9), name
-    table = lines[-9:-1]
-    assert table[0].split() == ["this", "baseline", "difference", "95%", "interval", "p"]
-    cider, here, there, difference, low, dots, high, p = table[-1].split()
+            assert values["difference"] == pytest.approx(expected, abs=1e-9), name
+    rows = lines[-9:-1]
+    assert rows[0].split() == ["this", "baseline", "difference", "95%", "interval", "p"]
+    cider, system, baseline, difference, low, dots, high, p = rows[-1].split()
     assert (cider, dots) == ("CIDEr", "..")
-    assert float(difference) == pytest.approx(float(here) - float(there), abs=0.11)
+    assert float(difference) == pytest.approx(float(system) - float(baseline), abs=0.11)
     assert float(difference) == round(100 * differences["CIDEr"]["difference"], 1)
     assert (low, high) == tuple(f"{100 * differences['CIDEr'][k]:+.1f}" for k in ("low", "high"))
     assert 0 < float(p) <= 1
@@ -96,7 +94,7 @@ def test_a_baseline_is_compared_on_the_images_of_both(files):
 
 
 def test_files_without_a_common_image_cannot_be_compared(files):
-    results.write_results(files / "B.json", {5: "a bus"})
+    coco_files.write_results(files / "B.json", {5: "a bus"})
     arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
     done = run_score(*arguments, f"--baseline={files}/B.json")
     assert (done.returncode, done.stdout) == (1, "")
@@ -104,7 +102,7 @@ def test_files_without_a_common_image_cannot_be_compared(files):
 
 
 def test_an_unknown_image_id_is_named(files):
-    results.write_results(files / "R.json", CAPTIONS | {1234: "a plane", 1235: "a train"})
+    coco_files.write_results(files / "R.json", CAPTIONS | {1234: "a plane", 1235: "a train"})
     done = run_score(f"--results={files}/R.json", f"--annotations={files}/A.json")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -156,7 +154,7 @@ def test_broken_results(tmp_path, content, found):
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as caught:
-        results.read_results(path)
+        coco_files.read_results(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert found in message
@@ -184,7 +182,7 @@ def test_broken_annotations(tmp_path, content, found):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as caught:
-        results.read_references(path)
+        coco_files.read_references(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert found in message
@@ -192,17 +190,17 @@ def test_broken_annotations(tmp_path, content, found):
 
 
 def test_files_come_back_as_written(files):
-    assert results.read_results(files / "R.json") == CAPTIONS
-    assert list(results.read_results(files / "R.json")) == list(CAPTIONS)
-    assert results.read_references(files / "A.json") == REFERENCES
-    assert list(results.read_references(files / "A.json")) == list(REFERENCES)
+    assert coco_files.read_results(files / "R.json") == CAPTIONS
+    assert list(coco_files.read_results(files / "R.json")) == list(CAPTIONS)
+    assert coco_files.read_references(files / "A.json") == REFERENCES
+    assert list(coco_files.read_references(files / "A.json")) == list(REFERENCES)
 
 
 def test_references_follow_the_order_of_the_images(tmp_path):
     annotations = [{"image_id": i, "caption": f"caption {n}"} for n, i in enumerate([3, 1, 3, 2])]
     value = {"images": [{"id": 1}, {"id": 9}, {"id": 3}], "annotations": annotations}
-    results.write_json(tmp_path / "A.json", value)
-    references = results.read_references(tmp_path / "A.json")
+    coco_files.write_json(tmp_path / "A.json", value)
+    references = coco_files.read_references(tmp_path / "A.json")
     assert list(references.items()) == [
         (1, ["caption 1"]),
         (3, ["caption 0", "caption 2"]),
@@ -224,14 +222,14 @@ def test_pycocotools_reads_what_is_written(files):
 
 def test_a_failed_write_leaves_the_file_that_was_there(tmp_path, monkeypatch):
     path = tmp_path / "S.json"
-    results.write_json(path, {"a": 1})
+    coco_files.write_json(path, {"a": 1})
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "fsync", full)
+    monkeypatch.setattr(coco_files.os, "fsync", full)
     with pytest.raises(UserError, match=r"S\.json: cannot be written: No space left on device"):
-        results.write_json(path, {"a": 2})
+        coco_files.write_json(path, {"a": 2})
     assert [file.name for file in tmp_path.iterdir()] == ["S.json"]
     assert json.loads(path.read_text()) == {"a": 1}
 
@@ -239,4 +237,4 @@ def test_a_failed_write_leaves_the_file_that_was_there(tmp_path, monkeypatch):
 def test_an_output_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"S\.json: cannot be written"):
-        results.write_json(tmp_path / "file" / "S.json", {})
+        coco_files.write_json(tmp_path / "file" / "S.json", {})

@@ -12,79 +12,79 @@ from tests.support.scores import IMAGES, random_scores
 
 
 @pytest.fixture(scope="module")
-def found() -> Scores:
+def scores() -> Scores:
     return random_scores(1)
 
 
-def test_each_resample_is_scored_as_the_official_code_would(found):
-    gts, res = found.references, found.captions
+def test_each_resample_is_scored_as_the_official_code_would(scores):
+    references, hypotheses = scores.references, scores.hypotheses
     weights = next(bootstrap._weights(IMAGES, seed=5))[:4]
-    drawn = bootstrap._statistics(found, weights)
+    drawn = bootstrap._metrics_of(scores, weights)
     for r, row in enumerate(weights.astype(int)):
-        ids = [image for image, count in zip(gts, row, strict=True) for _ in range(count)]
+        ids = [image for image, count in zip(references, row, strict=True) for _ in range(count)]
         assert len(ids) == IMAGES
         bleu, _ = Bleu(4).compute_score(
-            {k: gts[i] for k, i in enumerate(ids)},
-            {k: res[i] for k, i in enumerate(ids)},
+            {k: references[i] for k, i in enumerate(ids)},
+            {k: hypotheses[i] for k, i in enumerate(ids)},
             verbose=0,
         )
         for n, value in enumerate(bleu, 1):
             assert drawn[f"Bleu_{n}"][r] == pytest.approx(value, abs=1e-9)
         for name in ("ROUGE_L", "CIDEr"):
-            mean = np.mean([found.images[i][name] for i in ids])
+            mean = np.mean([scores.images[i][name] for i in ids])
             assert drawn[name][r] == pytest.approx(mean, abs=1e-9)
 
 
-def test_images_drawn_once_each_give_the_scores(found):
-    whole = bootstrap._statistics(found, np.ones((1, IMAGES)))
-    for name, value in found.metrics.items():
+def test_images_drawn_once_each_give_the_scores(scores):
+    whole = bootstrap._metrics_of(scores, np.ones((1, IMAGES)))
+    for name, value in scores.metrics.items():
         assert whole[name][0] == pytest.approx(value, abs=1e-12), name
 
 
-def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(found):
-    intervals = bootstrap.intervals(found)
-    assert list(intervals) == list(found.metrics)
-    for name, value in found.metrics.items():
+def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(scores):
+    intervals = bootstrap.intervals(scores)
+    assert list(intervals) == list(scores.metrics)
+    for name, value in scores.metrics.items():
         assert intervals[name].low < value < intervals[name].high
-    values = np.array([image["CIDEr"] for image in found.images.values()])
+    values = np.array([image["CIDEr"] for image in scores.images.values()])
     width = 2 * 1.96 * values.std() / np.sqrt(IMAGES)
     assert intervals["CIDEr"].high - intervals["CIDEr"].low == pytest.approx(width, rel=0.15)
-    assert bootstrap.intervals(found) == intervals
-    assert bootstrap.intervals(found, seed=1) != intervals
+    assert bootstrap.intervals(scores) == intervals
+    assert bootstrap.intervals(scores, seed=1) != intervals
 
 
-def test_portions_change_nothing(found, monkeypatch):
+def test_portions_change_nothing(scores, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
-    whole = bootstrap.intervals(found)
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 7 * IMAGES)
-    assert bootstrap.intervals(found) == whole
+    whole = bootstrap.intervals(scores)
+    monkeypatch.setattr(bootstrap, "_DRAWN_AT_ONCE", 7 * IMAGES)
+    assert bootstrap.intervals(scores) == whole
 
 
-def test_the_paired_test_knows_same_from_better(found):
-    for name, same in bootstrap.paired(found, found).items():
+def test_the_paired_test_knows_same_from_better(scores):
+    for name, same in bootstrap.paired_test(scores, scores).items():
         assert same == (0, 0, 0, 1), name
     images = {
         i: {name: value + 0.1 * (k % 3) for name, value in image.items()}
-        for k, (i, image) in enumerate(found.images.items())
+        for k, (i, image) in enumerate(scores.images.items())
     }
-    better = dataclasses.replace(found, images=images)
-    difference = bootstrap.paired(better, found)["CIDEr"]
+    better = dataclasses.replace(scores, images=images)
+    difference = bootstrap.paired_test(better, scores)["CIDEr"]
     assert difference.difference == pytest.approx(0.1)
     assert 0.05 < difference.low < 0.1 < difference.high < 0.15  # paired: images vary far more
     assert difference.p == 0
-    assert bootstrap.paired(found, better)["CIDEr"].high < 0
+    assert bootstrap.paired_test(scores, better)["CIDEr"].high < 0
 
 
 def test_the_paired_test_finds_chance_to_be_chance():
     values = [
-        bootstrap.paired(random_scores(2 * k), random_scores(2 * k + 1))["CIDEr"].p
+        bootstrap.paired_test(random_scores(2 * k), random_scores(2 * k + 1))["CIDEr"].p
         for k in range(6)
     ]
     assert sum(p < 0.05 for p in values) <= 2
     assert len(set(values)) > 3
 
 
-def test_a_paired_test_of_other_images_is_refused(found):
-    fewer = dataclasses.replace(found, images=dict(list(found.images.items())[1:]))
+def test_a_paired_test_of_other_images_is_refused(scores):
+    fewer = dataclasses.replace(scores, images=dict(list(scores.images.items())[1:]))
     with pytest.raises(ValueError, match="same images"):
-        bootstrap.paired(found, fewer)
+        bootstrap.paired_test(scores, fewer)

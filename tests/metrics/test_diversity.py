@@ -1,4 +1,6 @@
-"""What is said of captions beside their scores, counted by hand on a few."""
+"""Shares and counts of a few captions, counted by hand."""
+
+import dataclasses
 
 import pytest
 
@@ -21,9 +23,9 @@ REFERENCES = {
 
 
 def test_counts():
-    found = diversity.describe(CAPTIONS, REFERENCES)
+    measured = diversity.measure(CAPTIONS, REFERENCES)
     known = {word for texts in REFERENCES.values() for text in texts for word in text.split()}
-    assert found == pytest.approx(
+    assert dataclasses.asdict(measured) == pytest.approx(
         {
             "words": 9,  # a dog runs with and cat on the sofa
             "vocabulary_coverage": 8 / len(known),  # "and" is in no reference
@@ -37,10 +39,10 @@ def test_counts():
             "references_mean_length": (6 + 3 + 6 + 4 + 2 + 5 + 5 + 3 + 3 + 5 + 1) / 11,
         }
     )
-    said = diversity.lines(found)
-    assert "9 different words" in said
-    assert "bad endings 40.0% (references 9.1%)" in said
-    assert "80.0% of the captions are distinct" in said
+    text = measured.as_text()
+    assert "9 different words" in text
+    assert "bad endings 40.0% (references 9.1%)" in text
+    assert "80.0% of the captions are distinct" in text
 
 
 def test_most_missed_words():
@@ -48,7 +50,7 @@ def test_most_missed_words():
     # By images, then by word.
     assert [word for word, *_ in missed][:3] == ["grass", "black", "brown"]
     assert missed[0] == ("grass", 2, 2)  # half of the references of 1, all of 5
-    by_word = {one.word: one for one in missed}
+    by_word = {word.word: word for word in missed}
     assert by_word["dogs"] == ("dogs", 1, 1)
     assert by_word["black"] == ("black", 1, 1)
     assert "dog" not in by_word and "sofa" not in by_word  # said

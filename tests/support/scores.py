@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from metrics import official
 from metrics.meteor import MeteorError
-from metrics.official import Scores
+from metrics.official import Scores, score_tokens
 
 SENTENCE = "a dog cat runs sits on the red sofa in park with ball big small two"
 IMAGES = 60
@@ -24,7 +23,7 @@ def random_captions(seed: int, captions: int) -> dict[int, list[str]]:
 def random_scores(seed: int) -> Scores:
     """Return the scores of random captions; METEOR, which needs Java, is unavailable."""
 
-    def no_meteor(gts, res):
+    def no_meteor(references, hypotheses):
         raise MeteorError("not started")
 
-    return official._score(random_captions(100, 4), random_captions(seed, 1), no_meteor)
+    return score_tokens(random_captions(100, 4), random_captions(seed, 1), no_meteor)
