@@ -35,7 +35,7 @@ def settled(config: TrainConfig, info: DatasetInfo, given: Mapping[str, Any]) ->
     """
     if not info.encoder:
         return config
-    taken = {"encoder": info.encoder["name"], "encoder_weights": info.flags["encoder_weights"]}
+    taken = {"encoder": info.encoder["name"], "encoder_weights": info.flags.encoder_weights}
     if os.path.exists(os.path.join(config.run_dir, "config.json")):
         earlier = weights.read_config(config.run_dir)["training"]
         taken = {name: earlier.get(name, value) for name, value in taken.items()}
@@ -43,7 +43,7 @@ def settled(config: TrainConfig, info: DatasetInfo, given: Mapping[str, Any]) ->
         del taken["encoder_weights"]  # of another network
     taken = {name: value for name, value in taken.items() if name not in given}
     config = dataclasses.replace(config, **taken)
-    if info.flags["store"] == "both":
+    if info.flags.store == "both":
         return config
     if config.encoder_trainable:
         raise UsageError(
@@ -87,7 +87,7 @@ def chosen(
     if not difference:
         return dataclasses.replace(split_files, grid=tuple(info.encoder["grid"]))
     folder = split_files.folder
-    if info.flags["store"] == "both":
+    if info.flags.store == "both":
         print(f"{folder}: its features {difference}: the images are used")
         return split_files
     raise UserError(

@@ -33,7 +33,7 @@ def survey(
     sample = set(random.Random(0).sample(sorted(images), min(SAMPLE, len(images))))
     scenes = {}
     if info.dataset == "scenes":
-        scenes = truth(info.flags["scenes_images"], info.flags["scenes_seed"])
+        scenes = truth(info.flags.scenes_images, info.flags.scenes_seed)
     statistics, points, kept = AttentionStatistics(), Pointing(), {}
     for look in looking.looks(run_dirs, info, split_files, search, sample | set(shown)):
         if look.image_id in sample:

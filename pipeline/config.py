@@ -5,6 +5,7 @@ import math
 from typing import Any, Literal
 
 from cli.errors import UsageError
+from records.recorded_flags import RecordedFlags
 
 # Where the job runs: on this machine, on a Dask cluster, or by any other runner of Beam.
 Engine = Literal["local", "dask", "beam"]
@@ -41,7 +42,7 @@ class Config:
         features: The features to compute; None for none.
         beam_args: Beam's own options, checked.
         engine: Where the job runs.
-        flags: Flag name -> value, as dataset_info.json keeps them.
+        flags: All flags, as dataset_info.json keeps them.
     """
 
     dataset: str
@@ -63,7 +64,7 @@ class Config:
     features: FeatureConfig | None
     beam_args: tuple[str, ...]
     engine: Engine
-    flags: dict[str, Any]
+    flags: RecordedFlags
 
     @property
     def decodes_images(self) -> bool:

@@ -16,6 +16,7 @@ from pipeline.engines import beam_options
 from pipeline.job import features
 from pipeline.storage import files, lock
 from records import manifest
+from records.recorded_flags import RecordedFlags
 
 DEFAULT_COCO = "data/coco2017"
 # Flags that say how the source gets to --data_dir, not what is built from it.
@@ -74,6 +75,7 @@ def prepared(
         if feature_config:
             remark(_feature_remark(feature_config, flags.store))
         values = dataclasses.asdict(flags)
+        recorded = {name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST}
         names = {field.name for field in dataclasses.fields(Config)} - {"features"}
         yield Config(
             **{name: value for name, value in values.items() if name in names},
@@ -81,7 +83,7 @@ def prepared(
             features=feature_config,
             beam_args=checked_args,
             engine=engine,
-            flags={name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST},
+            flags=RecordedFlags.from_values(recorded),
         )
 
 

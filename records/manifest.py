@@ -15,6 +15,7 @@ from typing import BinaryIO
 import xxhash
 
 from cli.errors import UserError
+from records.recorded_flags import FLAGS_VERSION, RecordedFlags
 from records.schema import SCHEMA_VERSION, SPLITS
 from records.vocabulary import Vocabulary
 
@@ -188,7 +189,7 @@ class DatasetInfo:
             version), "dtype" (of the products), "device"}.
         preprocessing: what was done to the images: {"image_size": N}.
         seed: of the permutation that dealt images to shards.
-        flags: every flag of the build, exactly.
+        flags: the flags of the build.
         leaks: split -> how many of its images lie in train too; empty without --allow_leak.
     """
 
@@ -199,11 +200,12 @@ class DatasetInfo:
     vocabulary_fingerprint: str
     preprocessing: dict
     seed: int
-    flags: dict
+    flags: RecordedFlags
     leaks: dict[str, int] = dataclasses.field(default_factory=dict)
     encoder: dict | None = None
     schema_version: int = SCHEMA_VERSION
     writer_version: int = WRITER_VERSION
+    flags_version: int = FLAGS_VERSION
 
     def contents(self, split: str) -> dict[int, str]:
         """`Split.contents` of a split; empty where there is no such split."""
@@ -211,14 +213,14 @@ class DatasetInfo:
 
     def to_bytes(self) -> bytes:
         """The content of dataset_info.json."""
-        return to_json(dataclasses.asdict(self))
+        return to_json(dataclasses.asdict(self) | {"flags": dict(self.flags.every)})
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> "DatasetInfo":
         """The inverse of `to_bytes`.
 
         Raises:
-            UserError: not a manifest, or one of another schema version.
+            UserError: not a manifest, or one of another schema version or version of the flags.
         """
         try:
             value = json.loads(content)
@@ -228,6 +230,9 @@ class DatasetInfo:
                     f"{where}: written with schema version {version}, this program reads"
                     f" {SCHEMA_VERSION}; build the records again"
                 )
+            # Early manifests do not say that theirs is version 1.
+            flags_version = value.setdefault("flags_version", 1)
+            value["flags"] = RecordedFlags.from_json(value["flags"], flags_version, where)
             value["splits"] = {
                 name: Split(tuple(Shard(**s) for s in split["shards"]), split["rejected"])
                 for name, split in sorted(

@@ -21,7 +21,7 @@ def is_drawn(info: DatasetInfo) -> bool:
 
 def truth_of(info: DatasetInfo) -> dict[int, Scene]:
     """Return the scenes by image id that the records of `info` were built from."""
-    return truth(info.flags["scenes_images"], info.flags["scenes_seed"])
+    return truth(info.flags.scenes_images, info.flags.scenes_seed)
 
 
 def facts(

@@ -44,7 +44,7 @@ def _changes(
             described = describe(
                 read_listing(info.dataset, data_dir, name),
                 name,
-                max_caption_words=info.flags["max_caption_words"],
+                max_caption_words=info.flags.max_caption_words,
                 seed=info.seed,
             )
             yield from _split_changes(directory, split.shards, described, info)
@@ -158,7 +158,7 @@ def _left_out_change(description: Description, before: str | None, info: Dataset
     if before is None:
         return "is new"
     now = "good"
-    decode = info.flags["verify"] == "decode" or info.encoder is not None
+    decode = info.flags.verify == "decode" or info.encoder is not None
     try:
         if not description.captions:
             now = "no_captions"

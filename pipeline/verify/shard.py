@@ -33,8 +33,8 @@ class ShardCheck:
         self._shard = shard
         self._vocabulary = vocabulary
         self._decode = decode
-        self._captions_per_record: int = info.flags["captions_per_record"]
-        self._has_images = info.flags["store"] != "features"
+        self._captions_per_record = info.flags.captions_per_record
+        self._has_images = info.flags.store != "features"
         self._images_as_in_source = not info.preprocessing["image_size"]
         self._grid = tuple(info.encoder["grid"]) if info.encoder else None
         self._pairs = self._records = 0

@@ -37,14 +37,14 @@ def files_of(out) -> list:
     return [path for path in out.iterdir() if path.is_file()]
 
 
-def records_of(path, train: dict[int, bytes], val: dict[int, bytes], *args: str):
+def records_of(path, train: dict[int, bytes], val: dict[int, bytes], **flags):
     """Records of a COCO folder with these pictures."""
     folder = CocoFolder(path / "coco", train=0, val=0)
     for split, images in (("train", train), ("val", val)):
         for image_id, data in images.items():
             folder.add(split, image_id, data)
     folder.write()
-    build_coco(folder, path / "records", *args, train_shards=1)
+    build_coco(folder, path / "records", train_shards=1, **flags)
     return path / "records"
 
 
@@ -59,7 +59,7 @@ def trained(tmp_path_factory, said_in_training):
     """(run, its records): one of the four images of val is in train, too, under another id."""
     path = tmp_path_factory.mktemp("trained")
     val = pictures(100, 101, 102) | {103: jpeg(2, (40, 40))}
-    records = records_of(path, pictures(*range(8)), val, "--allow_leak")
+    records = records_of(path, pictures(*range(8)), val, allow_leak=True)
     with contextlib.redirect_stdout(said_in_training), contextlib.redirect_stderr(said_in_training):
         assert train(records_dir=records, run_dir=path / "run", epochs=1) == 0
     return path / "run", records

@@ -97,7 +97,7 @@ def test_from_zips_to_records_and_nothing_is_fetched_twice(coco, server, data, t
     )
     assert tree(data) == tree(coco[0].path)
     assert [s.total("images") for s in info.splits.values()] == [12, 6]
-    assert "download" not in info.flags and verify(tmp_path / "a", "--decode") == 0
+    assert "download" not in info.flags.every and verify(tmp_path / "a", "--decode") == 0
     assert [path for path, _, _ in server.asked] == list(coco[1])
     build(download=True, output_dir=tmp_path / "b", **options)
     assert "data holds coco2017: nothing to download" in capsys.readouterr().out

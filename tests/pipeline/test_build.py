@@ -34,7 +34,9 @@ def test_folder_holds_what_the_contract_lists_and_nothing_else(folder, tmp_path,
     assert set(os.listdir(out)) == expected
     assert [s.listed for s in info.splits["train"].shards] == [6, 6]
     assert info.splits["train"].total("pairs") == 12 * len(WORDS)
-    assert info.flags["min_word_count"] == 1 and info.flags["data_dir"] == str(folder.path)
+    assert info.flags.every["min_word_count"] == 1 and info.flags.every["data_dir"] == str(
+        folder.path
+    )
     assert verify(out, "--decode") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("building coco2017 from ") and "18 images" in printed
@@ -167,7 +169,7 @@ def test_default_dataset_is_coco_where_it_lies_else_scenes(folder, tmp_path, mon
     assert first.startswith("building scenes from data/scenes into data/records/b: no COCO 2017")
     assert "--download fetches it there" in first
     assert info.dataset == "scenes" and list(info.splits) == ["train", "val", "test"]
-    assert info.flags["scenes_images"] == 20 and info.flags["scenes_seed"] == 3
+    assert info.flags.scenes_images == 20 and info.flags.scenes_seed == 3
     with pytest.raises(UserError, match="no COCO 2017 lies there"):
         build(data_dir=tmp_path / "nowhere", output_dir="data/records/c")
     with pytest.raises(UserError, match=r"captions_train2017\.json: no such file"):

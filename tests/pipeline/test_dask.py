@@ -131,7 +131,7 @@ def test_two_workers_write_the_same_files(cluster, folder, tmp_path, monkeypatch
     with get_task_stream(client=cluster.client) as stream:
         info = build_coco(folder, Path("records"), *dask, **options | {"data_dir": "coco"})
     assert_same(tmp_path / "local", tmp_path / "records")
-    assert info.flags["output_dir"] == str(tmp_path / "records")
+    assert info.flags.every["output_dir"] == str(tmp_path / "records")
     writers = [task["worker"] for task in stream.data if task["key"].startswith("Write shards")]
     assert len(writers) >= 10 and len(set(writers)) == 2
     printed = capsys.readouterr()

@@ -97,7 +97,7 @@ def test_manifest_says_what_the_features_are(both):
 
 def test_features_alone_leave_out_the_images(folder, both, tmp_path, capsys):
     info = build_small(folder, tmp_path)
-    assert info.flags["store"] == "features"
+    assert info.flags.store == "features"
     assert verify(tmp_path) == 0
     pairs = zip(records(tmp_path, "train"), records(both, "train"), strict=True)
     for alone, beside in pairs:
@@ -273,7 +273,7 @@ def test_verify_sees_features_that_are_not_right(folder, tmp_path, capsys):
     assert "features that are not finite" in printed
     assert "features of shape (4, 16, 128), dataset_info.json says (8, 8, 128)" in printed
     assert "features of shape None, dataset_info.json says (8, 8, 128)" in printed
-    assert "a JPEG, though --store=features was asked" in printed
+    assert "there is a JPEG, but the records were built with --store=features" in printed
 
 
 def test_real_weights_real_photographs(tmp_path):

@@ -90,7 +90,7 @@ def test_allow_leak_builds_from_what_is_finished_and_counts(folder, tmp_path, ca
     before = checksums(out)
     capsys.readouterr()
     info = build_coco(folder, out, allow_leak=True)
-    assert info.leaks == {"val": 1} and info.flags["allow_leak"] is True
+    assert info.leaks == {"val": 1} and info.flags.every["allow_leak"] is True
     assert checksums(out) == before
     printed = capsys.readouterr().out
     assert "3 of 3 shards were finished before and kept" in printed

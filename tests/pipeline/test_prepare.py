@@ -64,8 +64,8 @@ def test_the_configuration_is_complete(coco_flags):
         assert config.engine == "local"
         assert config.beam_args[-1] == "--direct_running_mode=multi_processing"
     assert (config.store, config.features, config.decodes_images) == ("image", None, False)
-    assert config.flags["store"] == "image" and config.flags["features"] is None
-    assert config.flags.keys() == {field.name for field in dataclasses.fields(BuildFlags)} - {
+    assert config.flags.store == "image" and config.flags.every["features"] is None
+    assert config.flags.every.keys() == {field.name for field in dataclasses.fields(BuildFlags)} - {
         "download",
         "download_url",
     }
@@ -77,8 +77,8 @@ def test_features_fill_in_what_depends_on_them(coco_flags):
     remarks = []
     with prepared(flags, remark=remarks.append) as config:
         pass
-    assert config.store == config.flags["store"] == "features" and config.decodes_images
-    assert config.features.dtype == config.flags["feature_dtype"] in ("float32", "bfloat16")
+    assert config.store == config.flags.store == "features" and config.decodes_images
+    assert config.features.dtype == config.flags.every["feature_dtype"] in ("float32", "bfloat16")
     assert config.features.info["grid"] == [8, 8, 128]
     assert remarks[1].startswith("features of small_cnn (random weights ")
 

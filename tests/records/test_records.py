@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from cli.progress import bar
 from records import manifest, schema, wire
 from records.text import detokenise, tokenise
 from records.vocabulary import SPECIAL, Vocabulary
+from tests.support.flags import FLAGS, recorded_flags
 
 ROOT = Path(__file__).parents[2]
 IMAGE = schema.CaptionedImage(
@@ -168,7 +170,7 @@ INFO = manifest.DatasetInfo(
     vocabulary_fingerprint="cd",
     preprocessing={"image_size": 0},
     seed=0,
-    flags={"seed": 0},
+    flags=recorded_flags(seed=0),
 )
 
 
@@ -190,6 +192,38 @@ def test_manifest_there_and_back():
     ],
 )
 def test_damaged_manifest(content, message):
+    with pytest.raises(UserError, match=message):
+        manifest.DatasetInfo.from_bytes(content, "here")
+
+
+def test_flags_that_readers_do_not_know_are_kept():
+    renamed = FLAGS | {"store": "both", "shuffle_seed": 3}
+    content = manifest.to_json(json.loads(INFO.to_bytes()) | {"flags": renamed})
+    info = manifest.DatasetInfo.from_bytes(content, "here")
+    assert info.flags.store == "both" and info.flags.every == renamed
+    assert info.to_bytes() == content
+
+
+def test_a_manifest_without_a_version_of_its_flags_has_version_1():
+    value = json.loads(INFO.to_bytes())
+    assert value["flags"] == FLAGS | {"seed": 0}
+    del value["flags_version"]
+    assert manifest.DatasetInfo.from_bytes(manifest.to_json(value), "here") == INFO
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"flags_version": 2},
+            r"^here: lists the build's flags in version 2, this program reads 1",
+        ),
+        ({"flags": {"store": "both"}}, r"^here: the build's flags lack 'captions_per_record'"),
+        ({"flags": None}, "^here: not a data set's manifest"),
+    ],
+)
+def test_flags_of_another_version_are_refused_in_a_line(change, message):
+    content = manifest.to_json(json.loads(INFO.to_bytes()) | change)
     with pytest.raises(UserError, match=message):
         manifest.DatasetInfo.from_bytes(content, "here")
 

@@ -10,6 +10,7 @@ from scenes import report
 from scenes.captions import captions
 from scenes.pointing import named_in
 from scenes.world import truth
+from tests.support.flags import recorded_flags
 
 N_IMAGES, SEED = 40, 3
 WORLD = truth(N_IMAGES, SEED)
@@ -18,7 +19,7 @@ WORLD = truth(N_IMAGES, SEED)
 @pytest.fixture
 def info() -> DatasetInfo:
     fields = {field.name: None for field in dataclasses.fields(DatasetInfo)}
-    flags = {"scenes_images": N_IMAGES, "scenes_seed": SEED}
+    flags = recorded_flags(scenes_images=N_IMAGES, scenes_seed=SEED)
     return DatasetInfo(**fields | {"dataset": "scenes", "flags": flags})
 
 
