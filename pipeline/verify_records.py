@@ -35,7 +35,7 @@ def main(values: flags.FlagValues, rest: list[str]) -> int:
     """Print each problem on a line, or a summary if there is none.
 
     Args:
-        values: the parsed flags of this command.
+        values: The parsed flags of this command.
         rest: Beam's options, for the file system.
 
     Returns:

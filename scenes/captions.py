@@ -38,8 +38,8 @@ def phrase(group: Group, article: bool = True) -> str:
     """Return the group's name: "a small red circle", "two large blue squares".
 
     Args:
-        group: things of one kind.
-        article: whether a single thing is "a", not "one".
+        group: Things of one kind.
+        article: Whether a single thing is "a", not "one".
     """
     size, colour, shape = group[0].kind
     count = "a" if article and len(group) == 1 else NUMBERS[len(group)]

@@ -28,16 +28,16 @@ def write(data_dir: str | Path, n_images: int = DEFAULT_IMAGES, seed: int = DEFA
     """Write the scenes of (n_images, seed) to `data_dir`, unless they are there already.
 
     Args:
-        data_dir: the folder. Other scenes in it are replaced; any other folder is refused.
-        n_images: number of scenes.
-        seed: chooses the scenes.
+        data_dir: The folder. Other scenes in it are replaced; any other folder is refused.
+        n_images: Number of scenes.
+        seed: Chooses the scenes.
 
     Returns:
         Whether the scenes were written.
 
     Raises:
-        UserError: the folder cannot be written, or holds other files.
-        UsageError: there are too few images.
+        UserError: The folder cannot be written, or holds other files.
+        UsageError: There are too few images.
     """
     folder = Path(data_dir).resolve()
     receipt = {"n_images": n_images, "seed": seed, "version": VERSION}

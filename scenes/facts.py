@@ -29,10 +29,10 @@ class Phrase:
     """The claim that there are `count` things of a kind.
 
     Attributes:
-        count: number of things.
-        exact: whether there must be exactly `count`, not at least.
-        kind: size, colour and shape.
-        named: how many of the kind the caption has named so far, this phrase included.
+        count: Number of things.
+        exact: Whether there must be exactly `count`, not at least.
+        kind: Size, colour and shape.
+        named: How many of the kind the caption has named so far, this phrase included.
     """
 
     count: int
@@ -128,8 +128,8 @@ def check_all(captions: Mapping[int, str], truth: Mapping[int, Scene]) -> tuple[
     """Return (true claims, claims) over all captions.
 
     Args:
-        captions: image id -> caption.
-        truth: image id -> scene.
+        captions: Image id -> caption.
+        truth: Image id -> scene.
 
     Raises:
         KeyError: `truth` lacks an image id.

@@ -13,9 +13,9 @@ class NamedThings(NamedTuple):
     """What a phrase means.
 
     Attributes:
-        number: number of things.
-        exact: whether there are exactly `number`, not at least.
-        kind: their size, colour and shape.
+        number: Number of things.
+        exact: Whether there are exactly `number`, not at least.
+        kind: Their size, colour and shape.
     """
 
     number: int
@@ -28,10 +28,10 @@ class Mark:
     """A run of words that belong together.
 
     Attributes:
-        sort: phrase, relation, verb, and, opening or closing; unknown, then broken.
-        words: the words.
-        phrase: what a phrase means.
-        relation: what a relation means.
+        sort: "phrase", "relation", "verb", "and", "opening", "closing", "unknown" or "broken".
+        words: The words.
+        phrase: What a phrase means.
+        relation: What a relation means.
     """
 
     sort: str

@@ -30,10 +30,10 @@ class Pointing:
     """Counts over captions of what colour and shape words look at.
 
     Attributes:
-        words: number of words whose phrase names a thing in the scene.
-        hits: number of them that look at such a thing.
-        chance: sum over them of the share of cells that would be hits.
-        absent: number of words whose phrase names nothing in the scene; `words` excludes them.
+        words: Number of words whose phrase names a thing in the scene.
+        hits: Number of them that look at such a thing.
+        chance: Sum over them of the share of cells that would be hits.
+        absent: Number of words whose phrase names nothing in the scene; `words` excludes them.
     """
 
     words: int = 0
@@ -45,9 +45,9 @@ class Pointing:
         """Count a caption.
 
         Args:
-            words: the T words of the caption.
+            words: The T words of the caption.
             attention: [T, grid height, grid width] at each word.
-            scene: the scene of the caption's image.
+            scene: The scene of the caption's image.
         """
         for named in named_in(words):
             things = [thing for thing in scene.things if thing.kind == named.kind]
@@ -86,7 +86,7 @@ def covered(things: Sequence[Thing], grid: tuple[int, int]) -> np.ndarray:
     """Mark the grid cells whose centres are in the grown box of a thing.
 
     Args:
-        things: the things.
+        things: The things.
         grid: (height, width) of the grid over the image.
 
     Returns:

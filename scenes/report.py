@@ -33,11 +33,11 @@ def facts(
     next one: since a caption is a function of its features, that is the next image's caption.
 
     Args:
-        info: the manifest of the records; `is_drawn` holds.
-        captions: image id -> caption; at least one.
-        cider: the captions' CIDEr.
-        ceiling: the CIDEr of the references against each other, printed beside it.
-        stamp: the contamination mark that ends each line; "" for none.
+        info: The manifest of the records; `is_drawn` holds.
+        captions: Image id -> caption; at least one.
+        cider: The captions' CIDEr.
+        ceiling: The CIDEr of the references against each other, printed beside it.
+        stamp: The contamination mark that ends each line; "" for none.
 
     Returns:
         `facts_true`, `facts_true_other_image` (the control) and `references_CIDEr`, for
@@ -60,7 +60,7 @@ def pointing(
     """Print and return how often attention looks at what colour and shape words name.
 
     Args:
-        info: the manifest of the records; `is_drawn` holds.
+        info: The manifest of the records; `is_drawn` holds.
         looks: (image id, its caption's T words, attention [T, grid height, grid width]).
 
     Returns:

@@ -46,9 +46,9 @@ class Thing:
     """One object in an image.
 
     Attributes:
-        shape: one of `SHAPES`.
-        colour: one of `COLOURS`.
-        size: one of `SIZES`.
+        shape: One of `SHAPES`.
+        colour: One of `COLOURS`.
+        size: One of `SIZES`.
         box: (x0, y0, x1, y1) in pixels; x1 and y1 are not included.
     """
 
@@ -122,11 +122,11 @@ def scenes(n_images: int, seed: int) -> list[Scene]:
     """Make the scenes in the order of their ids, 1 to `n_images`: 80% train, 10% val, 10% test.
 
     Args:
-        n_images: number of scenes.
-        seed: chooses the scenes.
+        n_images: Number of scenes.
+        seed: Chooses the scenes.
 
     Raises:
-        UsageError: fewer than `MIN_IMAGES` images cannot be divided into three splits.
+        UsageError: Fewer than `MIN_IMAGES` images cannot be divided into three splits.
     """
     if n_images < MIN_IMAGES:
         raise UsageError(f"scenes: expected at least {MIN_IMAGES} images, found {n_images}")

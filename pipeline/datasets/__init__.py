@@ -26,7 +26,7 @@ def source(name: str) -> DataSource:
     """Return the source of the data set `name`, one of `NAMES`.
 
     Raises:
-        UsageError: no data set has this name.
+        UsageError: No data set has this name.
     """
     if name.startswith(TFDS):
         return TfdsSource(name.removeprefix(TFDS))

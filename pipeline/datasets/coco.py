@@ -68,7 +68,7 @@ class Coco2017(ImageFiles):
         """List the images and captions of one split.
 
         Raises:
-            UserError: the file is missing, cut, or not COCO's; the message names the place in it.
+            UserError: The file is missing, cut, or not COCO's; the message names the place in it.
         """
         path, folder = annotations(data_dir, split), image_folder(data_dir, split)
         content = parse(path, ("images", "annotations"))

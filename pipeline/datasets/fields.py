@@ -18,12 +18,12 @@ def parse(
     """Read a JSON file that holds one object.
 
     Args:
-        path: the file.
-        keys: fields that must be lists.
-        object_hook: replaces each object in the file, as in `json.loads`.
+        path: The file.
+        keys: Fields that must be lists.
+        object_hook: Replaces each object in the file, as in `json.loads`.
 
     Raises:
-        UserError: the file is missing, cut, no JSON, or holds something else.
+        UserError: The file is missing, cut, no JSON, or holds something else.
     """
     text = text_of(path)
     try:
@@ -72,9 +72,9 @@ def value_of(entry: Any, key: str, where: str) -> Any:
     """Return the value of a field, whatever its type.
 
     Args:
-        entry: what should be an object with the field.
-        key: the field.
-        where: the place of `entry` in its file, for the error message.
+        entry: What should be an object with the field.
+        key: The field.
+        where: The place of `entry` in its file, for the error message.
 
     Raises:
         UserError: `entry` is no object, or the field is missing (for `int_of`, `str_of` and

@@ -18,11 +18,11 @@ def image_id(name: str, where: str) -> int:
     """Return the number before the first `_` or `.` of a file name.
 
     Args:
-        name: the file name.
-        where: the place of the name in the annotation file, for the error message.
+        name: The file name.
+        where: The place of the name in the annotation file, for the error message.
 
     Raises:
-        UserError: the name does not start with a number that fits into an int64.
+        UserError: The name does not start with a number that fits into an int64.
     """
     match = _NUMBER.match(name)
     if not match or int(match[1]) >= 2**63:
@@ -34,7 +34,7 @@ def image_folder(data_dir: str, names: tuple[str, ...]) -> str:
     """Return the path of the first folder of `names` that is in `data_dir`.
 
     Raises:
-        UserError: none of them is.
+        UserError: None of them is.
     """
     for name in names:
         folder = posixpath.join(data_dir, name)
@@ -48,9 +48,9 @@ def read_karpathy(path: str, dataset: str, split: str, folder: str) -> Listing:
 
     Args:
         path: Karpathy's file.
-        dataset: the data set's name in that file.
-        split: train, val or test.
-        folder: where the images lie.
+        dataset: The data set's name in that file.
+        split: One of train, val, test.
+        folder: Where the images lie.
     """
 
     def locate(entry: Entry, where: str) -> tuple[int, str | None]:

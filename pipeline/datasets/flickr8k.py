@@ -66,7 +66,7 @@ class Flickr8k(ImageFiles):
         Flickr8k.token.txt holds the captions of all splits: those of other splits are ignored.
 
         Raises:
-            UserError: a file is missing, or a line has another form.
+            UserError: A file is missing, or a line has another form.
         """
         folder = flickr.image_folder(data_dir, _FOLDERS)
         tokens, json_path = (posixpath.join(data_dir, name) for name in (_TOKENS, _KARPATHY))

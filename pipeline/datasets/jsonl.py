@@ -55,7 +55,7 @@ class JsonLines(ImageFiles):
         """List the images and captions of one split.
 
         Raises:
-            UserError: lines are wrong; the message names the first few and the place in each.
+            UserError: Lines are wrong; the message names the first few and the place in each.
         """
         lines = _images(_list_path(data_dir))
         return Listing(tuple(image for image_split, image in lines if image_split == split))

@@ -32,14 +32,14 @@ def images(path: str, dataset: str) -> list[tuple[str, str, Entry]]:
     """Read every image of Karpathy's file at `path`.
 
     Args:
-        path: the file.
-        dataset: the name that the file must give as its data set.
+        path: The file.
+        dataset: The name that the file must give as its data set.
 
     Returns:
         (split, place in the file, entry) of each image, in the file's order.
 
     Raises:
-        UserError: the file is missing, cut, not Karpathy's, or of another data set; the message
+        UserError: The file is missing, cut, not Karpathy's, or of another data set; the message
             names the place in it.
     """
     content = parse(path, ("images",), _without_tokens)
@@ -64,14 +64,14 @@ def splits(path: str, dataset: str, need_train: bool) -> tuple[list[str], list[s
 
     Args:
         path: Karpathy's file.
-        dataset: the name that the file must give as its data set.
-        need_train: whether train must be among them.
+        dataset: The name that the file must give as its data set.
+        need_train: Whether train must be among them.
 
     Returns:
         (names of the splits, remarks on those without images).
 
     Raises:
-        UserError: as `images`, or the train split is needed and has no images.
+        UserError: As `images`, or the train split is needed and has no images.
     """
     listed = {split for split, _, _ in images(path, dataset)}
     if need_train and "train" not in listed:
@@ -85,12 +85,12 @@ def read(path: str, dataset: str, split: str, locate: Locate) -> Listing:
 
     Args:
         path: Karpathy's file.
-        dataset: the name that the file must give as its data set.
-        split: train, val or test.
-        locate: returns the id and the path of an image.
+        dataset: The name that the file must give as its data set.
+        split: One of train, val, test.
+        locate: Returns the id and the path of an image.
 
     Raises:
-        UserError: as `images`, or a field is missing or has another type.
+        UserError: As `images`, or a field is missing or has another type.
     """
     listed = []
     for image_split, where, entry in images(path, dataset):

@@ -18,10 +18,10 @@ class ListedImage(NamedTuple):
     """An image as listed.
 
     Attributes:
-        image_id: the data set's own id, an int64.
-        file_name: as in the annotation file.
-        path: where its file must lie; None when the name leads out of the image folder.
-        captions: in the file's order.
+        image_id: The data set's own id, an int64.
+        file_name: As in the annotation file.
+        path: Where its file must lie; None when the name leads out of the image folder.
+        captions: In the file's order.
     """
 
     image_id: int
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
     """One split as its source lists it.
 
     Attributes:
-        images: the images in the file's order; an id may come twice.
+        images: The images in the file's order; an id may come twice.
         strays: (image id, caption) of captions whose image is not listed.
     """
 
@@ -46,7 +46,7 @@ def text_of(path: str) -> str:
     """Return the text of an annotation file.
 
     Raises:
-        UserError: the file is missing, unreadable or not UTF-8.
+        UserError: The file is missing, unreadable or not UTF-8.
     """
     content = files.read(path)
     if content is None:

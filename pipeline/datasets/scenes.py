@@ -21,12 +21,12 @@ def prepare(data_dir: str, n_images: int, seed: int) -> None:
     """Draw the scenes into `data_dir`, unless exactly these are there already.
 
     Args:
-        data_dir: a local folder.
-        n_images: number of scenes.
-        seed: chooses the scenes.
+        data_dir: A local folder.
+        n_images: Number of scenes.
+        seed: Chooses the scenes.
 
     Raises:
-        UserError: they cannot be written there.
+        UserError: They cannot be written there.
     """
     if not files.is_local(data_dir):
         raise UserError(f"--data_dir={data_dir}: scenes are drawn into a local folder only")

@@ -15,8 +15,8 @@ class ImageVersion:
     """What a source knows about an image without reading it. It changes when the image does.
 
     Attributes:
-        n_bytes: size of the image; None when the source does not know it.
-        label: names the version when the size is unknown.
+        n_bytes: Size of the image; None when the source does not know it.
+        label: Names the version when the size is unknown.
     """
 
     n_bytes: int | None = None
@@ -34,7 +34,7 @@ class DataSource(Protocol):
     `splits` runs once, before the job. The other methods run on the workers.
 
     Attributes:
-        ids: the space of the image ids: "coco", "flickr", or "own" for ids that mean something
+        ids: The space of the image ids: "coco", "flickr", or "own" for ids that mean something
             in this source only. In a shared space the same id is the same picture.
     """
 
@@ -44,36 +44,36 @@ class DataSource(Protocol):
         """Find the splits of the source.
 
         Args:
-            data_dir: where the source lies.
-            need_train: whether the train split must be present; it need not when the user passes
+            data_dir: Where the source lies.
+            need_train: Whether the train split must be present; it need not when the user passes
                 a vocabulary.
 
         Returns:
             (names of the splits, remarks for the user).
 
         Raises:
-            UserError: something is missing; the message says what, and where to get it.
+            UserError: Something is missing; the message says what, and where to get it.
         """
 
     def read(self, data_dir: str, split: str) -> Listing:
         """List the images and captions of one split.
 
         Raises:
-            UserError: an annotation file is missing or damaged; the message names the place.
+            UserError: An annotation file is missing or damaged; the message names the place.
         """
 
     def image_version(self, path: str) -> ImageVersion | None:
         """Return the version of the image at a listing's `path`; None when it is missing.
 
         Raises:
-            UserError: the source cannot be asked.
+            UserError: The source cannot be asked.
         """
 
     def read_image(self, path: str) -> bytes | None:
         """Return the encoded image at a listing's `path`; None when it is missing.
 
         Raises:
-            UserError: the image is present and cannot be read.
+            UserError: The image is present and cannot be read.
         """
 
 

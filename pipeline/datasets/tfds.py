@@ -49,10 +49,10 @@ class TfdsSource:
         """Check the name; nothing is read.
 
         Args:
-            name: as TFDS takes it, `name[/config][:version]`.
+            name: As TFDS takes it, `name[/config][:version]`.
 
         Raises:
-            UsageError: no data set can have this name.
+            UsageError: No data set can have this name.
         """
         match = _NAME.fullmatch(name)
         if not match:
@@ -67,7 +67,7 @@ class TfdsSource:
         """Return those of train, val and test that the data set has.
 
         Raises:
-            UserError: it is not prepared, or not as array_record, or has no images and captions.
+            UserError: It is not prepared, or not as array_record, or has no images and captions.
         """
         folder = _folder(self._name, data_dir)
         info = _info(folder)
@@ -91,7 +91,7 @@ class TfdsSource:
         """List the images and captions of one split; train includes TFDS's restval.
 
         Raises:
-            UserError: an example cannot be read.
+            UserError: An example cannot be read.
         """
         folder = _folder(self._name, data_dir)
         info = _info(folder)
@@ -128,7 +128,7 @@ def _folder(name: str, data_dir: str) -> str:
     """Return the folder of the prepared data set, found without its builder's code.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: There is none, or it cannot be read.
     """
     if not files.is_local(data_dir):
         raise UserError(f"{data_dir}: TFDS data sets are read from a local folder only")

@@ -26,11 +26,11 @@ class Archive:
 
     Attributes:
         host: URL below which it is published; `--download_url` replaces it.
-        path: path of the zip below `host`.
-        size: size of the zip in bytes.
-        sha256: checksum of the zip in hex.
-        unpacked: size of its files on a disk in bytes, roughly.
-        holds: what is in data_dir once it is unpacked: path -> number of files in this folder, 1
+        path: Path of the zip below `host`.
+        size: Size of the zip in bytes.
+        sha256: Checksum of the zip in hex.
+        unpacked: Size of its files on a disk in bytes, roughly.
+        holds: What is in data_dir once it is unpacked: path -> number of files in this folder, 1
             for a file.
     """
 
@@ -119,13 +119,13 @@ def check_usage(wanted: bool, dataset: str, data_dir: str, base: str | None) -> 
     """Check the flags of --download.
 
     Args:
-        wanted: whether --download is set.
-        dataset: the data set to build.
-        data_dir: where to put it.
-        base: the value of --download_url, if any.
+        wanted: Whether --download is set.
+        dataset: The data set to build.
+        data_dir: Where to put it.
+        base: The value of --download_url, if any.
 
     Raises:
-        UsageError: these flags do not go together.
+        UsageError: These flags do not go together.
     """
     if not wanted:
         if base:
@@ -147,12 +147,12 @@ def obtain(dataset: str, data_dir: str, base: str | None) -> None:
     The process may be killed at any moment: the next call continues from there.
 
     Args:
-        dataset: a key of `ARCHIVES`.
-        data_dir: a local folder.
+        dataset: A key of `ARCHIVES`.
+        data_dir: A local folder.
         base: URL of a mirror; None for where the zips are published.
 
     Raises:
-        UserError: the network, the disk or another run prevents it; the message says how to get
+        UserError: The network, the disk or another run prevents it; the message says how to get
             the files by hand.
     """
     if not _missing(dataset, data_dir):

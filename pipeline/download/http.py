@@ -42,12 +42,12 @@ def fetch(url: str, path: str, size: int) -> None:
     versions.
 
     Args:
-        url: the file to fetch.
-        path: where to put it.
-        size: its size in bytes.
+        url: The file to fetch.
+        path: Where to put it.
+        size: Its size in bytes.
 
     Raises:
-        UserError: the server has no such file, or one of another size, or fails for too long.
+        UserError: The server has no such file, or one of another size, or fails for too long.
         OSError: `path` cannot be written; what is written stays.
     """
     started = furthest = size_of(path)
@@ -126,8 +126,8 @@ def _first_byte(response: requests.Response, url: str, have: int, size: int) -> 
     """Return where the body of `response` begins in the file: `have`, or 0.
 
     Raises:
-        UserError: the server does not have the file that was asked for.
-        _TransientError: the server may have it later.
+        UserError: The server does not have the file that was asked for.
+        _TransientError: The server may have it later.
     """
     status = response.status_code
     answer = f"{status} {response.reason}"

@@ -31,8 +31,8 @@ def unpack(path: str, data_dir: str) -> None:
     Each file gets its name when it is complete.
 
     Raises:
-        UserError: the zip is damaged, names a file outside `data_dir`, or the disk is too small.
-        OSError: a file cannot be written.
+        UserError: The zip is damaged, names a file outside `data_dir`, or the disk is too small.
+        OSError: A file cannot be written.
     """
     name = posixpath.basename(path)
     try:

@@ -27,7 +27,7 @@ class BeamFiles:
         """Find the file system of `path`, which is not local.
 
         Raises:
-            UserError: there is none, or it is not installed, or the path has no bucket.
+            UserError: There is none, or it is not installed, or the path has no bucket.
         """
         scheme = FileSystems.get_scheme(path)
         try:

@@ -36,7 +36,7 @@ def open_file(path: str) -> BinaryIO:
     """Open a file for reading. It is never decompressed, whatever its name says.
 
     Raises:
-        OSError: what the file system raises.
+        OSError: What the file system raises.
     """
     return _system(path).open(path)
 
@@ -45,7 +45,7 @@ def read(path: str) -> bytes | None:
     """Return the content of a file; None when there is no such file.
 
     Raises:
-        UserError: the file exists and cannot be read.
+        UserError: The file exists and cannot be read.
     """
     with _one_line(path, "cannot be read"):
         return _system(path).read(path)
@@ -55,7 +55,7 @@ def size(path: str) -> int | None:
     """Return the size of a file in bytes; None when there is no such file.
 
     Raises:
-        UserError: the file system does not answer.
+        UserError: The file system does not answer.
     """
     with _one_line(path, "cannot be read"):
         return _system(path).size(path)
@@ -65,7 +65,7 @@ def exists(path: str) -> bool:
     """Return whether `path` is a file or folder.
 
     Raises:
-        UserError: the file system does not answer.
+        UserError: The file system does not answer.
     """
     with _one_line(path, "cannot be read"):
         return _system(path).exists(path)
@@ -75,7 +75,7 @@ def names(directory: str) -> list[str]:
     """Return the sorted names of what is in `directory`; none when it is missing.
 
     Raises:
-        UserError: it cannot be listed.
+        UserError: It cannot be listed.
     """
     with _one_line(directory, "cannot be listed"):
         return sorted(_system(directory).names(directory))
@@ -85,7 +85,7 @@ def make_directory(directory: str) -> None:
     """Make `directory` and its parents, if the file system has directories.
 
     Raises:
-        UserError: it cannot be made, or is a file.
+        UserError: It cannot be made, or is a file.
     """
     with _one_line(directory, "cannot be made"):
         _system(directory).make_directory(directory)
@@ -95,7 +95,7 @@ def delete(path: str) -> None:
     """Delete a file if it exists.
 
     Raises:
-        UserError: it exists and cannot be deleted.
+        UserError: It exists and cannot be deleted.
     """
     with _one_line(path, "cannot be deleted"):
         _system(path).delete(path)
@@ -108,7 +108,7 @@ def create(path: str) -> Iterator[Writer]:
     Until then it is a temporary file with a unique name in the same folder.
 
     Raises:
-        UserError: it cannot be written (disk full, no permission); `path` stays as it was.
+        UserError: It cannot be written (disk full, no permission); `path` stays as it was.
     """
     try:
         with _system(path).create(path) as file:

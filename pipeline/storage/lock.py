@@ -28,11 +28,11 @@ def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
     """Hold the lock of `directory` while the block runs. Workers of this job may share it.
 
     Args:
-        directory: the directory; nothing is locked when it is not local.
-        flag: the flag that names it, for the error message.
+        directory: The directory; nothing is locked when it is not local.
+        flag: The flag that names it, for the error message.
 
     Raises:
-        UserError: another job holds the lock.
+        UserError: Another job holds the lock.
     """
     if not files.is_local(directory):
         yield
@@ -57,7 +57,7 @@ def same_job(directory: str) -> Iterator[None]:
     """Share the submitter's lock while the block runs; the submitter may end before the block.
 
     Raises:
-        UserError: another job holds the lock: this job's submitter is dead.
+        UserError: Another job holds the lock: this job's submitter is dead.
     """
     if not files.is_local(directory):
         yield

@@ -19,15 +19,15 @@ def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
     """Compare records with their source.
 
     Args:
-        directory: the records.
-        info: their manifest.
-        data_dir: where the source is now.
+        directory: The records.
+        info: Their manifest.
+        data_dir: Where the source is now.
 
     Returns:
         An iterator of changes, one line each. Errors in the source's images are changes, too.
 
     Raises:
-        UserError: the source is missing (raised at once), or its annotations cannot be read.
+        UserError: The source is missing (raised at once), or its annotations cannot be read.
     """
     source_splits, _ = datasets.source(info.dataset).splits(data_dir, need_train=False)
     return _changes(directory, info, data_dir, source_splits)
@@ -151,9 +151,9 @@ def _left_out_change(description: Description, before: str | None, info: Dataset
     """Return what has changed for a listed image that is not in the records; None for nothing.
 
     Args:
-        description: the image as the source lists it now.
-        before: why the build left it out; None when it was not listed then.
-        info: the manifest of the records.
+        description: The image as the source lists it now.
+        before: Why the build left it out; None when it was not listed then.
+        info: The manifest of the records.
     """
     if before is None:
         return "is new"

@@ -21,10 +21,10 @@ def problems(
     """Yield everything that is wrong with a records directory, one line each.
 
     Args:
-        directory: the records.
-        info: their manifest.
-        vocabulary: their vocabulary.
-        decode: whether to decode every image.
+        directory: The records.
+        info: Their manifest.
+        vocabulary: Their vocabulary.
+        decode: Whether to decode every image.
     """
     if (
         vocabulary.fingerprint != info.vocabulary_fingerprint

@@ -23,10 +23,10 @@ class ShardCheck:
         """Prepare the check of one shard.
 
         Args:
-            shard: the shard as the manifest lists it.
-            vocabulary: the vocabulary of the records.
-            decode: whether to decode each JPEG.
-            info: the manifest.
+            shard: The shard as the manifest lists it.
+            vocabulary: The vocabulary of the records.
+            decode: Whether to decode each JPEG.
+            info: The manifest.
         """
         self._ids: dict[int, None] = {}  # A set that keeps the order.
         self._content_hashes = shard.hashes()

@@ -86,7 +86,7 @@ def test_a_second_job_on_the_same_output_is_refused(folder, fresh, tmp_path):
         assert (code, err) == (
             1,
             f"error: {out}: another job is writing there; wait until it has ended, or give this"
-            " one another --output_dir\n",
+            " job another --output_dir\n",
         )
         assert listing(out) == before
         image.write_bytes(content)
