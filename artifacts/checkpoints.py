@@ -1,123 +1,139 @@
-"""Checkpoints of a run: the newest few to go on from, and the best by validation.
+"""Checkpoints of a run: the newest few to resume from, and the best weights by validation.
 
-Weights, optimizer and step are one file, so that they cannot disagree. A file is there whole or not
-at all; one that is damaged is skipped with a message and the one before it is taken.
+A checkpoint holds weights, optimizer and step in one file, so that they cannot disagree. A damaged
+checkpoint is skipped with a warning, and the one before it is taken.
 """
 
-import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
-import numpy as np
 
-from artifacts import weights
+from artifacts import weights_file
+from artifacts.run_folder import RunFolder
+from artifacts.weights_file import Arrays, DamagedError, Note
 from cli import atomic_file
 from cli.errors import UserError
 
 _OPTIMIZER = "optimizer/"
+_CHECKPOINT = re.compile(r"step-\d+\.npz")
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run.
+    """The checkpoints of one run.
 
-    Call arguments:
-        run_dir: the run's folder.
-        variables: those of the model that training changes.
-        optimizer: a built Keras optimizer.
-        keep: so many of those to go on from stay, the newest.
+    Args:
+        folder: The run's folder.
+        variables: The variables of the captioner that training changes.
+        optimizer: A built Keras optimizer.
+        keep: How many checkpoints to keep for resuming, the newest ones.
     """
 
     def __init__(
         self,
-        run_dir: str,
+        folder: RunFolder,
         variables: Iterable[keras.Variable],
         optimizer: keras.optimizers.Optimizer,
         keep: int,
     ):
-        self.directory = os.path.join(run_dir, "checkpoints")
+        self.folder = folder
         self.variables = list(variables)
         self.optimizer, self.keep = optimizer, keep
 
-    @property
-    def best_path(self) -> str:
-        """Weights and note of the best epoch."""
-        return os.path.join(self.directory, "best.npz")
-
     def newest(self) -> list[str]:
-        """Paths of the checkpoints to go on from, the newest first."""
-        return sorted(glob.glob(os.path.join(self.directory, "step-*.npz")), reverse=True)
+        """Return the paths of the checkpoints to resume from, the newest first."""
+        names = filter(_CHECKPOINT.fullmatch, self._names())
+        return [os.path.join(self.folder.checkpoints, name) for name in sorted(names, reverse=True)]
 
-    def save(self, step: int, note: Mapping) -> str:
-        """Write `step-<step>.npz`, then remove all but the newest `keep`.
+    def save(self, step: int, note: Mapping[str, Any]) -> str:
+        """Write the checkpoint of a step, then remove all but the newest `keep`.
+
+        Args:
+            step: Steps done.
+            note: What to keep beside the weights; must be JSON.
+
+        Returns:
+            The checkpoint's path.
 
         Raises:
-            UserError: it cannot be written; older checkpoints are kept.
+            UserError: It cannot be written; older checkpoints are kept.
         """
-        arrays = weights.gather(self.variables)
-        state = weights.gather(self.optimizer.variables)
+        arrays = weights_file.gather(self.variables)
+        state = weights_file.gather(self.optimizer.variables)
         arrays |= {_OPTIMIZER + path: value for path, value in state.items()}
-        path = os.path.join(self.directory, f"step-{step:09d}.npz")
+        path = self.folder.checkpoint(step)
         self._write(path, arrays, note)
         for old in self.newest()[self.keep :]:
             os.remove(old)
         return path
 
-    def save_best(self, note: Mapping) -> None:
-        """Write best.npz, without the optimizer.
+    def save_best(self, note: Mapping[str, Any]) -> None:
+        """Write the best weights, without the optimizer.
+
+        Args:
+            note: What to keep beside the weights; must be JSON.
 
         Raises:
-            UserError: it cannot be written; the older one is kept.
+            UserError: They cannot be written; the older ones are kept.
         """
-        self._write(self.best_path, weights.gather(self.variables), note)
+        self._write(self.folder.best, weights_file.gather(self.variables), note)
 
     def best_is_good(self) -> bool:
-        """Whether best.npz can be read; says so when it cannot."""
+        """Tell whether the best weights can be read; warn when they cannot."""
         try:
-            weights.load(self.best_path)
-        except (weights.DamagedError, FileNotFoundError) as error:
-            print(f"warning: {error}; the next validation gives the best anew", file=sys.stderr)
+            weights_file.load(self.folder.best)
+        except (DamagedError, FileNotFoundError) as error:
+            print(f"warning: {error}; the next validation writes them anew", file=sys.stderr)
             return False
         return True
 
-    def _write(self, path: str, arrays: Mapping[str, np.ndarray], note: Mapping) -> None:
-        try:
-            os.makedirs(self.directory, exist_ok=True)
-            weights.save(path, arrays, note)
-        except OSError as error:
-            kept = next(iter(self.newest()), "none")
-            raise UserError(
-                f"{path}: the checkpoint cannot be written ({error.strerror or error}); the newest"
-                f" good one is {kept}: free space and run the same command to go on from it"
-            ) from None
+    def restore(self) -> Note | None:
+        """Set captioner and optimizer from the newest good checkpoint.
 
-    def restore(self) -> dict | None:
-        """Set model and optimizer from the newest good checkpoint.
-
-        Returns: its note, or None when there is no checkpoint.
+        Returns:
+            The checkpoint's note; None when there is no checkpoint.
 
         Raises:
-            UserError: there are checkpoints, and none of them is good.
+            UserError: There are checkpoints, and none of them is good.
         """
-        atomic_file.sweep(self.directory)
+        atomic_file.sweep(self.folder.checkpoints)
         paths = self.newest()
         for path in paths:
             try:
-                arrays, note = weights.load(path)
+                arrays, note = weights_file.load(path)
                 state = {
                     name.removeprefix(_OPTIMIZER): value
                     for name, value in arrays.items()
                     if name.startswith(_OPTIMIZER)
                 }
-                weights.scatter(arrays, self.variables)
-                weights.scatter(state, self.optimizer.variables)
+                weights_file.scatter(arrays, self.variables)
+                weights_file.scatter(state, self.optimizer.variables)
                 return note
-            except weights.DamagedError as error:
+            except DamagedError as error:
                 print(f"warning: skipping a damaged checkpoint: {error}", file=sys.stderr)
         if paths:
             raise UserError(
-                f"{self.directory}: no good checkpoint among {len(paths)}; remove the run's folder"
-                " to train from the start"
+                f"{self.folder.checkpoints}: no good checkpoint among {len(paths)}; remove the"
+                " run's folder to train from the start"
             )
         return None
+
+    def _names(self) -> list[str]:
+        # Listed and not globbed: a run's path may hold characters that a glob would interpret.
+        if not os.path.isdir(self.folder.checkpoints):
+            return []
+        return os.listdir(self.folder.checkpoints)
+
+    def _write(self, path: str, arrays: Arrays, note: Mapping[str, Any]) -> None:
+        try:
+            os.makedirs(self.folder.checkpoints, exist_ok=True)
+            weights_file.save(path, arrays, note)
+        except OSError as error:
+            kept = next(iter(self.newest()), "none")
+            raise UserError(
+                f"{path}: the checkpoint cannot be written ({error.strerror or error}); the newest"
+                f" good one is {kept}: free space and run the same command to resume from it"
+            ) from None

@@ -1,62 +1,104 @@
-"""Was what is scored trained on? A run keeps the manifest of its training records, to tell."""
+"""What a run is trained on: it keeps the manifest of its records, so that leaks can be told."""
 
-import os
 from typing import NamedTuple
 
+from artifacts.run_folder import RunFolder
+from cli import atomic_file
 from cli.errors import UserError
 from records import leaks
 from records.manifest import DatasetInfo
 
-TRAINED_ON = "records.json"
 UNKNOWN = "CONTAMINATION UNKNOWN"
 
 
 class Contamination(NamedTuple):
-    """What a split's scores must say of themselves: `stamp` on each output, `why` in one line."""
+    """Why scores of a split cannot be trusted.
+
+    Attributes:
+        stamp: What stands on every output of the split.
+        why: The reason in one line.
+    """
 
     stamp: str
     why: str
 
 
-def trained_on(run_dir: str) -> DatasetInfo | None:
-    """The manifest of the records that a run was trained on; None where it has none to read."""
-    path = os.path.join(run_dir, TRAINED_ON)
+def write(folder: RunFolder, info: DatasetInfo) -> None:
+    """Keep the manifest of the records that a run is trained on.
+
+    Args:
+        folder: The run's folder.
+        info: The manifest.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    atomic_file.write(folder.provenance, info.to_bytes())
+
+
+def read(folder: RunFolder) -> DatasetInfo | None:
+    """Read the manifest of the records that a run is trained on.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The manifest; None where the run has none that can be read.
+    """
     try:
-        with open(path, "rb") as file:
-            return DatasetInfo.from_bytes(file.read(), path)
+        with open(folder.provenance, "rb") as file:
+            return DatasetInfo.from_bytes(file.read(), folder.provenance)
     except (OSError, UserError):
         return None
 
 
-def find(train: DatasetInfo | None, info: DatasetInfo, split: str) -> Contamination | None:
-    """How far a split of `info` was trained on; None when it was not.
+def find_contamination(
+    trained_on: DatasetInfo | None, info: DatasetInfo, split: str
+) -> Contamination | None:
+    """Find the images of a split that were trained on.
 
-    Call arguments:
-        train: the manifest of the records trained on; None: not known.
+    Args:
+        trained_on: The manifest of the training records; None when it is not known.
+        info: The manifest of the records that hold the split.
+        split: The split to score.
+
+    Returns:
+        What the outputs must say; None when no image was trained on.
     """
-    if train is None:
-        return Contamination(UNKNOWN, f"no {TRAINED_ON} tells which images it was trained on")
-    found = leaks.leaked(train, info, split)
-    if not found:
+    if trained_on is None:
+        return Contamination(UNKNOWN, "no records.json tells which images it was trained on")
+    leaked = leaks.leaked(trained_on, info, split)
+    if not leaked:
         return None
     n_images = info.splits[split].total("images")
     why = (
-        f"{len(found):,} of {n_images:,} images of {split} were trained on, by their id or their"
-        f" bytes: {leaks.examples(found)}"
+        f"{len(leaked):,} of {n_images:,} images of {split} were trained on, by their id or their"
+        f" bytes: {leaks.examples(leaked)}"
     )
-    return Contamination(leaks.stamp(len(found), n_images), why)
+    return Contamination(leaks.stamp(len(leaked), n_images), why)
 
 
-def refuse(run_dir: str, info: DatasetInfo, split: str, allowed: bool) -> Contamination | None:
-    """What `find` finds for a run.
+def refuse_contamination(
+    folder: RunFolder, info: DatasetInfo, split: str, allowed: bool
+) -> Contamination | None:
+    """Refuse to score images that a run was trained on, unless that is allowed.
+
+    Args:
+        folder: The run's folder.
+        info: The manifest of the records that hold the split.
+        split: The split to score.
+        allowed: Whether --allow_leak was given.
+
+    Returns:
+        As `find_contamination`.
 
     Raises:
-        UserError: it finds something, and that is not allowed.
+        UserError: Images were trained on, and that is not allowed.
     """
-    found = find(trained_on(run_dir), info, split)
-    if found and not allowed:
+    contamination = find_contamination(read(folder), info, split)
+    if contamination and not allowed:
         raise UserError(
-            f"{run_dir}: {found.why}. To score them all the same give --allow_leak: then every"
-            f" output says {found.stamp}"
+            f"{folder.path}: {contamination.why}. To score them all the same give --allow_leak:"
+            f" then every output says {contamination.stamp}"
         )
-    return found
+    return contamination

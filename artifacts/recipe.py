@@ -1,155 +1,213 @@
-"""The recipe: every flag of a training run, declared once, frozen into one checked dataclass."""
+"""The recipe: every flag of a training run, declared once and frozen into one dataclass.
+
+Training and evaluation load the same flagfile, so both commands declare these flags.
+"""
 
 import dataclasses
-import functools
+from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
+from artifacts.run_config import ModelConfig
 from cli.errors import UsageError
+from cli.flags import flag
+from model.definition.decoder import DecoderConfig
 from model.definition.precision import PRECISIONS
 from model.encoder import ENCODERS
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """The values of the recipe's flags, by the same names."""
+class Recipe:
+    """How a captioner is trained. Every field is a flag."""
 
-    records_dir: str
-    run_dir: str
-    encoder: str
-    encoder_weights: str
-    encoder_trainable: bool
-    precision: str
-    epochs: int
-    max_steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int
-    rnn_units: int
-    embedding_dim: int
-    attention_units: int
-    feature_projection: int
-    gate: bool
-    deep_output: bool
-    dropout: float
-    l2: float
-    doubly_stochastic: float
-    attention_entropy: float
-    clip_norm: float
-    label_smoothing: float
-    patience: int
-    seed: int
-    cache_memory_mb: int
-    shuffle_mb: int
-    deterministic: bool
-    keep_checkpoints: int
-    profile_steps: str
+    records_dir: str = flag("", "Folder that pipeline.build_records wrote: the data set.")
+    run_dir: str = flag(
+        "",
+        "Folder of the run: config, checkpoints, metrics and evaluations. evaluation.main takes"
+        " several, separated by commas, as an ensemble.",
+    )
 
-    def model(self, vocabulary_size: int) -> dict:
-        """The `model` part of config.json, what `artifacts.weights.build` takes."""
-        return {
-            "encoder": self.encoder,
-            "encoder_trainable": self.encoder_trainable,
-            "decoder": {
-                "vocabulary_size": vocabulary_size,
-                "feature_depth": ENCODERS[self.encoder].grid[2],
-                "rnn_units": self.rnn_units,
-                "embedding_dim": self.embedding_dim,
-                "attention_units": self.attention_units,
-                "feature_projection": self.feature_projection,
-                "gate": self.gate,
-                "deep_output": self.deep_output,
-                "precision": self.precision,
-            },
-        }
+    # The captioner.
+    encoder: str = flag(
+        "nasnet_large", "Network that computes the features.", choices=sorted(ENCODERS)
+    )
+    encoder_weights: str = flag(
+        "imagenet",
+        "Weights of the encoder at the start: `imagenet` (downloaded by Keras), `random`, or the"
+        " path of a Keras .weights.h5 file.",
+    )
+    encoder_trainable: bool = flag(
+        False, "Train the encoder along with the decoder instead of keeping it frozen."
+    )
+    precision: str = flag(
+        "float32",
+        "Number format of the inputs of matrix products; everything else stays float32.",
+        choices=PRECISIONS,
+    )
+    rnn_units: int = flag(512, "Units of the LSTM (U), 1 or more.", at_least=1)
+    embedding_dim: int = flag(
+        512, "Size of a word's embedding and of the deep output, 1 or more.", at_least=1
+    )
+    attention_units: int = flag(512, "Hidden units of the attention (A), 1 or more.", at_least=1)
+    feature_projection: int = flag(
+        512,
+        "Depth (D') to which features are projected before attention, 0 or more; 0 attends to the"
+        " features themselves.",
+        at_least=0,
+    )
+    gate: bool = flag(True, "Gate the context by the LSTM's state (beta in the paper).")
+    deep_output: bool = flag(
+        True,
+        "Compute the logits from state, context and last word; without it from the state alone.",
+    )
+
+    # The objective.
+    dropout: float = flag(
+        0.5,
+        "Dropout rate on features, embeddings and the deep output, 0 to 0.99.",
+        at_least=0.0,
+        at_most=0.99,
+    )
+    l2: float = flag(
+        1e-6,
+        "Weight of the sum of squares of the dense kernels in the objective, 0 or more.",
+        at_least=0.0,
+    )
+    doubly_stochastic: float = flag(
+        0.01,
+        "Weight of the doubly stochastic attention penalty in the objective, 0 or more.",
+        at_least=0.0,
+    )
+    attention_entropy: float = flag(
+        0.0,
+        "Weight of the attention's entropy in the objective, 0 or more; a higher weight makes each"
+        " word look at fewer locations.",
+        at_least=0.0,
+    )
+    label_smoothing: float = flag(
+        0.0,
+        "Share of the target probability that is spread over all words, 0 to 0.99.",
+        at_least=0.0,
+        at_most=0.99,
+    )
+
+    # The training.
+    epochs: int = flag(20, "Passes over the training split, 1 or more.", at_least=1)
+    max_steps: int = flag(
+        0,
+        "Training steps after which to stop, 0 or more; 0 stops after --epochs.",
+        at_least=0,
+    )
+    batch_size: int = flag(
+        16,
+        "Images in a training batch over all devices together, each image with all of its captions;"
+        " 1 or more.",
+        at_least=1,
+    )
+    learning_rate: float = flag(
+        5e-4,
+        "Adam's learning rate at the end of the warm-up, 0 or more; it then decays to 0 along a"
+        " cosine.",
+        at_least=0.0,
+    )
+    warmup_steps: int = flag(
+        200,
+        "Steps over which the learning rate rises linearly from 0, 0 or more.",
+        at_least=0,
+    )
+    clip_norm: float = flag(
+        5.0, "Global norm to which gradients are clipped, more than 0.", at_least=1e-9
+    )
+    patience: int = flag(
+        0,
+        "Epochs without a better validation score after which training stops, 0 or more; 0 never"
+        " stops early.",
+        at_least=0,
+    )
+    seed: int = flag(
+        1,
+        "Seed of the initial weights, the order of the images and the dropout masks, 0 or more.",
+        at_least=0,
+    )
+    deterministic: bool = flag(
+        False,
+        "Compute the same weights bit for bit when the run is repeated or resumed; slower.",
+    )
+
+    # The machine.
+    cache_memory_mb: int = flag(
+        4096,
+        "Memory in MB that the features of a frozen encoder may take, 0 or more; features that do"
+        " not fit are computed or read again in every epoch.",
+        at_least=0,
+    )
+    shuffle_mb: int = flag(
+        512,
+        "Size in MB of the window of encoded records that are shuffled together, 1 or more.",
+        at_least=1,
+    )
+    keep_checkpoints: int = flag(
+        3, "Checkpoints to keep for resuming, beside the best weights; 1 or more.", at_least=1
+    )
+    profile_steps: str = flag(
+        "",
+        "First and last step to profile for TensorBoard, as in 100:110; empty profiles none.",
+    )
+
+    def model(self, vocabulary_size: int) -> ModelConfig:
+        """Return the captioner that this recipe trains.
+
+        Args:
+            vocabulary_size: V, the number of words.
+
+        Returns:
+            What `artifacts.restore.build` builds.
+        """
+        decoder = DecoderConfig(
+            vocabulary_size=vocabulary_size,
+            feature_depth=ENCODERS[self.encoder].grid[2],
+            rnn_units=self.rnn_units,
+            embedding_dim=self.embedding_dim,
+            attention_units=self.attention_units,
+            feature_projection=self.feature_projection,
+            gate=self.gate,
+            deep_output=self.deep_output,
+            precision=self.precision,
+        )
+        return ModelConfig(self.encoder, self.encoder_trainable, decoder)
+
+    def require(self, *names: str) -> None:
+        """Refuse a recipe that lacks a value.
+
+        Args:
+            names: Flags that must have a value.
+
+        Raises:
+            UsageError: One is missing or empty.
+        """
+        for name in names:
+            if not getattr(self, name):
+                raise UsageError(f"--{name} is missing; give it or a --flagfile that has it")
 
 
-# What may change when a run goes on or is evaluated; the rest makes another model or another order.
+# Flags that may change when a run is resumed or evaluated. Any other flag would make another model
+# or another order of training.
 CHANGEABLE = frozenset(
-    [
+    (
         *("records_dir", "run_dir", "epochs", "max_steps", "patience"),
         *("cache_memory_mb", "keep_checkpoints", "profile_steps"),
-    ]
+    )
 )
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """Declare the flags of the recipe."""
-    text = functools.partial(flags.DEFINE_string, flag_values=values)
-    number = functools.partial(flags.DEFINE_integer, flag_values=values)
-    real = functools.partial(flags.DEFINE_float, flag_values=values)
-    switch = functools.partial(flags.DEFINE_bool, flag_values=values)
-    choice = functools.partial(flags.DEFINE_enum, flag_values=values)
-    text("records_dir", None, "Folder that pipeline.build_records wrote.")
-    text("run_dir", None, "Folder of the run: config, checkpoints, metrics, scores.")
-    choice("encoder", "nasnet_large", sorted(ENCODERS), "Network that gives the features.")
-    text("encoder_weights", "imagenet", "`imagenet`, `random` or a .weights.h5 file.")
-    switch("encoder_trainable", False, "Train the encoder along with the decoder.")
-    choice("precision", "float32", PRECISIONS, "Of the matrix products.")
-    number("epochs", 20, "Times through the training split.", lower_bound=1)
-    number("max_steps", 0, "Stop after so many steps; 0: after --epochs.", lower_bound=0)
-    number("batch_size", 16, "Images in a batch, all captions of each.", lower_bound=1)
-    real("learning_rate", 5e-4, "Adam's, at the end of the warm-up.", lower_bound=0.0)
-    number("warmup_steps", 200, "Steps of linear warm-up.", lower_bound=0)
-    number("rnn_units", 512, "U, the LSTM's size.", lower_bound=1)
-    number("embedding_dim", 512, "Size of a word's vector.", lower_bound=1)
-    number("attention_units", 512, "A, the attention's hidden size.", lower_bound=1)
-    number("feature_projection", 512, "D', of the features; 0: none.", lower_bound=0)
-    switch("gate", True, "The state gates the context: beta.")
-    switch("deep_output", True, "Words from h, context and word; else from h alone.")
-    real("dropout", 0.5, "Rate.", lower_bound=0.0, upper_bound=0.99)
-    real("l2", 1e-6, "Weight of the sum of squares of the dense kernels.", lower_bound=0)
-    real("doubly_stochastic", 0.01, "Weight of the attention penalty.", lower_bound=0.0)
-    real(
-        "attention_entropy",
-        0.0,
-        "Weight of the attention's entropy: the higher, the fewer places a word looks at.",
-        lower_bound=0.0,
-    )
-    real("clip_norm", 5.0, "Global norm that gradients are clipped to.", lower_bound=1e-9)
-    real("label_smoothing", 0.0, "Share.", lower_bound=0.0, upper_bound=0.99)
-    number("patience", 0, "Epochs without a better score; 0: never stop.", lower_bound=0)
-    number("seed", 1, "Of the weights, the order and the dropout.", lower_bound=0)
-    number("cache_memory_mb", 4096, "Room for frozen features; 0: none.", lower_bound=0)
-    switch("deterministic", False, "The same weights again, bit for bit; a little slower.")
-    text("profile_steps", "", "a:b: write a TensorBoard profile of these steps.")
-    number("keep_checkpoints", 3, "To go on from, beside the best.", lower_bound=1)
-    number("shuffle_mb", 512, "Window of encoded records to shuffle.", lower_bound=1)
+def refuse_contradictions(trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse flags that contradict those that a run is trained with.
 
-
-def from_flags(values: flags.FlagValues) -> TrainConfig:
-    """Return the configuration that the command line and its flagfiles give.
+    Args:
+        trained: The `training` section of the run's config.json.
+        given: Flag name -> value, as given now.
 
     Raises:
-        UsageError: --records_dir or --run_dir is missing.
-    """
-    for name in ("records_dir", "run_dir"):
-        require(values, name)
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    return TrainConfig(**{name: values[name].value for name in fields})
-
-
-def require(values: flags.FlagValues, name: str) -> str:
-    """The value of a flag that must be given.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if not values[name].value:
-        raise UsageError(f"--{name} is missing; give it or a --flagfile that has it")
-    return values[name].value
-
-
-def refuse_contradictions(trained: dict, given: dict) -> None:
-    """Compare flags with those that a run was trained with.
-
-    Call arguments:
-        trained: the `training` part of the run's config.json.
-        given: name -> value.
-
-    Raises:
-        UsageError: one that may not change has another value.
+        UsageError: A flag that may not change has another value.
     """
     for name in sorted(given.keys() - CHANGEABLE):
         if name in trained and given[name] != trained[name]:
@@ -157,9 +215,3 @@ def refuse_contradictions(trained: dict, given: dict) -> None:
                 f"--{name}={given[name]} contradicts the run, trained with"
                 f" --{name}={trained[name]}; give that, or another --run_dir"
             )
-
-
-def given_flags(values: flags.FlagValues) -> dict[str, Any]:
-    """The recipe flags that this command line or its flagfiles name: name -> value."""
-    names = (field.name for field in dataclasses.fields(TrainConfig))
-    return {name: values[name].value for name in names if values[name].present}

@@ -274,27 +274,29 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     """
     import cli.tensorflow_log  # noqa: F401, I001
 
-    from artifacts import weights
+    from artifacts import restore
+    from artifacts.recipe import Recipe
     from records.manifest import read_vocabulary
     from records.split_files import open_split
-    from artifacts import recipe
-    from cli import command
-    from artifacts import stored_features as stored
     from trainer.input.batches import training_batches
+    from trainer.open_run import adopt_stored_encoder, choose_inputs, repeat_random_weights
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 
-    names = {"records_dir": records_dir, "run_dir": records_dir + "/none", "encoder": encoder}
-    names |= {"encoder_weights": "random", "precision": "bfloat16", "cache_memory_mb": 0}
-    argv = ["benchmark", *(f"--{name}={value}" for name, value in names.items())]
-    values, _ = command.parse(argv, recipe.define_flags)
-    info, train = open_split(records_dir, "train")
-    config = stored.settled(recipe.from_flags(values), info, recipe.given_flags(values))
-    captioner = weights.build(
-        config.model(len(read_vocabulary(records_dir))), config.encoder_weights
+    given = {"encoder": encoder, "encoder_weights": "random"}
+    recipe = Recipe(
+        records_dir=records_dir,
+        run_dir=f"{records_dir}/none",
+        precision="bfloat16",
+        cache_memory_mb=0,
+        **given,
     )
-    stored.repeat_random_weights(captioner, config, info)
-    train = stored.chosen(train, info, captioner.encoder)
+    info, train = open_split(records_dir, "train")
+    config = adopt_stored_encoder(recipe, given, info)
+    model = config.model(len(read_vocabulary(records_dir)))
+    captioner = restore.build(model, config.encoder_weights)
+    repeat_random_weights(captioner, config, info)
+    train = choose_inputs(train, info, captioner)
     step = build_step(config, captioner, build_optimizer(config, steps))
     batches = training_batches(config, train, captioner, cached=False)
     seconds, cores = [], []

@@ -17,17 +17,17 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
     """Our training step, of the textbook's model or of our recipe's."""
     import tensorflow as tf
 
-    from artifacts.recipe import TrainConfig
+    from artifacts.recipe import Recipe
     from model.definition.decoder import Decoder
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 
     _one_thread()
-    flags = dict.fromkeys(TrainConfig.__dataclass_fields__)
+    flags = dict.fromkeys(Recipe.__dataclass_fields__)
     flags |= {"learning_rate": 4e-4, "warmup_steps": 0, "seed": 1, "clip_norm": 5.0}
     flags |= {"dropout": 0.5, "label_smoothing": 0.0, "doubly_stochastic": 0.01}
     flags |= {"attention_entropy": 0.0, "l2": 1e-6 if recipe else 0.0}
-    config = TrainConfig(**flags)
+    config = Recipe(**flags)
     captioner = _FeaturesOnly(Decoder(work.config(size, recipe, precision)))
     optimizer = build_optimizer(config, 10_000)
     optimizer.build(captioner.trainable_variables)

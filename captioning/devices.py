@@ -1,4 +1,4 @@
-"""Where an evaluation computes, and how much at once."""
+"""Where to caption, in which precision, and how many images at once."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from collections.abc import Callable
 import tensorflow as tf
 
 # What the records job encodes at once on CPUs, and what the search was measured with.
-CPU_ENCODER_BATCH, CPU_DECODE_BATCH = 16, 64
+CPU_ENCODER_BATCH, CPU_SEARCH_BATCH = 16, 64
 _SMALLEST = 8
-_GAIN = 1.1  # of images/s, for which a batch twice as large is worth its memory
-_SECONDS = 0.5  # that a size is timed for
+_GAIN = 1.1  # the factor of images/s for which a batch twice as large is worth its memory
+_SECONDS = 0.5  # how long each size is timed
 
 
 def devices() -> list[str]:
-    """Every GPU, or else the CPU; of logical CPUs, all."""
+    """Return the names of all GPUs; without one, those of all logical CPUs."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     return [
@@ -23,26 +23,29 @@ def devices() -> list[str]:
 
 
 def on_gpu(device: str) -> bool:
-    """Whether a device of `devices` is a GPU."""
+    """Tell whether a device of `devices` is a GPU."""
     return ":GPU:" in device
 
 
 def precision(device: str) -> str | None:
-    """Of the runs that caption there; None: each in the one it was trained in."""
+    """Return the precision of matrix products on a device; None takes that of the training."""
     return "bfloat16" if on_gpu(device) else None
 
 
 def largest_useful(work: Callable[[int], None], most: int) -> int:
-    """The batch size from which on images/s stop growing, or memory ends.
+    """Return the batch size from which on images/s stop growing or memory ends.
 
-    Call arguments:
-        work: computes a batch of so many images and waits for it.
-        most: not to be exceeded.
+    Args:
+        work: Computes a batch of so many images and waits for it.
+        most: The largest size allowed.
+
+    Returns:
+        A batch size, at most `most`.
     """
     size, best, best_rate = min(_SMALLEST, most), 1, 0.0
     while size <= most:
         try:
-            rate = _rate(work, size)
+            rate = _images_per_second(work, size)
         except tf.errors.ResourceExhaustedError:
             break
         if rate < _GAIN * best_rate:
@@ -51,8 +54,7 @@ def largest_useful(work: Callable[[int], None], most: int) -> int:
     return best
 
 
-def _rate(work: Callable[[int], None], size: int) -> float:
-    """Images a second."""
+def _images_per_second(work: Callable[[int], None], size: int) -> float:
     work(size)  # compiles
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < _SECONDS:

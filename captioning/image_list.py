@@ -1,4 +1,4 @@
-"""Plain images to caption: folders, globs, lists; of any number, for they are sorted on disk."""
+"""Many image files as a source: folders, globs and lists, sorted on disk and not in memory."""
 
 import glob
 import hashlib
@@ -9,35 +9,39 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from captioning.parts import Part, Picture, unwritable
+from captioning.parts import unwritable
+from captioning.source import Part, SourceImage
 from cli.errors import UserError
-from metrics.coco_files import read_images
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-# Lines that are sorted in memory; more become a merge of sorted files.
+# How many lines are sorted in memory; more lines become a merge of sorted files.
 _SORTED_TOGETHER = 200_000
 
 
 class Entry(NamedTuple):
-    """A file to caption."""
+    """A file to caption, with its image id where it has one."""
 
     path: str
     image_id: int | None = None
 
 
 class ImageList:
-    """Files in the order of their paths, each once, cut into parts.
+    """Files in the order of their paths, each once; a source of images (`source.ImageSource`).
 
-    The list lies in a nameless file. An image is known by its path, id and size: one that is
-    replaced by another of exactly as many bytes is taken for captioned.
+    The list lies in a nameless file. An image is known by its path, id and size: a file that is
+    replaced by another of exactly the same size counts as captioned.
 
-    Call arguments:
-        entries: in any order; one may come twice.
-        part_images: images in a part.
-        folder: room for the list.
+    Args:
+        entries: The files in any order; one may come twice.
+        part_images: The number of images in a part.
+        folder: A folder with room for the list.
 
     Attributes:
-        parts: all of them. images: how many there are.
+        parts: All parts.
+        images: The number of files.
+
+    Raises:
+        UserError: The list cannot be written.
     """
 
     may_reject = True
@@ -55,7 +59,7 @@ class ImageList:
     def _write(self, lines: Iterator[bytes], part_images: int) -> None:
         start, digest, count = 0, hashlib.sha256(), 0
 
-        def end_part():
+        def end_part() -> None:
             nonlocal start, digest, count
             if count:
                 place = (start, self._file.tell() - start)
@@ -74,37 +78,40 @@ class ImageList:
         end_part()
         self._file.flush()
 
-    def read(self, part: Part) -> Iterator[Picture]:
-        """The images of a part; of any thread."""
+    def read(self, part: Part) -> Iterator[SourceImage]:
+        """Yield the images of a part."""
         start, size = part.place
         for line in os.pread(self._file.fileno(), size, start).splitlines():
             path, image_id, _ = json.loads(line)
-            yield Picture(path, image_id)
+            yield SourceImage(path, image_id)
 
-    def holds_features(self, *_) -> bool:
-        """Files hold none."""
+    def holds_features(self, *_: object) -> bool:
+        """Tell that files come without features."""
         return False
 
 
 def open_images(sources: Sequence[str]) -> Iterator[Entry]:
-    """The images that --images names.
+    """Yield the images that --images names.
 
-    Call arguments:
-        sources: folders (with all folders in them), globs, .jsonl lists, image files.
+    Args:
+        sources: Folders (with all folders inside), globs, .jsonl lists, or image files.
+
+    Yields:
+        The files.
 
     Raises:
-        UserError: one is not there, holds no image, or is no list.
+        UserError: A source does not exist, holds no image, or is a damaged list.
     """
     for source in sources:
         if os.path.isdir(source):
-            found = _in_folder(source)
+            entries = _in_folder(source)
         elif source.endswith(".jsonl"):
-            found = _in_list(source)
+            entries = _in_list(source)
         elif os.path.isfile(source):
-            found = iter([Entry(source)])
+            entries = iter([Entry(source)])
         else:
-            found = map(Entry, filter(os.path.isfile, glob.iglob(source, recursive=True)))
-        first = next(found, None)
+            entries = map(Entry, filter(os.path.isfile, glob.iglob(source, recursive=True)))
+        first = next(entries, None)
         if first is None:
             raise UserError(
                 f"--images={source}: found no image; expected a folder with files that end in"
@@ -112,23 +119,11 @@ def open_images(sources: Sequence[str]) -> Iterator[Entry]:
                 ' list with lines such as {"image": "a.jpg"}'
             )
         yield first
-        yield from found
-
-
-def open_image_info(path: str, images_dir: str) -> Iterator[Entry]:
-    """The images of a COCO image_info file.
-
-    Raises:
-        UserError: the file is none, or the folder is missing.
-    """
-    if not os.path.isdir(images_dir):
-        raise UserError(f"--images_dir={images_dir}: no such folder")
-    for image_id, file_name in read_images(path).items():
-        yield Entry(os.path.join(images_dir, file_name), image_id)
+        yield from entries
 
 
 def _in_folder(folder: str) -> Iterator[Entry]:
-    """Image files, hidden ones left out, in no order: a folder's names are never all in memory."""
+    """Yield image files, hidden ones left out, in no order; the names are never all in memory."""
     waiting = [folder]
     while waiting:
         try:
@@ -176,12 +171,12 @@ def _line(entry: Entry) -> bytes:
     try:
         size = os.path.getsize(entry.path)
     except OSError:
-        size = None  # said when its turn comes
+        size = None  # the error is reported when the file is read
     return (json.dumps([entry.path, entry.image_id, size]) + "\n").encode("ascii")
 
 
 def _sorted(lines: Iterator[bytes], folder: str) -> Iterator[bytes]:
-    """Lines in order: sorted in memory, some at a time, and merged from nameless files."""
+    """Yield lines in order: sorted in memory some at a time, and merged from nameless files."""
     runs: list[BinaryIO] = []
     chunk: list[bytes] = []
     for line in lines:
@@ -195,5 +190,5 @@ def _sorted(lines: Iterator[bytes], folder: str) -> Iterator[bytes]:
 
 
 def _nameless(folder: str) -> BinaryIO:
-    """Gone when its process is, however that ends."""
+    """Make a file that vanishes with its process, however that ends."""
     return tempfile.TemporaryFile(dir=folder)

@@ -1,142 +1,191 @@
-"""The batch evaluation: every image of a list captioned once, on every device there is.
+"""The captioning job: every image of a source captioned once, on every device.
 
-Parts of the list are dealt to the devices as they become free, and written as they are done. What
-is there already is left out, so that the same command goes on where it was killed; of jobs that
-share the parts by --shard the last one finds all of them.
+Devices take parts of the source as they become free and write them as they are done. Parts that are
+already on disk are skipped, so a killed job continues where it stopped. When several jobs share the
+parts through --shard, the last one to finish sees all of them.
 """
 
+import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tqdm import tqdm
 
-from artifacts import weights
+from artifacts import restore
 from captioning import devices
-from captioning.parts import Part, PartsFolder, Result, differences
-from captioning.replica import Batches, Pictures, Replica
+from captioning.parts import PartsFolder, Result, differences, line
+from captioning.replica import BatchSizes, Outcome, Replica, Wanted
+from captioning.search_options import BeamSearch, Search
+from captioning.source import ImageSource, Part
 from cli.errors import UserError
 from cli.progress import bar
 
 
-class Options(NamedTuple):
-    """How an evaluation is done.
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """How a job captions.
 
     Attributes:
-        search: values of the flags of the search, `n_best` among them: they decide what is said.
-        encoder_batch_size, decode_batch_size: None: what suits the device.
-        shard: (i, n): only every n-th part, from the i-th on, counted from 1.
+        search: How to search; it decides the captions.
+        encoder_batch_size: Images encoded together; None takes what suits the device.
+        search_batch_size: Images searched together; None takes what suits the device.
+        shard: (i, n): caption only every n-th part, from the i-th one on, counted from 1.
     """
 
-    search: Mapping[str, Any]
+    search: BeamSearch
     encoder_batch_size: int | None = None
-    decode_batch_size: int | None = None
+    search_batch_size: int | None = None
     shard: tuple[int, int] = (1, 1)
 
 
-class Captions(NamedTuple):
-    """What an evaluation has found so far.
+class JobState(NamedTuple):
+    """How far a job has come.
 
     Attributes:
-        folder: the parts on disk.
-        parts: all parts, of every shard.
-        own: those of this shard.
-        missing: those of other shards that are not done.
+        folder: The parts on disk.
+        parts: The parts of every shard.
+        own: The parts of this shard.
+        missing: The parts of other shards that are not done.
     """
 
     folder: PartsFolder
-    parts: list[Part]
-    own: list[Part]
-    missing: list[Part]
+    parts: Sequence[Part]
+    own: Sequence[Part]
+    missing: Sequence[Part]
 
     def results(self) -> Iterator[Result]:
-        """`PartsFolder.results` of all parts."""
+        """Yield the captions of all parts."""
         return self.folder.results(self.parts)
 
 
 def caption(
-    run_dirs: Sequence[str], pictures: Pictures, output_dir: str, options: Options
-) -> Captions:
-    """Caption what is not captioned yet.
+    run_dirs: Sequence[str], source: ImageSource, output_dir: str, options: JobOptions
+) -> JobState:
+    """Caption the images of a source that are not captioned yet.
+
+    Args:
+        run_dirs: The runs whose captioners caption together.
+        source: The images.
+        output_dir: Where the parts go.
+        options: How to caption.
+
+    Returns:
+        How far the job has come: all parts of this shard are done.
 
     Raises:
-        UserError: a record is damaged, the output cannot be written, or a GPU's memory is short.
-        RunError: a run cannot be used.
+        UserError: A run cannot be used, a record is damaged, the output cannot be written, or a
+            GPU's memory is short.
     """
-    digests = [weights.digest(run_dir) for run_dir in run_dirs]
-    folder = PartsFolder(output_dir, {"weights": digests, **options.search})
+    digests = [restore.digest(run_dir) for run_dir in run_dirs]
+    job = {"weights": digests, **dataclasses.asdict(options.search)}
+    folder = PartsFolder(output_dir, job)
     index, count = options.shard
-    own = pictures.parts[index - 1 :: count]
+    own = source.parts[index - 1 :: count]
     todo = folder.missing(own)
-    _say_where_it_stands(folder, own, todo, {"weights": digests, **options.search})
+    _print_progress_so_far(folder, own, todo, job)
     if todo:
-        places = devices.devices()
-        replicas = [Replica(place, run_dirs, pictures, options.search) for place in places]
-        if digests != [weights.digest(run_dir) for run_dir in run_dirs]:
+        names = devices.devices()
+        replicas = [Replica(name, run_dirs, source, options.search) for name in names]
+        if digests != [restore.digest(run_dir) for run_dir in run_dirs]:
             raise UserError(f"{run_dirs[0]}: the weights were replaced just now; run again")
-        for note in replicas[0].notes:
-            print(f"weights of epoch {note['epoch']}, step {note['step']:,}")
-        batches = _batches(replicas[0], places, options, max(part.images for part in todo))
-        _caption_parts(replicas, batches, todo, _total(own), folder)
-    return Captions(folder, pictures.parts, own, folder.missing(pictures.parts))
+        for restored in replicas[0].restored:
+            print(f"weights of epoch {restored.note['epoch']}, step {restored.note['step']:,}")
+        sizes = _batch_sizes(replicas[0], names, options, max(part.images for part in todo))
+        _caption_parts(replicas, sizes, todo, _count_images(own), folder, options.search.n_best)
+    return JobState(folder, source.parts, own, folder.missing(source.parts))
 
 
-def _say_where_it_stands(
-    folder: PartsFolder, own: list[Part], todo: list[Part], job: Mapping[str, Any]
+def caption_at_once(
+    run_dirs: Sequence[str], source: ImageSource, search: Search, wanted: Wanted
+) -> Iterator[Outcome]:
+    """Caption the images of a source on one device, keeping nothing on disk.
+
+    Args:
+        run_dirs: The runs whose captioners caption together.
+        source: The images.
+        search: How to search.
+        wanted: What to return beside the captions.
+
+    Yields:
+        The outcome of each image, part by part.
+
+    Raises:
+        UserError: A run cannot be used, or a record is damaged.
+    """
+    replica = Replica(devices.devices()[0], run_dirs, source, search, wanted)
+    most = max(part.images for part in source.parts)
+    sizes = BatchSizes(min(devices.CPU_ENCODER_BATCH, most), min(devices.CPU_SEARCH_BATCH, most))
+    with ThreadPoolExecutor(_cores()) as pool:
+        yield from replica.outcomes(iter(source.parts), sizes, pool)
+
+
+def _print_progress_so_far(
+    folder: PartsFolder, own: Sequence[Part], todo: Sequence[Part], job: Mapping[str, Any]
 ) -> None:
     if folder.earlier:
         print(
             f"starting anew: {differences(job, folder.earlier)};"
-            f" what was captioned before stays in {os.path.dirname(folder.path)}"
+            f" earlier captions stay in {os.path.dirname(folder.path)}"
         )
-    if done := _total(own) - _total(todo):
-        print(f"{done:,} of {_total(own):,} images are captioned already")
+    if done := _count_images(own) - _count_images(todo):
+        print(f"{done:,} of {_count_images(own):,} images are captioned already")
 
 
-def _total(parts: Sequence[Part]) -> int:
+def _count_images(parts: Sequence[Part]) -> int:
     return sum(part.images for part in parts)
 
 
-def _batches(replica: Replica, places: Sequence[str], options: Options, most: int) -> Batches:
-    """The batch sizes, as given or found, and a line about them."""
-    gpu = devices.on_gpu(places[0])
-    encoder, decode = options.encoder_batch_size, options.decode_batch_size
+def _batch_sizes(
+    replica: Replica, names: Sequence[str], options: JobOptions, most: int
+) -> BatchSizes:
+    """Return the batch sizes, as given or measured, and print a line about them."""
+    gpu = devices.on_gpu(names[0])
+    encoder, search = options.encoder_batch_size, options.search_batch_size
     if gpu:
         encoder = encoder or devices.largest_useful(replica.encode_blank, most)
-        decode = decode or devices.largest_useful(replica.say_noise, most)
-    batches = Batches(
+        search = search or devices.largest_useful(replica.caption_noise, most)
+    sizes = BatchSizes(
         min(encoder or devices.CPU_ENCODER_BATCH, most),
-        min(decode or devices.CPU_DECODE_BATCH, most),
+        min(search or devices.CPU_SEARCH_BATCH, most),
     )
-    many = f"{len(places)} GPUs" if len(places) > 1 else "one GPU"
+    many = f"{len(names)} GPUs" if len(names) > 1 else "one GPU"
     where = f"captioning on {many} in bfloat16" if gpu else "no GPU: captioning on the CPU"
-    sizes = f"encoder batch {batches.encoder}, " if replica.encodes else "features as stored, "
-    print(f"{where}; {sizes}decode batch {batches.decode}", flush=True)
-    return batches
+    encoding = f"encoder batch {sizes.encoder}, " if replica.encodes else "features as stored, "
+    print(f"{where}; {encoding}decode batch {sizes.search}", flush=True)
+    return sizes
 
 
 def _caption_parts(
     replicas: Sequence[Replica],
-    batches: Batches,
-    todo: list[Part],
+    sizes: BatchSizes,
+    todo: Sequence[Part],
     total: int,
     folder: PartsFolder,
+    n_best: int,
 ) -> None:
-    """Each device takes the next part when it is done with one."""
+    """Let each device take the next part when it is done with one."""
     stopped = threading.Event()
-    queue = _shared(todo, stopped)
+    queue = _shared_queue(todo, stopped)
     with (
-        bar(total, "captioning", "img", initial=total - _total(todo)) as progress,
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as decoders,
+        bar(total, "captioning", "img", initial=total - _count_images(todo)) as progress,
+        ThreadPoolExecutor(_cores()) as decoders,
         ThreadPoolExecutor(len(replicas)) as workers,
     ):
-        advance = _counter(progress, stopped)
+        counter = _Counter(progress, stopped)
 
         def work(replica: Replica) -> None:
-            for part, lines in replica.captions(queue, batches, decoders, advance):
-                folder.write(part, lines)
+            outcomes = replica.outcomes(queue, sizes, decoders)
+            for part, of_part in groupby(outcomes, lambda outcome: outcome.part):
+                lines = {}
+                for outcome in of_part:
+                    lines[outcome.place] = line(outcome, n_best)
+                    counter.count(outcome)
+                folder.write(part, [lines[place] for place in range(part.images)])
 
         try:
             futures = [workers.submit(work, replica) for replica in replicas]
@@ -144,15 +193,15 @@ def _caption_parts(
                 future.result()
         except tf.errors.ResourceExhaustedError:
             raise UserError(
-                f"out of memory with batches of {batches.encoder} (encoder) and {batches.decode}"
+                f"out of memory with batches of {sizes.encoder} (encoder) and {sizes.search}"
                 " (search); give a smaller --encoder_batch_size or --decode_batch_size"
             ) from None
         finally:
             stopped.set()
 
 
-def _shared(todo: list[Part], stopped: threading.Event) -> Iterator[Part]:
-    """The parts, for several threads, until `stopped` is set."""
+def _shared_queue(todo: Sequence[Part], stopped: threading.Event) -> Iterator[Part]:
+    """Return an iterator over parts for several threads; it ends when `stopped` is set."""
     lock, parts = threading.Lock(), iter(todo)
 
     def take() -> Part | None:
@@ -163,20 +212,30 @@ def _shared(todo: list[Part], stopped: threading.Event) -> Iterator[Part]:
 
 
 class _StoppedError(Exception):
-    """Another device failed, or the user interrupted: nothing more is worth doing."""
+    """Another device failed, or the user interrupted: more work would be lost."""
 
 
-def _counter(progress, stopped: threading.Event) -> Callable[[int, int], None]:
-    lock, rejected = threading.Lock(), 0
+class _Counter:
+    """Counts images for the progress bar, from several threads."""
 
-    def advance(captioned: int, refused: int) -> None:
-        nonlocal rejected
-        if stopped.is_set():
+    def __init__(self, progress: tqdm, stopped: threading.Event):
+        self._progress, self._stopped = progress, stopped
+        self._lock, self._rejected = threading.Lock(), 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an image.
+
+        Raises:
+            _StoppedError: The work is to end.
+        """
+        if self._stopped.is_set():
             raise _StoppedError
-        with lock:
-            rejected += refused
-            if rejected:
-                progress.set_postfix(rejected=rejected, refresh=False)
-            progress.update(captioned + refused)
+        with self._lock:
+            if outcome.problem is not None:
+                self._rejected += 1
+                self._progress.set_postfix(rejected=self._rejected, refresh=False)
+            self._progress.update()
 
-    return advance
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

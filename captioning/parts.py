@@ -1,59 +1,37 @@
-"""An evaluation on disk, part by part, so that it goes on where it was killed.
+"""An evaluation on disk, part by part, so that a killed evaluation continues where it stopped.
 
-A part is the captions of some hundred images, a JSON line each, in a file that is there whole or
-not at all. What made it is in its path: the folder's name is a fingerprint of the weights and of
-the search, the file's name has one of its images. So nothing is taken for what it is not, and
-nothing is thrown away: other flags or a new checkpoint have a folder of their own.
+A part is a file with one JSON line for each of some hundred images, there whole or not at all. Its
+path tells what made it: the folder's name is a fingerprint of the weights and of the search, the
+file's name holds a fingerprint of its images. So a part is never taken for another one, and nothing
+is thrown away: other flags or a new checkpoint get a folder of their own.
 """
 
-import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from captioning.replica import Outcome
+from captioning.source import Part
 from cli import atomic_file
 from cli.errors import UserError
 from records.manifest import fingerprint, to_json
 
-# Raised by hand whenever the same weights, flags and images give other lines than before.
+# Raise this whenever the same weights, flags and images give other lines than before.
 LINES_VERSION = 2
 _JOB = "job.json"
 
 
-class Part(NamedTuple):
-    """Images that are captioned together.
-
-    Attributes:
-        number: place of the part in the evaluation, from 0.
-        images: how many.
-        fingerprint: of the images.
-        place: where its list finds them.
-    """
-
-    number: int
-    images: int
-    fingerprint: str
-    place: Any
-
-
-class Picture(NamedTuple):
-    """One image of a part, before it is decoded."""
-
-    image: str  # its path, or its name in the records
-    image_id: int | None
-    encoded: bytes | None = None  # None: read it from `image`, or the features are enough
-    features: np.ndarray | None = None  # [H, W, D] float16, of records that hold them
-    references: tuple[str, ...] = ()
-
-
 class Result(NamedTuple):
-    """What an image got.
+    """The captions of an image, as a part keeps them.
 
     Attributes:
-        n_best: (caption, score) of the best captions, falling; empty unless they were asked for.
+        image: The path of its file, or its file name in the records.
+        image_id: Its id, where it has one.
+        caption: The best caption.
+        score: What the search ranked the best caption by.
+        n_best: (caption, score) of the best captions, the best first; empty unless asked for.
+        references: The captions that people wrote, where they are known.
     """
 
     image: str
@@ -65,18 +43,20 @@ class Result(NamedTuple):
 
 
 class PartsFolder:
-    """`OUTPUT/parts/FINGERPRINT/`: the parts of one evaluation, several jobs of it perhaps.
+    """The parts of one evaluation: `OUTPUT/parts/FINGERPRINT/`. Several jobs may share it.
 
-    Call arguments:
-        output_dir: of the evaluation.
-        job: what makes the captions: {"weights": ..., a flag: its value}; kept in job.json.
+    Args:
+        output_dir: The folder of the evaluation.
+        job: What decides the captions: {"weights": ..., name of a flag: its value}; kept in
+            job.json.
 
     Attributes:
-        path: the folder.
-        earlier: the `job` of the last evaluation of another kind here; None: there is none.
+        path: The folder.
+        earlier: The `job` of the latest evaluation of another kind in `output_dir`; None where
+            there is none, or where this evaluation was begun before.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: The folder cannot be written.
     """
 
     def __init__(self, output_dir: str, job: Mapping[str, Any]):
@@ -93,37 +73,40 @@ class PartsFolder:
             raise unwritable(self.path, error) from None
 
     def missing(self, parts: Iterable[Part]) -> list[Part]:
-        """Those that are not there."""
+        """Return those of some parts that are not on disk."""
         with os.scandir(self.path) as entries:
-            there = {entry.name for entry in entries}
-        return [part for part in parts if _name(part) not in there]
+            names = {entry.name for entry in entries}
+        return [part for part in parts if _name(part) not in names]
 
-    def write(self, part: Part, lines: Iterable[dict]) -> None:
-        """Write a part whole or not at all.
+    def write(self, part: Part, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write a part, whole or not at all.
 
-        Call arguments:
-            lines: of each image, in order: `line` or `rejected_line`.
+        Args:
+            part: The part.
+            lines: What `line` returns for each image, in order.
 
         Raises:
-            UserError: the disk is full or the like.
+            UserError: The disk is full or the like.
         """
-        content = "".join(json.dumps(line) + "\n" for line in lines)
-        try:
-            atomic_file.write(os.path.join(self.path, _name(part)), content.encode("ascii"))
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        write_lines(os.path.join(self.path, _name(part)), lines)
 
-    def lines(self, parts: Iterable[Part]) -> Iterator[dict]:
-        """The lines of parts that are there, one part in memory at a time.
+    def lines(self, parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of parts on disk, one part in memory at a time.
+
+        Args:
+            parts: The parts to read.
+
+        Yields:
+            What `line` returned for each image.
 
         Raises:
-            UserError: one is gone or damaged.
+            UserError: A part is missing or damaged.
         """
         for part in parts:
             path = os.path.join(self.path, _name(part))
             try:
                 with open(path, encoding="ascii") as file:
-                    lines = [json.loads(line) for line in file]
+                    lines = [json.loads(text) for text in file]
             except (OSError, ValueError) as error:
                 raise UserError(
                     f"{path}: cannot be read ({error}); remove it and run the command again"
@@ -135,58 +118,73 @@ class PartsFolder:
                 )
             yield from lines
 
-    def results(self, parts: Iterable[Part]) -> Iterator[Result]:
-        """What each image got, those that could not be read left out."""
-        for entry in self.lines(parts):
-            if "reason" not in entry:
-                n_best = tuple((best["caption"], best["score"]) for best in entry.get("n_best", ()))
-                yield Result(
-                    entry["image"],
-                    entry.get("id"),
-                    entry["caption"],
-                    entry["score"],
-                    n_best,
-                    tuple(entry.get("references", ())),
-                )
+    def captioned(self, parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the images that were captioned."""
+        return (entry for entry in self.lines(parts) if "reason" not in entry)
 
-    def rejected(self, parts: Iterable[Part]) -> Iterator[dict]:
-        """The lines of images that could not be read."""
+    def rejected(self, parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the images that could not be read."""
         return (entry for entry in self.lines(parts) if "reason" in entry)
 
+    def results(self, parts: Iterable[Part]) -> Iterator[Result]:
+        """Yield the captions of the images that were captioned."""
+        for entry in self.captioned(parts):
+            yield Result(
+                entry["image"],
+                entry.get("id"),
+                entry["caption"],
+                entry["score"],
+                tuple((best["caption"], best["score"]) for best in entry.get("n_best", ())),
+                tuple(entry.get("references", ())),
+            )
 
-def line(picture: Picture, captions: list[tuple[str, float]], n_best: int) -> dict:
-    """What a part keeps of an image that was captioned.
 
-    Call arguments:
-        captions: (caption, score), the best first.
-        n_best: keep so many of them, when more than 1.
+def line(outcome: Outcome, n_best: int) -> dict[str, Any]:
+    """Return what a part keeps of an image.
+
+    Args:
+        outcome: What became of the image.
+        n_best: How many captions to keep, where more than 1.
+
+    Returns:
+        A JSON object: `image`, `id` where there is one, then `caption` and `score` (and `n_best`,
+        `references`), or the `reason` why the image could not be read.
     """
-    scored = [{"caption": text, "score": round(score, 4)} for text, score in captions]
-    entry = _named(picture) | scored[0]
+    image = outcome.image
+    entry: dict[str, Any] = {"image": image.name}
+    if image.image_id is not None:
+        entry["id"] = image.image_id
+    if outcome.problem is not None:
+        return entry | {"reason": outcome.problem}
+    scored = [
+        {"caption": caption.text, "score": round(caption.score, 4)} for caption in outcome.captions
+    ]
+    entry |= scored[0]
     if n_best > 1:
         entry["n_best"] = scored
-    if picture.references:
-        entry["references"] = list(picture.references)
+    if image.references:
+        entry["references"] = list(image.references)
     return entry
 
 
-def rejected_line(picture: Picture, reason: str) -> dict:
-    """What a part keeps of an image that could not be read."""
-    return _named(picture) | {"reason": reason}
-
-
 def by_image(results: Iterable[Result]) -> dict[int, Result]:
-    """Results by image id, in order: strict pairs give one for each image, with all references."""
-    found: dict[int, Result] = {}
+    """Return results by image id, in order.
+
+    Strict pairs have a record for each caption of an image; they give one result with all
+    references.
+    """
+    results_by_id: dict[int, Result] = {}
     for result in results:
-        known = found.setdefault(result.image_id, result)
+        assert result.image_id is not None  # records have ids
+        known = results_by_id.setdefault(result.image_id, result)
         if known is not result:
-            found[result.image_id] = known._replace(references=known.references + result.references)
-    return found
+            references = known.references + result.references
+            results_by_id[result.image_id] = known._replace(references=references)
+    return results_by_id
 
 
-def distinct(lines: Iterable[dict]) -> Iterator[dict]:
-    """The first line of each image id: strict pairs have one for each caption."""
+def distinct(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the first line of each image id; strict pairs have one for each caption."""
     seen = set()
     for entry in lines:
         if entry["id"] not in seen:
@@ -194,17 +192,24 @@ def distinct(lines: Iterable[dict]) -> Iterator[dict]:
             yield entry
 
 
-def write_lines(path: str, lines: Iterable[dict]) -> int:
-    """Write JSON lines whole or not at all, never holding them all: how many.
+def write_lines(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
+    """Write JSON lines, whole or not at all, without holding them all in memory.
+
+    Args:
+        path: The file.
+        lines: What to write.
+
+    Returns:
+        The number of lines.
 
     Raises:
-        UserError: they cannot be written.
+        UserError: The file cannot be written.
     """
     count = 0
     try:
         with atomic_file.create(path) as file:
             for entry in lines:
-                file.write(f"{json.dumps(entry)}\n".encode("ascii"))
+                file.write(json.dumps(entry).encode("ascii") + b"\n")
                 count += 1
     except OSError as error:
         raise unwritable(path, error) from None
@@ -212,37 +217,35 @@ def write_lines(path: str, lines: Iterable[dict]) -> int:
 
 
 def differences(job: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
-    """How an evaluation differs from an earlier one, in words: `other weights, --beam_size=5`."""
-    said = [
+    """Tell how an evaluation differs from an earlier one: `other weights, --beam_size=5`."""
+    changes = [
         f"other {name}" if name == "weights" else f"--{name}={value} (was {earlier.get(name)})"
         for name, value in job.items()
         if value != earlier.get(name)
     ]
-    return ", ".join(said) or "another version of the program"
+    return ", ".join(changes) or "another version of the program"
 
 
 def unwritable(path: str, error: OSError) -> UserError:
-    """The line for what cannot be written."""
+    """Return the error for a file that cannot be written."""
     return UserError(
         f"{path}: cannot be written: {error.strerror or error}; free space there or give another"
         " --output_dir, and run the command again"
     )
 
 
-def _named(picture: Picture) -> dict:
-    named = {"image": picture.image}
-    return named if picture.image_id is None else named | {"id": picture.image_id}
-
-
 def _name(part: Part) -> str:
     return f"part-{part.number:06d}-{part.fingerprint[:12]}.jsonl"
 
 
-def _latest_job(parent: str) -> dict | None:
-    """job.json of the folder that was begun last."""
-    paths = glob.glob(os.path.join(glob.escape(parent), "*", _JOB))
+def _latest_job(parent: str) -> dict[str, Any] | None:
+    """Read job.json of the folder that was begun last; None where there is none to read."""
+    if not os.path.isdir(parent):
+        return None
+    paths = [os.path.join(parent, name, _JOB) for name in os.listdir(parent)]
     try:
-        with open(max(paths, key=os.path.getmtime), encoding="utf-8") as file:
-            return json.load(file)
-    except ValueError:  # none, or damaged
+        with open(max(filter(os.path.exists, paths), key=os.path.getmtime), "rb") as file:
+            job: dict[str, Any] = json.load(file)
+            return job
+    except ValueError:  # there is none, or it is damaged
         return None

@@ -1,237 +1,284 @@
-"""Captioners on one device: pictures in, lines of a part out."""
+"""Captioners on one device: images in, captions out. Every command captions through this."""
 
-import itertools
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple
+from itertools import chain, groupby, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from artifacts import weights
-from captioning import devices, parts
-from captioning import image_file as image_files
-from captioning.image_list import ImageList
-from captioning.parts import Part, Picture
-from captioning.split_list import SplitList
+from artifacts import restore
+from artifacts.restore import Restored
+from artifacts.run_folder import RunFolder
+from captioning import devices, image_file
+from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
+from captioning.search_options import Sampling, Search
+from captioning.source import ImageSource, Part, SourceImage
 from cli.errors import UserError
-from model.caption_generator import CaptionGenerator
 from model.encoder import decode
 from model.fast.frozen_encoder import FrozenEncoder
-from model.search.rules import Rules
 from records.manifest import read_vocabulary
-from records.vocabulary import SPECIAL_IDS
 
-# Batches of images that wait for the encoder, read and decoded.
+# Encoder batches of images that are read and decoded ahead.
 _AHEAD = 2
-Pictures = ImageList | SplitList
+_Item = TypeVar("_Item")
 
 
-class Batches(NamedTuple):
-    """Images that go through the encoder together, and through the search."""
+class BatchSizes(NamedTuple):
+    """How many images go through the encoder together, and how many through the search."""
 
     encoder: int
-    decode: int
+    search: int
 
 
-class _Seen(NamedTuple):
-    """An image on its way; `pixels` by side of the square, `features` [L, D] by encoder."""
+class Wanted(NamedTuple):
+    """What a command wants beside the captions; each costs memory or time.
 
-    place: int  # in its part
-    picture: Picture
-    pixels: Mapping[int, np.ndarray]
-    features: Mapping[str, np.ndarray]
+    Attributes:
+        attention: Where each word looked.
+        encoded: The bytes of the images, as the source gave them.
+    """
+
+    attention: bool = False
+    encoded: bool = False
+
+
+class Outcome(NamedTuple):
+    """What became of one image.
+
+    Attributes:
+        part: The image's part.
+        place: The image's place in its part.
+        image: The image, its bytes and features left out unless wanted.
+        captions: Its captions, the best first; empty when it could not be read.
+        problem: Why it could not be read; None when it was captioned.
+    """
+
+    part: Part
+    place: int
+    image: SourceImage
+    captions: tuple[GeneratedCaption, ...] = ()
+    problem: str | None = None
+
+
+class _Decoded(NamedTuple):
+    """An image on its way through the networks."""
+
+    place: int
+    image: SourceImage
+    pixels: Mapping[int, np.ndarray]  # side -> float32 [side, side, 3]
+    features: Mapping[str, np.ndarray]  # fingerprint of an encoder -> [L, D]
+    seed: int = 0
 
 
 class Replica:
-    """Captioners that speak together, on one device.
+    """Captioners that caption together on one device.
 
-    On a GPU all products are in bfloat16; on a CPU they are as in training.
+    On a GPU all matrix products are in bfloat16; on a CPU they are as in training.
 
-    Call arguments:
-        device: one of `devices.devices()`.
-        run_dirs: of the captioners.
-        pictures: what is captioned; tells whether it holds features.
-        search: values of the flags of the search, `n_best` among them.
+    Args:
+        device: One of `devices.devices()`.
+        run_dirs: The runs whose captioners to restore.
+        source: The images; tells whether features come with them.
+        search: How to search.
+        wanted: What to return beside the captions.
+
+    Attributes:
+        restored: The captioners with their notes.
 
     Raises:
-        RunError: a run cannot be used.
-        UserError: the pictures hold another encoder's features only.
+        UserError: A run cannot be used, or the images come with another encoder's features only.
     """
 
     def __init__(
-        self, device: str, run_dirs: Sequence[str], pictures: Pictures, search: Mapping[str, Any]
+        self,
+        device: str,
+        run_dirs: Sequence[str],
+        source: ImageSource,
+        search: Search,
+        wanted: Wanted = Wanted(),  # noqa: B008  immutable
     ):
-        self._device, self._pictures = device, pictures
+        self._device, self._source, self._wanted = device, source, wanted
         with tf.device(device):
-            restored = weights.restore_together(run_dirs, devices.precision(device))
-            self._generator = CaptionGenerator([captioner for captioner, _ in restored])
-        self.notes = [note for _, note in restored]
-        self._vocabulary = read_vocabulary(run_dirs[0])
-        self._rules = Rules(
-            **SPECIAL_IDS, **{name: search[name] for name in ("no_repeat_ngram", "min_length")}
-        )
-        names = ("beam_size", "length_penalty", "n_best")
-        self._search = {name: search[name] for name in names}
-        self._slots, self._encoders = self._look_up_encoders(run_dirs)
-        self._sides = {encoder.spec.size for encoder in self._encoders.values() if encoder}
+            self.restored = restore.restore_ensemble(run_dirs, devices.precision(device))
+            vocabulary = read_vocabulary(RunFolder(run_dirs[0]).vocabulary)
+            captioners = [restored.captioner for restored in self.restored]
+            self._captioner = FeatureCaptioner(captioners, vocabulary, search)
+        self._grids = [captioner.encoder.spec.grid for captioner in captioners]
+        self._encoders: dict[str, FrozenEncoder | None] = {}  # None: the features are held
+        self._encoder_of = [self._prepare_encoder(restored) for restored in self.restored]
+        self._sides = [encoder.spec.size for encoder in self._encoders.values() if encoder]
+        # Sampling draws by the seed of the flags and the pixels, whatever else is in the batch.
+        self._sampling = isinstance(search, Sampling)
+        self._seed = search.seed if isinstance(search, Sampling) else 0
 
-    def _look_up_encoders(
-        self, run_dirs: Sequence[str]
-    ) -> tuple[list[str], dict[str, FrozenEncoder | None]]:
-        """(Fingerprint of each captioner's encoder, one network each; None: features are held)."""
-        slots, encoders = [], {}
-        for run_dir, captioner in zip(run_dirs, self._generator.captioners, strict=True):
-            slots.append(captioner.encoder.fingerprint())
-            if slots[-1] not in encoders:
-                trained = weights.read_config(run_dir)["data"]
-                held = self._pictures.holds_features(captioner.encoder, trained)
-                precision = captioner.decoder.config.precision
-                encoders[slots[-1]] = (
-                    None if held else FrozenEncoder(captioner.encoder, precision, None)
-                )
-        return slots, encoders
+    def _prepare_encoder(self, restored: Restored) -> str:
+        """Freeze a captioner's encoder, once for captioners that share it; return its key."""
+        captioner = restored.captioner
+        key = captioner.encoder.fingerprint()
+        if key not in self._encoders:
+            held = self._source.holds_features(captioner.encoder, restored.config.data)
+            precision = captioner.decoder.config.precision
+            self._encoders[key] = (
+                None if held else FrozenEncoder(captioner.encoder, precision, None)
+            )
+        return key
 
     @property
     def encodes(self) -> bool:
-        """Whether images go through an encoder; else all features are held."""
+        """Whether images go through an encoder; else all features come with them."""
         return bool(self._sides)
 
-    def captions(
-        self, queue: Iterator[Part], batches: Batches, pool: Executor, advance: Callable
-    ) -> Iterator[tuple[Part, list[dict]]]:
-        """The lines of each part, one part after the other.
+    def outcomes(
+        self, parts: Iterator[Part], sizes: BatchSizes, pool: Executor
+    ) -> Iterator[Outcome]:
+        """Caption the images of some parts, one part after the other.
 
-        A batch never crosses parts, and the last one is filled up: what an image gets depends on
-        its part alone, not on where an evaluation was killed.
+        A batch never crosses parts, and the last batch of a part is filled up: the caption of an
+        image depends on its part alone and not on where an evaluation was killed.
 
-        Call arguments:
-            queue: the parts; may be shared with other replicas.
-            pool: reads and decodes the images of the parts ahead.
-            advance: called with the numbers of images captioned and rejected since the last call.
+        Args:
+            parts: The parts; other replicas may take from the same iterator.
+            sizes: The batch sizes.
+            pool: Reads and decodes images ahead.
+
+        Yields:
+            The outcome of each image: within a part, images that cannot be read may come early.
         """
-        decoded = self._decoded(queue, pool, _AHEAD * batches.encoder)
-        for part, images in itertools.groupby(decoded, lambda image: image[0]):
-            lines: dict[int, dict] = {}
-            readable = self._readable(images, lines, advance)
-            encoded = itertools.chain.from_iterable(
-                self._encode(batch, batches.encoder)
-                for batch in _batched(readable, batches.encoder)
+        decoded = self._decode_ahead(parts, pool, _AHEAD * sizes.encoder)
+        for part, images in groupby(decoded, lambda item: item[0]):
+            rejected: deque[Outcome] = deque()
+            readable = self._readable(part, images, rejected)
+            encoded = chain.from_iterable(
+                self._encode(batch, sizes.encoder) for batch in _batched(readable, sizes.encoder)
             )
-            for batch in _batched(encoded, batches.decode):
-                lines |= self._say(batch, batches.decode)
-                advance(len(batch), 0)
-            yield part, [lines[place] for place in range(part.images)]
+            for batch in _batched(encoded, sizes.search):
+                yield from _drained(rejected)
+                yield from self._search(part, batch, sizes.search)
+            yield from _drained(rejected)
 
-    def _decoded(
-        self, queue: Iterator[Part], pool: Executor, ahead: int
-    ) -> Iterator[tuple[Part, int, Picture, Future]]:
-        waiting = deque()
-        for part in queue:
-            for place, picture in enumerate(self._pictures.read(part)):
-                waiting.append((part, place, picture, pool.submit(self._pixels, picture)))
+    def _decode_ahead(
+        self, parts: Iterator[Part], pool: Executor, ahead: int
+    ) -> Iterator[tuple[Part, int, SourceImage, Future[dict[int, np.ndarray]]]]:
+        waiting: deque[tuple[Part, int, SourceImage, Future[dict[int, np.ndarray]]]] = deque()
+        for part in parts:
+            for place, image in enumerate(self._source.read(part)):
+                waiting.append((part, place, image, pool.submit(self._decode, image)))
                 if len(waiting) > ahead:
                     yield waiting.popleft()
         yield from waiting
 
-    def _pixels(self, picture: Picture) -> dict[int, np.ndarray]:
-        """The image as every encoder takes it: by side, float32 [side, side, 3]."""
+    def _decode(self, image: SourceImage) -> dict[int, np.ndarray]:
+        """Decode an image for every encoder: side -> float32 [side, side, 3]."""
         if not self._sides:
             return {}
-        encoded = picture.encoded or image_files.read(picture.image)
+        encoded = image.encoded or image_file.read(image.name)
         try:
             with tf.device("cpu"):
                 return {side: decode(tf.constant(encoded), side).numpy() for side in self._sides}
         except tf.errors.InvalidArgumentError as error:
             reason = error.message.splitlines()[0][:200]
-            raise UserError(f"{picture.image}: cannot be decoded ({reason})") from None
+            raise UserError(f"{image.name}: cannot be decoded ({reason})") from None
 
     def _readable(
-        self, images: Iterable, lines: dict[int, dict], advance: Callable
-    ) -> Iterator[_Seen]:
-        """The images of a part that can be decoded; the others go to `lines` with the reason."""
-        for _, place, picture, future in images:
+        self,
+        part: Part,
+        images: Iterable[tuple[Part, int, SourceImage, Future[dict[int, np.ndarray]]]],
+        rejected: deque[Outcome],
+    ) -> Iterator[_Decoded]:
+        """Yield the images of a part that can be decoded; the others go to `rejected`."""
+        for _, place, image, future in images:
             try:
                 pixels = future.result()
             except UserError as error:
-                if not self._pictures.may_reject:
+                if not self._source.may_reject:
                     raise
-                reason = str(error).removeprefix(f"{picture.image}: ")
-                lines[place] = parts.rejected_line(picture, reason)
-                advance(0, 1)
+                problem = str(error).removeprefix(f"{image.name}: ")
+                rejected.append(Outcome(part, place, self._light(image), problem=problem))
             else:
-                yield _Seen(place, picture, pixels, {})
+                yield _Decoded(place, image, pixels, {}, self._image_seed(image, pixels))
 
-    def _encode(self, batch: list[_Seen], size: int) -> list[_Seen]:
-        found = [{} for _ in batch]
-        for slot, encoder in self._encoders.items():
+    def _image_seed(self, image: SourceImage, pixels: Mapping[int, np.ndarray]) -> int:
+        if not self._sampling:
+            return 0
+        side = self.restored[0].captioner.encoder.spec.size
+        content = pixels.get(side, image.features)
+        return zlib.crc32(np.ascontiguousarray(content).tobytes())
+
+    def _encode(self, batch: list[_Decoded], size: int) -> list[_Decoded]:
+        features: list[dict[str, np.ndarray]] = [{} for _ in batch]
+        for key, encoder in self._encoders.items():
             if encoder:
-                pixels = _filled([seen.pixels[encoder.spec.size] for seen in batch], size)
+                pixels = _filled([image.pixels[encoder.spec.size] for image in batch], size)
                 with tf.device(self._device):
-                    grids = encoder(pixels)
+                    grids = list(encoder(pixels))
             else:
-                grids = [seen.picture.features for seen in batch]
-            for features, grid in zip(found, grids, strict=False):  # what filled it is left out
-                features[slot] = grid.reshape(-1, grid.shape[-1])
+                grids = [np.asarray(decoded.image.features) for decoded in batch]
+            for of_image, grid in zip(features, grids, strict=False):  # fillers are left out
+                of_image[key] = grid.reshape(-1, grid.shape[-1])
         return [
-            seen._replace(features=features, pixels={}, picture=_light(seen.picture))
-            for seen, features in zip(batch, found, strict=True)
+            decoded._replace(features=of_image, pixels={}, image=self._light(decoded.image))
+            for decoded, of_image in zip(batch, features, strict=True)
         ]
 
-    def _say(self, batch: list[_Seen], size: int) -> dict[int, dict]:
-        """Place in the part -> line."""
-        by_slot = {
-            slot: _filled([seen.features[slot] for seen in batch], size) for slot in self._encoders
+    def _search(self, part: Part, batch: list[_Decoded], size: int) -> Iterator[Outcome]:
+        stacked = {
+            key: _filled([decoded.features[key] for decoded in batch], size)
+            for key in self._encoders
         }
-        ids, scores = self._beam([by_slot[slot] for slot in self._slots])
-        return {
-            seen.place: parts.line(
-                seen.picture,
-                [
-                    (self._vocabulary.decode(one), float(score))
-                    for one, score in zip(said, ranks, strict=True)
-                    if np.isfinite(score)
-                ],
-                self._search["n_best"],
-            )
-            for seen, said, ranks in zip(batch, ids, scores, strict=False)
-        }
-
-    def _beam(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Features [B, L, D] of each captioner -> ids [B, N, T] and scores [B, N]."""
+        pairs = [np.array((self._seed, decoded.seed), np.int64) for decoded in batch]
         with tf.device(self._device):
-            found = self._generator.beam(
-                [tf.constant(one) for one in features], self._rules, **self._search
-            )
-            return found.ids.numpy(), found.score.numpy()
+            features = [tf.constant(stacked[key]) for key in self._encoder_of]
+            seeds = tf.constant(_filled(pairs, size)) if self._sampling else None
+            result = self._captioner.search(features, seeds)
+            captions = self._captioner.captions(result, self._wanted.attention)
+        for decoded, of_image in zip(batch, captions, strict=False):  # fillers are left out
+            yield Outcome(part, decoded.place, decoded.image, tuple(of_image))
 
-    # How much at once: what `devices.largest_useful` times.
+    def _light(self, image: SourceImage) -> SourceImage:
+        encoded = image.encoded if self._wanted.encoded else None
+        return image._replace(encoded=encoded, features=None)
+
+    # What `devices.largest_useful` times.
 
     def encode_blank(self, images: int) -> None:
-        """Encode so many blank images."""
+        """Encode blank images.
+
+        Args:
+            images: How many.
+        """
         for encoder in filter(None, self._encoders.values()):
             side = encoder.spec.size
             with tf.device(self._device):
                 encoder(np.zeros([images, side, side, 3], np.float32))
 
-    def say_noise(self, images: int) -> None:
-        """Caption so many images of noise."""
+    def caption_noise(self, images: int) -> None:
+        """Search captions for features of noise.
+
+        Args:
+            images: How many.
+        """
         rng = np.random.default_rng(0)
-        grids = [captioner.encoder.spec.grid for captioner in self._generator.captioners]
-        self._beam([rng.random((images, h * w, d), np.float32).astype("f2") for h, w, d in grids])
+        shapes = [(images, height * width, depth) for height, width, depth in self._grids]
+        with tf.device(self._device):
+            noise = [tf.constant(rng.random(shape, np.float32).astype("f2")) for shape in shapes]
+            self._captioner.search(noise).ids.numpy()
 
 
-def _batched(items: Iterable, size: int) -> Iterator[list]:
+def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     items = iter(items)
-    while batch := list(itertools.islice(items, size)):
+    while batch := list(islice(items, size)):
         yield batch
 
 
+def _drained(waiting: deque[_Item]) -> Iterator[_Item]:
+    while waiting:
+        yield waiting.popleft()
+
+
 def _filled(arrays: list[np.ndarray], size: int) -> np.ndarray:
-    """Stacked, the last repeated up to `size`: one shape, compiled once, whose search ends soon."""
+    """Stack arrays and repeat the last one up to `size`: one shape is compiled once."""
     return np.stack(arrays + arrays[-1:] * (size - len(arrays)))
-
-
-def _light(picture: Picture) -> Picture:
-    return picture._replace(encoded=None, features=None)

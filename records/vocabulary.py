@@ -10,8 +10,6 @@ from records.text import detokenise, tokenise
 
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-# What a search must know of them: `model.search.rules.Rules(**SPECIAL_IDS)`.
-SPECIAL_IDS = {"start": START, "end": END, "banned": (PAD, START, UNK)}
 
 
 class Vocabulary:

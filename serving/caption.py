@@ -1,132 +1,140 @@
 """Caption image files: `python -m serving.caption --run_dir=RUN photo.jpg more/*.png`.
 
-Prints `PATH<TAB>caption` for each; a file that is no image is named on stderr, the others are
+Prints `PATH<TAB>caption` for each. A file that is no image is named on stderr, the others are
 captioned, and the exit code is 1.
 """
 
+import dataclasses
 import os
 import sys
-from collections.abc import Mapping
 
 import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
 # isort: split
 import numpy as np
 import tensorflow as tf
-from absl import flags
+from absl.flags import FlagValues
 
-from artifacts import weights
-from captioning import generate
-from captioning import image_file as image_files
-from captioning.picture import Look, draw
+from captioning import attention_picture, image_file
+from captioning.attention_picture import PicturedCaption
+from captioning.given_files import GivenFiles
+from captioning.job import caption_at_once
+from captioning.replica import Outcome, Wanted
+from captioning.search_options import BeamSearch, Sampling, Search
+from cli import flags
 from cli.command import run
 from cli.errors import UsageError, UserError
-from model import encoder
-from model.caption_generator import CaptionGenerator
-from records.manifest import read_vocabulary
-from records.vocabulary import Vocabulary
+from cli.flags import flag
 
 BATCH = 16
-DRAWN_SIDE = 448  # pixels; more shows nothing more of a grid of 7 x 7
+DRAWN_SIDE = 448  # pixels; more would show nothing more of a grid of 7 x 7
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """Declare this command's flags with absl."""
-    flags.DEFINE_string(
-        "run_dir",
-        None,
-        "Folder of the run whose best weights to use; several with commas speak together.",
-        flag_values=values,
+@dataclasses.dataclass(frozen=True)
+class CaptionOptions:
+    """Which run captions, and what it draws. Every field is a flag."""
+
+    run_dir: str = flag(
+        "",
+        "Folder of the run whose best weights caption; several runs, separated by commas, caption"
+        " together as an ensemble.",
     )
-    flags.DEFINE_string(
-        "attention",
-        None,
-        "PNG to draw: each image with the heat of each word.",
-        flag_values=values,
+    attention: str = flag(
+        "", "PNG file to draw: each image with the attention of each word of its caption."
     )
-    generate.define_flags(values)
 
 
-def main(values: flags.FlagValues, paths: list[str]) -> int:
-    """Files -> lines."""
-    if not values.run_dir:
+def define_flags(values: FlagValues) -> None:
+    """Declare the flags of this command.
+
+    Args:
+        values: Where to declare them.
+    """
+    for options in (CaptionOptions, BeamSearch, Sampling):
+        flags.define(options, values)
+
+
+def main(values: FlagValues, paths: list[str]) -> int:
+    """Caption files.
+
+    Args:
+        values: Parsed flags.
+        paths: The files.
+
+    Returns:
+        The exit code: 1 when a file could not be read.
+    """
+    options = flags.read(CaptionOptions, values)
+    if not options.run_dir:
         raise UsageError("--run_dir is missing: the folder of a trained run")
     if not paths:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
-    generate.refuse_contradictions(values)
-    _refuse_unwritable(values.attention)
-    run_dirs = values.run_dir.split(",")
-    generator = CaptionGenerator([c for c, _ in weights.restore_together(run_dirs)])
-    vocabulary = read_vocabulary(run_dirs[0])
-    sizes = {captioner.encoder.spec.size for captioner in generator.captioners}
-    looks, bad = [], 0
-    for start in range(0, len(paths), BATCH):
-        read, pixels = [], []
-        for path in paths[start : start + BATCH]:
-            try:
-                pixels.append({size: _decode(path, size) for size in sizes})
-                read.append(path)
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                bad += 1
-        if read:
-            stacked = {size: np.stack([image[size] for image in pixels]) for size in sizes}
-            for path, look in zip(
-                read, caption(generator, vocabulary, stacked, values), strict=True
-            ):
-                print(f"{path}\t{look.caption}", flush=True)
-                if values.attention:
-                    looks.append(look._replace(pixels=_drawable(path)))
-    if looks:
+    search = _search(values)
+    _refuse_unwritable(options.attention)
+    source = GivenFiles(paths, min(BATCH, len(paths)))
+    wanted = Wanted(attention=bool(options.attention))
+    pictured, unreadable = [], 0
+    for outcome in caption_at_once(options.run_dir.split(","), source, search, wanted):
+        if outcome.problem is not None:
+            print(f"error: {outcome.image.name}: {outcome.problem}", file=sys.stderr)
+            unreadable += 1
+            continue
+        print(f"{outcome.image.name}\t{outcome.captions[0].text}", flush=True)
+        if options.attention:
+            pictured.append(_pictured(outcome))
+    if pictured:
         try:
-            draw(values.attention, looks)
+            attention_picture.draw(options.attention, pictured)
         except OSError as error:
             raise UserError(
-                f"{values.attention}: cannot be written: {error.strerror or error}"
+                f"{options.attention}: cannot be written: {error.strerror or error}"
             ) from None
-        print(f"picture: {values.attention}", file=sys.stderr)
-    return 1 if bad else 0
+        print(f"picture: {options.attention}", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
-def caption(
-    generator: CaptionGenerator,
-    vocabulary: Vocabulary,
-    pixels: Mapping[int, np.ndarray],
-    values: flags.FlagValues,
-) -> list[Look]:
-    """Images as `generate.captions` takes them -> a caption and its attention for each."""
-    said = generate.captions(generator, pixels, values)
-    spec = generator.captioners[0].encoder.spec
-    height, width, _ = spec.grid
-    looks = []
-    for image, ids, attention in zip(
-        pixels[spec.size], said.ids[:, 0].numpy(), said.attention[:, 0].numpy(), strict=True
-    ):
-        words = vocabulary.words_of(ids)
-        grid = attention[: len(words)].reshape(-1, height, width)
-        looks.append(Look(image.astype(np.uint8), vocabulary.decode(ids), words, grid))
-    return looks
+def _search(values: FlagValues) -> Search:
+    """Return how to search.
+
+    Raises:
+        UsageError: Flags of two ways to search are given.
+    """
+    beam, sampling = flags.read(BeamSearch, values), flags.read(Sampling, values)
+    others = ("beam_size", "length_penalty") if sampling.sample else _SAMPLING_FLAGS
+    for name in others:
+        if values[name].present:
+            why = "contradicts --sample" if sampling.sample else "needs --sample"
+            raise UsageError(f"--{name} {why}")
+    if not sampling.sample:
+        return beam
+    return dataclasses.replace(
+        sampling, no_repeat_ngram=beam.no_repeat_ngram, min_length=beam.min_length
+    )
 
 
-def _decode(path: str, size: int) -> np.ndarray:
-    try:
-        return encoder.decode(tf.constant(image_files.read(path)), size).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise UserError(f"{path}: not an image that can be decoded ({error.message})") from None
+_SAMPLING_FLAGS = ("temperature", "top_k", "top_p", "seed")
 
 
-def _drawable(path: str) -> np.ndarray:
-    """The image as a person sees it: [H, W, 3] uint8, its longer side at most `DRAWN_SIDE`."""
-    pixels = tf.io.decode_image(image_files.read(path), channels=3, expand_animations=False)
+def _pictured(outcome: Outcome) -> PicturedCaption:
+    """Return a caption with its image as a person sees it, at most `DRAWN_SIDE` pixels long."""
+    encoded = image_file.read(outcome.image.name)
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     longer = max(pixels.shape[:2])
     if longer > DRAWN_SIDE:
         height, width = (round(side * DRAWN_SIDE / longer) for side in pixels.shape[:2])
         pixels = tf.image.resize(pixels, [max(height, 1), max(width, 1)], antialias=True)
-    return np.clip(pixels.numpy(), 0, 255).astype(np.uint8)
+    caption = outcome.captions[0]
+    assert caption.attention is not None
+    return PicturedCaption(
+        np.clip(pixels.numpy(), 0, 255).astype(np.uint8),
+        caption.text,
+        caption.words,
+        caption.attention,
+    )
 
 
-def _refuse_unwritable(path: str | None) -> None:
-    """Before the work, not after it."""
+def _refuse_unwritable(path: str) -> None:
+    """Refuse a picture that could not be written, before the work and not after it."""
     if path and os.path.isdir(path):
         raise UserError(f"--attention={path}: a folder; give the name of a PNG to write")
     folder = os.path.dirname(os.path.abspath(path)) if path else None

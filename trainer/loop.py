@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from artifacts.checkpoints import Checkpoints
-from artifacts.recipe import TrainConfig
+from artifacts.recipe import Recipe
+from artifacts.run_folder import RunFolder
 from cli.progress import bar
 from metrics.names import CIDER
 from model.captioner import Captioner
@@ -41,7 +42,7 @@ class Loop:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: Recipe,
         captioner: Captioner,
         batches: Batches,
         validate: Callable[[], Validation] | None,
@@ -59,7 +60,10 @@ class Loop:
             self.optimizer = build_optimizer(config, self.total_steps)
             self.optimizer.build(captioner.trainable_variables)
         self.checkpoints = Checkpoints(
-            config.run_dir, captioner.trainable_variables, self.optimizer, config.keep_checkpoints
+            RunFolder(config.run_dir),
+            captioner.trainable_variables,
+            self.optimizer,
+            config.keep_checkpoints,
         )
         self.step_function = build_step(config, captioner, self.optimizer, self.cluster)
         self.step, self.best, self.without_better, self.scored = 0, None, 0, 0

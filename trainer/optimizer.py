@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from artifacts.recipe import TrainConfig
+from artifacts.recipe import Recipe
 
 
 class Adam(keras.optimizers.Adam):
@@ -37,7 +37,7 @@ class Adam(keras.optimizers.Adam):
             self.update_step(gradient, variable, learning_rate)
 
 
-def build_optimizer(config: TrainConfig, total_steps: int) -> Adam:
+def build_optimizer(config: Recipe, total_steps: int) -> Adam:
     """Adam with linear warm-up and cosine decay to zero over `total_steps`."""
     warmup = min(config.warmup_steps, total_steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(

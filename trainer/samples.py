@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from captioning.picture import Look, render
+from artifacts.run_folder import RunFolder
+from captioning.attention_picture import PicturedCaption, render
+from captioning.feature_captioner import GeneratedCaption
 from cli import atomic_file
 from model.encoder import decode
 from records.split_files import SplitFiles
-from records.vocabulary import Vocabulary
 from trainer.input import reading as records_input
 
 SHOWN = 4  # the first images of the split
@@ -20,11 +21,10 @@ _SIDE = 224  # pixels
 
 
 class Sample(NamedTuple):
-    """One image and its greedy caption."""
+    """One image and its greedy caption, with attention."""
 
     image_id: int
-    ids: np.ndarray  # [T] int32
-    attention: np.ndarray  # [T, L]
+    caption: GeneratedCaption
 
 
 class Samples:
@@ -32,18 +32,11 @@ class Samples:
 
     Call arguments:
         pictures: image id -> [H, W, 3] uint8; where records hold features only, there are none.
-        grid: height and width of the attention.
     """
 
-    def __init__(
-        self,
-        run_dir: str,
-        vocabulary: Vocabulary,
-        pictures: Mapping[int, np.ndarray],
-        grid: tuple[int, int],
-    ):
-        self.directory = os.path.join(run_dir, "samples")
-        self.vocabulary, self.pictures, self.grid = vocabulary, pictures, grid
+    def __init__(self, run_dir: str, pictures: Mapping[int, np.ndarray]):
+        self.directory = RunFolder(run_dir).samples
+        self.pictures = pictures
 
     def write(self, step: int, samples: Sequence[Sample]) -> None:
         """`step-<step>.txt`, a line for each image, and `step-<step>.png`.
@@ -55,7 +48,7 @@ class Samples:
         """
         os.makedirs(self.directory, exist_ok=True)
         path = os.path.join(self.directory, f"step-{step:09d}")
-        said = [(str(s.image_id), self.vocabulary.decode(s.ids)) for s in samples]
+        said = [(str(s.image_id), s.caption.text) for s in samples]
         lines = "".join("\t".join(row) + "\n" for row in said)
         atomic_file.write(f"{path}.txt", lines.encode())
         table = "".join(f"| {image_id} | {caption} |\n" for image_id, caption in said)
@@ -68,14 +61,9 @@ class Samples:
             atomic_file.write(f"{path}.png", file.getvalue())
             tf.summary.image("val/attention", np.asarray(page)[None], step=step)
 
-    def _look(self, sample: Sample) -> Look:
-        words = self.vocabulary.words_of(sample.ids)
-        return Look(
-            self.pictures[sample.image_id],
-            self.vocabulary.decode(sample.ids),
-            words,
-            sample.attention[: len(words)].reshape(-1, *self.grid),
-        )
+    def _look(self, sample: Sample) -> PicturedCaption:
+        caption, pixels = sample.caption, self.pictures[sample.image_id]
+        return PicturedCaption(pixels, caption.text, caption.words, caption.attention)
 
 
 def first_pictures(split_files: SplitFiles) -> dict[int, np.ndarray]:

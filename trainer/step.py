@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from artifacts.recipe import TrainConfig
+from artifacts.recipe import Recipe
 from model.captioner import Captioner
 from model.fast.tracing import any_batch
 from trainer import losses
@@ -18,7 +18,7 @@ Step = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 
 
 def build_step(
-    config: TrainConfig,
+    config: Recipe,
     captioner: Captioner,
     optimizer: keras.optimizers.Optimizer,
     cluster: Cluster | None = None,

@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from captioning.feature_captioner import FeatureCaptioner
+from captioning.search_options import GreedySearch
 from metrics.names import CIDER
 from metrics.official import cider_of_tokens
-from model.caption_generator import CaptionGenerator
 from model.captioner import Captioner
 from model.definition.attention import entropy, temporal_variance
 from model.fast.tracing import any_batch
-from model.search.rules import Rules
 from records.text import tokenise
-from records.vocabulary import SPECIAL_IDS, Vocabulary
+from records.vocabulary import Vocabulary
 from trainer.input.feature_cache import Examples
 from trainer.samples import SHOWN, Sample
 
@@ -45,8 +45,7 @@ class Validator:
     """Keeps the compiled functions from one validation to the next."""
 
     def __init__(self, captioner: Captioner, vocabulary: Vocabulary):
-        self.vocabulary = vocabulary
-        self.generator = CaptionGenerator([captioner])
+        self.captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch())
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -61,7 +60,7 @@ class Validator:
         Call arguments:
             examples: all of its batches.
         """
-        self.generator.refresh()
+        self.captioner.refresh()
         total, words = 0.0, 0
         entropies, variances, samples = [], [], []
         references: dict[int, list[str]] = {}
@@ -69,18 +68,20 @@ class Validator:
         for batch in examples:
             batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
             total, words = total + float(batch_nll), words + int(batch_words)
-            said = self.generator.greedy([tf.constant(batch.features)], Rules(**SPECIAL_IDS))
-            captioned, attention = said.ids[:, 0].numpy(), said.attention[:, 0].numpy()
+            result = self.captioner.search([tf.constant(batch.features)])
+            generated = self.captioner.captions(result, attention=True)
+            ids, attention = result.ids[:, 0].numpy(), result.attention[:, 0].numpy()
             new = []  # with strict pairs an image comes once for each of its captions
             for i, image_id in enumerate(batch.image_ids):
                 if int(image_id) not in captions:
-                    captions[int(image_id)] = [" ".join(self.vocabulary.words_of(captioned[i]))]
-                    samples.append(Sample(int(image_id), captioned[i], attention[i]))
+                    caption = generated[i][0]
+                    captions[int(image_id)] = [" ".join(caption.words)]
+                    samples.append(Sample(int(image_id), caption))
                     new.append(i)
                 references.setdefault(int(image_id), []).extend(
                     " ".join(tokenise(text.decode())) for text in batch.texts[i] if text
                 )
-            looked, real = attention[new], captioned[new] != 0
+            looked, real = attention[new], ids[new] != 0
             entropies.append(entropy(looked).numpy()[real])
             variances.append(temporal_variance(looked, real).numpy())
             del samples[SHOWN:]

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from evaluation.looking import Look
+from evaluation.attention import AttendedCaption
 from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
 from records.limits import MAX_IMAGE_PIXELS
 
@@ -21,7 +21,10 @@ _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 def card(
-    caption: str, references: Sequence[str], scores: Mapping[str, float], look: Look | None
+    caption: str,
+    references: Sequence[str],
+    scores: Mapping[str, float],
+    look: AttendedCaption | None,
 ) -> str:
     """The HTML of one image; without a look there is neither picture nor attention.
 
@@ -37,7 +40,7 @@ def card(
     picture = f'<img src="{_jpeg(photo, _PHOTO)}" alt="the picture {name}">' if photo else ""
     heat = ""
     if look:
-        heat = _heat(look, photo) if look.caption == caption else f'<p class="soft">{_OTHER}</p>'
+        heat = _heat(look, photo) if look.text == caption else f'<p class="soft">{_OTHER}</p>'
     return (
         f'<article class="card"><div class="top">{picture}<div class="text">'
         f'<p class="caption">{escape(caption) or "(nothing)"}</p>'
@@ -47,7 +50,7 @@ def card(
     )
 
 
-def _heat(look: Look, photo: Image.Image | None) -> str:
+def _heat(look: AttendedCaption, photo: Image.Image | None) -> str:
     """A tile for each word: the picture, dark where the word did not look."""
     variables = f"--shape:{photo.width / photo.height:.3f}" if photo else "--shape:1"
     if photo:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from cli import atomic_file
 from cli.errors import UserError
-from evaluation.looking import Look
+from evaluation.attention import AttendedCaption
 from evaluation.report import cards, charts
 from metrics import diversity
 from metrics.names import CIDER, HEADINGS, METEOR
@@ -66,7 +66,7 @@ def write(
     references: Mapping[int, Sequence[str]],
     captions: Mapping[int, str],
     shown: Shown,
-    looks: Mapping[int, Look],
+    attended: Mapping[int, AttendedCaption],
     run_dir: str,
 ) -> str:
     """Write FOLDER/index.html; returns its path.
@@ -75,7 +75,7 @@ def write(
         found: what metrics.json holds.
         scores: of the captions.
         references, captions: by image id, as people wrote them and as the run says them.
-        shown: which images. looks: of those; one that is missing is shown without attention.
+        shown: which images. attended: of those; one that is missing is shown without attention.
         run_dir: whose metrics.jsonl gives the training curves.
 
     Raises:
@@ -94,7 +94,7 @@ def write(
         "<h2>Words</h2>",
         f'<div class="side">{_lengths(scores)}{_missed(scores)}</div>',
     ]
-    if not any(look.encoded for look in looks.values()):
+    if not any(look.encoded for look in attended.values()):
         body.append(f'<p class="soft">{NO_PICTURES}</p>')
     for heading, ids in (
         ("Best captions", shown.best),
@@ -102,7 +102,7 @@ def write(
         ("Captions at random", shown.random),
     ):
         gallery = [
-            cards.card(captions[i], references[i], scores.images[i], looks.get(i)) for i in ids
+            cards.card(captions[i], references[i], scores.images[i], attended.get(i)) for i in ids
         ]
         if ids:
             body.append(f'<h2>{heading}</h2><div class="cards">{"".join(gallery)}</div>')

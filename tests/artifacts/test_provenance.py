@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from artifacts import provenance as contamination
+from artifacts.provenance import find_contamination
 from metrics import meteor
 from records import manifest
 from tests.support.records import CocoFolder, build, build_coco, jpeg
@@ -193,7 +193,7 @@ def test_scenes_of_another_seed_share_ids_but_no_picture(tmp_path):
     mine, others, same = infos
     assert set(mine.contents("train")) == set(others.contents("train"))
     for split in ("train", "val", "test"):
-        assert contamination.find(mine, others, split) is None
+        assert find_contamination(mine, others, split) is None
     # The very scenes again, stored smaller: train is train, test is new.
-    assert contamination.find(mine, same, "train").stamp == "CONTAMINATED 100%"
-    assert contamination.find(mine, same, "test") is None
+    assert find_contamination(mine, same, "train").stamp == "CONTAMINATED 100%"
+    assert find_contamination(mine, same, "test") is None

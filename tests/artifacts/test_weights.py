@@ -7,7 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from artifacts import weights
+from artifacts import restore, weights_file
+from artifacts.run_config import DataConfig, ModelConfig, RunConfig
+from artifacts.run_folder import RunFolder
+from cli.errors import UserError
 from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
 from model.encoder import ENCODERS, Encoder, EncoderSpec
@@ -20,8 +23,8 @@ NOTE = {"step": 12, "best": {"CIDEr": 0.5}, "text": "Zürich"}
 
 def test_round_trip(tmp_path):
     path = str(tmp_path / "w.npz")
-    weights.save(path, ARRAYS, NOTE)
-    arrays, note = weights.load(path)
+    weights_file.save(path, ARRAYS, NOTE)
+    arrays, note = weights_file.load(path)
     assert note == NOTE
     assert arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -33,8 +36,8 @@ def test_round_trip(tmp_path):
 def test_a_captioner_comes_back_the_same(tmp_path):
     path = str(tmp_path / "w.npz")
     first, second = small_captioner(1), small_captioner(2)
-    weights.save(path, weights.gather(first.variables), {})
-    weights.scatter(weights.load(path)[0], second.variables)
+    weights_file.save(path, weights_file.gather(first.variables), {})
+    weights_file.scatter(weights_file.load(path)[0], second.variables)
     for one, other in zip(first.variables, second.variables, strict=True):
         assert one.path == other.path
         np.testing.assert_array_equal(one, other)
@@ -42,17 +45,17 @@ def test_a_captioner_comes_back_the_same(tmp_path):
 
 def test_every_cut_of_a_file_is_seen(tmp_path):
     path = str(tmp_path / "w.npz")
-    weights.save(path, ARRAYS, NOTE)
+    weights_file.save(path, ARRAYS, NOTE)
     content = (tmp_path / "w.npz").read_bytes()
     for length in range(0, len(content), 7):
         (tmp_path / "w.npz").write_bytes(content[:length])
-        with pytest.raises(weights.DamagedError, match=r"w.npz"):
-            weights.load(path)
+        with pytest.raises(weights_file.DamagedError, match=r"w.npz"):
+            weights_file.load(path)
 
 
 def test_every_changed_byte_is_seen_or_harmless(tmp_path):
     path = str(tmp_path / "w.npz")
-    weights.save(path, ARRAYS, NOTE)
+    weights_file.save(path, ARRAYS, NOTE)
     content = bytearray((tmp_path / "w.npz").read_bytes())
     refused = 0
     for place in range(len(content)):
@@ -60,8 +63,8 @@ def test_every_changed_byte_is_seen_or_harmless(tmp_path):
         changed[place] ^= 0xFF
         (tmp_path / "w.npz").write_bytes(changed)
         try:
-            arrays, note = weights.load(path)
-        except weights.DamagedError:
+            arrays, note = weights_file.load(path)
+        except weights_file.DamagedError:
             refused += 1
             continue
         # A date in the zip's directory, say, or an entry of it lost: `scatter` misses the array.
@@ -75,17 +78,17 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "w.npz"
     for content in (b"", b"<html>", b"PK\x03\x04 and so on", b"\x80\x04K\x01."):
         path.write_bytes(content)
-        with pytest.raises(weights.DamagedError):
-            weights.load(str(path))
+        with pytest.raises(weights_file.DamagedError):
+            weights_file.load(str(path))
     with open(path, "wb") as file:
         np.save(file, np.zeros(3))  # numpy's, and no archive
-    with pytest.raises(weights.DamagedError):
-        weights.load(str(path))
+    with pytest.raises(weights_file.DamagedError):
+        weights_file.load(str(path))
     np.savez(path, a=np.zeros(3))  # an archive, and not ours
-    with pytest.raises(weights.DamagedError):
-        weights.load(str(path))
+    with pytest.raises(weights_file.DamagedError):
+        weights_file.load(str(path))
     with pytest.raises(FileNotFoundError):
-        weights.load(str(tmp_path / "none.npz"))
+        weights_file.load(str(tmp_path / "none.npz"))
 
 
 class Bomb:
@@ -103,30 +106,30 @@ def test_no_pickle_is_ever_read(tmp_path):
     note = np.frombuffer(json.dumps(NOTE).encode(), np.uint8)
     bomb = np.array([Bomb(tmp_path / "went off"), None], dtype=object)
     np.savez(path, **{"note.json": note, "a": bomb})
-    with pytest.raises(weights.DamagedError):
-        weights.load(path)
+    with pytest.raises(weights_file.DamagedError):
+        weights_file.load(path)
     assert os.listdir(tmp_path) == ["w.npz"]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = str(tmp_path / "w.npz")
-    weights.save(path, ARRAYS, NOTE)
+    weights_file.save(path, ARRAYS, NOTE)
     with full_disk(64_000), pytest.raises(OSError):
-        weights.save(path, {"big": np.zeros(100_000)}, {})
+        weights_file.save(path, {"big": np.zeros(100_000)}, {})
     assert os.listdir(tmp_path) == ["w.npz"]
-    assert weights.load(path)[1] == NOTE
+    assert weights_file.load(path)[1] == NOTE
 
 
 def test_arrays_that_do_not_fit_are_refused():
     captioner = small_captioner()
-    arrays = weights.gather(captioner.decoder.variables)
+    arrays = weights_file.gather(captioner.decoder.variables)
     name = captioner.decoder.embedding.path
     for changed in (
         {k: v for k, v in arrays.items() if k != name},
         arrays | {name: np.zeros((5, 5), np.float32)},
     ):
-        with pytest.raises(weights.DamagedError, match=name):
-            weights.scatter(changed, captioner.decoder.variables)
+        with pytest.raises(weights_file.DamagedError, match=name):
+            weights_file.scatter(changed, captioner.decoder.variables)
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "inception_v3"])
@@ -148,32 +151,33 @@ def batch_normalised(monkeypatch):
     monkeypatch.setitem(ENCODERS, "batch_normalised", spec)
 
 
-def _config(encoder: str, trainable: bool) -> dict:
-    decoder = SIZES | {"feature_depth": ENCODERS[encoder].grid[2]}
-    return {"encoder": encoder, "encoder_trainable": trainable, "decoder": decoder}
+def _config(encoder: str, trainable: bool) -> ModelConfig:
+    decoder = DecoderConfig(**SIZES | {"feature_depth": ENCODERS[encoder].grid[2]})
+    return ModelConfig(encoder, trainable, decoder)
 
 
-def _write_run(run_dir, captioner: Captioner, config: dict) -> None:
+def _write_run(run_dir, captioner: Captioner, config: ModelConfig) -> None:
     """A run's folder as the trainer leaves it."""
     (run_dir / "checkpoints").mkdir(parents=True)
-    (run_dir / "config.json").write_text(json.dumps({"model": config, "training": {}, "data": {}}))
+    RunConfig(config, {}, DataConfig("none", "", "", 1)).write(RunFolder(str(run_dir)))
     if captioner.non_trainable_variables:
-        frozen = weights.gather(captioner.non_trainable_variables)
-        weights.save(str(run_dir / "encoder.npz"), frozen, {})
-    best = weights.gather(captioner.trainable_variables)
-    weights.save(str(run_dir / "checkpoints" / "best.npz"), best, {"epoch": 3, "step": 40})
+        frozen = weights_file.gather(captioner.non_trainable_variables)
+        weights_file.save(str(run_dir / "encoder.npz"), frozen, {})
+    best = weights_file.gather(captioner.trainable_variables)
+    weights_file.save(str(run_dir / "checkpoints" / "best.npz"), best, {"epoch": 3, "step": 40})
 
 
 @pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("encoder", ["small_cnn", "batch_normalised"])
 def test_restore_needs_the_run_alone(tmp_path, batch_normalised, encoder, trainable):
     config = _config(encoder, trainable)
-    captioner = weights.build(config)
+    captioner = restore.build(config)
     for variable in captioner.variables:
         variable.assign(variable + 0.01)  # nothing is as it is built
     _write_run(tmp_path / "run", captioner, config)
-    restored, note = weights.restore(str(tmp_path / "run"))
-    assert note == {"epoch": 3, "step": 40}
+    found = restore.restore(str(tmp_path / "run"))
+    assert found.note == {"epoch": 3, "step": 40}
+    restored = found.captioner
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     np.testing.assert_array_equal(restored.encoder(images), captioner.encoder(images))
     features = captioner.encoder(images)
@@ -183,28 +187,28 @@ def test_restore_needs_the_run_alone(tmp_path, batch_normalised, encoder, traina
 
 def test_restore_says_what_is_missing(tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(weights.RunError, match=r"no run here .*trainer.main"):
-        weights.restore(str(run))
+    with pytest.raises(UserError, match=r"no run here .*trainer.main"):
+        restore.restore(str(run))
     config = _config("small_cnn", False)
-    _write_run(run, weights.build(config), config)
+    _write_run(run, restore.build(config), config)
     (run / "encoder.npz").rename(tmp_path / "encoder.npz")
-    with pytest.raises(weights.RunError, match=r"encoder.npz is missing"):
-        weights.restore(str(run))
+    with pytest.raises(UserError, match=r"encoder.npz is missing"):
+        restore.restore(str(run))
     (tmp_path / "encoder.npz").rename(run / "encoder.npz")
     best = run / "checkpoints" / "best.npz"
     best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(weights.DamagedError, match=r"best.npz"):
-        weights.restore(str(run))
+    with pytest.raises(weights_file.DamagedError, match=r"best.npz"):
+        restore.restore(str(run))
     best.unlink()
-    with pytest.raises(weights.RunError, match=r"no trained weights yet.*first epoch"):
-        weights.restore(str(run))
+    with pytest.raises(UserError, match=r"no trained weights yet.*first epoch"):
+        restore.restore(str(run))
     for content in ("", "{", "[]", '{"model": {}}'):
         (run / "config.json").write_text(content)
-        with pytest.raises(weights.DamagedError, match=r"config.json: not a run's config"):
-            weights.restore(str(run))
+        with pytest.raises(weights_file.DamagedError, match=r"config.json: not a run's config"):
+            restore.restore(str(run))
 
 
 def test_two_variables_of_one_path_are_refused():
     captioner = Captioner(Encoder("small_cnn"), DecoderConfig(**SIZES))
     with pytest.raises(ValueError, match=r"share a path"):
-        weights.gather([captioner.decoder.embedding] * 2)
+        weights_file.gather([captioner.decoder.embedding] * 2)

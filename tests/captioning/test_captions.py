@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pycocotools.coco import COCO
 
-from artifacts import weights
+from artifacts import weights_file
 from captioning import devices, image_list, parts, replica
 from captioning import image_file as image_files
 from captioning import job as captioning
@@ -32,11 +32,11 @@ def prepared():
     four_run()
     patch, kept = pytest.MonkeyPatch(), {}
 
-    def built(device, run_dirs, pictures, search):
-        key = (device, tuple(run_dirs), *search.items(), pictures.may_reject)
+    def built(device, run_dirs, source, search, *wanted):
+        key = (device, tuple(run_dirs), search, source.may_reject, *wanted)
         if key not in kept:
-            kept[key] = replica.Replica(device, run_dirs, pictures, search)
-        kept[key]._pictures = pictures
+            kept[key] = replica.Replica(device, run_dirs, source, search, *wanted)
+        kept[key]._source = source
         return kept[key]
 
     patch.setattr(captioning, "Replica", built)
@@ -131,7 +131,7 @@ def test_a_list_is_sorted_on_disk(tmp_path, monkeypatch):
     entries = [image_list.Entry(name) for name in [*names, *names]]
     found = image_list.ImageList(iter(entries), 6, str(tmp_path))
     assert [part.images for part in found.parts] == [6, 6, 6, 2] and found.images == 20
-    read = [picture.image for part in found.parts for picture in found.read(part)]
+    read = [image.name for part in found.parts for image in found.read(part)]
     assert read == sorted(names)
     assert not any(tmp_path.iterdir())
 
@@ -214,15 +214,15 @@ def test_other_flags_or_weights_start_anew_and_say_so(photos, tmp_path, read, ca
     capsys.readouterr()
     assert caption(out, images=folder, beam_size=1) == 0
     said = capsys.readouterr().out
-    assert "starting anew: --beam_size=1 (was 3); what was captioned before stays in" in said
+    assert "starting anew: --beam_size=1 (was 3); earlier captions stay in" in said
     other = tmp_path / "other"
     shutil.copytree(four_run(), other, ignore=shutil.ignore_patterns("events", "evaluation"))
     assert len(read) == 8
     assert caption(out, images=folder, run_dir=other) == 0  # a copy: the same weights
     assert len(read) == 8
     best = str(other / "checkpoints" / "best.npz")
-    arrays, note = weights.load(best)
-    weights.save(best, {name: 0.99 * array for name, array in arrays.items()}, note)
+    arrays, note = weights_file.load(best)
+    weights_file.save(best, {name: 0.99 * array for name, array in arrays.items()}, note)
     capsys.readouterr()
     assert caption(out, images=folder, run_dir=other) == 0
     assert "starting anew: other weights" in capsys.readouterr().out
@@ -296,15 +296,15 @@ def test_every_device_takes_parts(photos, tmp_path, monkeypatch, read):
     """Each has its replica and gets parts as long as there are any; no part is done twice."""
     monkeypatch.setattr(devices, "devices", lambda: ["/device:CPU:0", "/CPU:0"])
     used, together = set(), threading.Barrier(2, timeout=300)
-    original = replica.Replica._say
+    original = replica.Replica._search
 
-    def say(self, batch, size):
+    def search(self, part, batch, size):
         if id(self) not in used:
             used.add(id(self))
             together.wait()  # both are at work
-        return original(self, batch, size)
+        return original(self, part, batch, size)
 
-    monkeypatch.setattr(replica.Replica, "_say", say)
+    monkeypatch.setattr(replica.Replica, "_search", search)
     assert caption(tmp_path / "out", images=photos) == 0
     assert len(used) == 2 and len(read) == 12
     assert captions(tmp_path / "out") == said_of(photos)
@@ -314,11 +314,11 @@ def test_a_device_that_fails_stops_the_others(photos, tmp_path, monkeypatch, cap
     monkeypatch.setattr(devices, "devices", lambda: ["/device:CPU:0", "/CPU:0"])
     used = []
 
-    def say(self, batch, size):
+    def search(self, part, batch, size):
         used.append(self)
         raise replica.tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    monkeypatch.setattr(replica.Replica, "_say", say)
+    monkeypatch.setattr(replica.Replica, "_search", search)
     assert caption(tmp_path / "out", images=photos) == 1
     assert "out of memory with batches of 4 (encoder) and 4 (search)" in one_error(capsys)
     assert len(used) <= 2
@@ -333,7 +333,7 @@ def test_batches_grow_while_they_are_worth_it(monkeypatch):
         work(size)
         return rates[size]
 
-    monkeypatch.setattr(devices, "_rate", rate)
+    monkeypatch.setattr(devices, "_images_per_second", rate)
     assert devices.largest_useful(lambda size: None, 256) == 32
     assert tried == [8, 16, 32, 64]
     assert devices.largest_useful(lambda size: None, 16) == 16

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cli.errors import UserError
-from evaluation.looking import Look
+from evaluation.attention import AttendedCaption
 from evaluation.report import cards, charts
 from evaluation.report import page as report
 from evaluation.report.page import Shown
@@ -61,7 +61,7 @@ def written(tmp_path, found, encoded=b"", looks=None, run_dir="", contamination=
     if looks is None:
         heat = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4)
         looks = {
-            image: Look(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
+            image: AttendedCaption(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
             for image in shown.all()
         }
     about = {
@@ -152,7 +152,9 @@ def test_without_a_picture_the_rest_is_there(tmp_path, found, encoded):
 
 def test_a_look_at_another_caption_is_not_shown(tmp_path, found):
     heat = np.ones((1, 2, 2))
-    looks = {i: Look(i, "x", b"", "other words", ["x"], heat) for i in Shown.of(found).all()}
+    looks = {
+        i: AttendedCaption(i, "x", b"", "other words", ["x"], heat) for i in Shown.of(found).all()
+    }
     _, page = written(tmp_path, found, looks=looks)
     assert not page.of("img")
     assert page.text.count("it said other words") == len(looks)

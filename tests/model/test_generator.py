@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from captioning.search_options import rules
 from model.caption_generator import CaptionGenerator
 from model.fast import step as fast_step
-from model.search.rules import Rules
-from records.vocabulary import SPECIAL_IDS
 from tests.support.captioner import padded, small_captioner, some_features
 
-RULES = Rules(**SPECIAL_IDS, max_length=12)
+RULES = rules()._replace(max_length=12)
 OPTIONS = {"beam_size": 4, "length_penalty": 0.7, "n_best": 3}
 
 

@@ -14,15 +14,17 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from artifacts import weights
+from artifacts import restore
 from captioning import image_file as image_files
+from captioning.given_files import GivenFiles
+from captioning.job import caption_at_once
+from captioning.replica import Wanted
+from captioning.search_options import BeamSearch, rules
 from cli import command
 from cli.errors import UsageError, UserError
+from model import encoder
 from model.caption_generator import CaptionGenerator
-from model.search.rules import Rules
 from records import limits
-from records.manifest import read_vocabulary
-from records.vocabulary import SPECIAL_IDS
 from serving import caption
 from tests.support.disk import full_disk
 from tests.support.training import FOUR, four_picture, four_run
@@ -180,15 +182,16 @@ def test_attention_is_drawn(good, tmp_path, capsys):
 
 
 def test_attention_of_each_word_is_that_of_the_search(good):
-    captioner, _ = weights.restore(str(four_run()))
+    captioner = restore.restore(str(four_run())).captioner
     generator = CaptionGenerator([captioner])
-    pixels = np.stack([caption._decode(str(path), 64) for path in good])
-    looks = caption.caption(
-        generator, read_vocabulary(str(four_run())), {64: pixels}, flag_values()
-    )
-    greedy = generator.greedy([captioner.encoder(pixels)], Rules(**SPECIAL_IDS)).attention[:, 0]
+    pixels = np.stack([encoder.decode(image_files.read(str(path)), 64) for path in good])
+    source = GivenFiles(list(map(str, good)), 4)
+    outcomes = caption_at_once([str(four_run())], source, BeamSearch(), Wanted(attention=True))
+    looks = [outcome.captions[0] for outcome in outcomes]
+    features = tf.cast(captioner.encoder(pixels), tf.float16)  # as all captioning takes them
+    greedy = generator.greedy([features], rules()).attention[:, 0]
     for look, said, attention in zip(looks, good.values(), greedy, strict=True):
-        assert look.caption == said
+        assert look.text == said
         assert look.attention.shape == (len(look.words), 8, 8)
         # What is learnt by heart, greedy search says too: where it looked is then the same.
         expected = tf.reshape(attention[: len(look.words)], look.attention.shape)
@@ -246,7 +249,7 @@ def test_several_runs_speak_together(good, tmp_path, capsys):
     config = json.loads((four_run() / "config.json").read_text())
     config["data"]["vocabulary_fingerprint"] = "0" * 64
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(weights.RunError, match=r"other: its vocabulary is not the one of .*four"):
+    with pytest.raises(UserError, match=r"other: its vocabulary is not the one of .*four"):
         run(*good, run_dir=f"{four_run()},{other}")
 
 
@@ -258,7 +261,7 @@ def test_what_is_missing(good, tmp_path):
         run(*good, run_dir="")
     with pytest.raises(UsageError, match="no image files given"):
         run()
-    with pytest.raises(weights.RunError, match=r"none: no run here"):
+    with pytest.raises(UserError, match=r"none: no run here"):
         run(*good, run_dir=tmp_path / "none")
     with pytest.raises(UserError, match=r"--attention=.*: there is no folder .* written to"):
         run(*good, attention=tmp_path / "none" / "out.png")

@@ -21,8 +21,7 @@ from tests.support import records as pipeline_support
 # The tests keep their stderr: cli.tensorflow_log would take file descriptor 2 away from pytest.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from artifacts import recipe
-from artifacts.recipe import TrainConfig
+from artifacts.recipe import Recipe
 from cli import command
 from evaluation import main as evaluate
 from trainer import main
@@ -39,47 +38,24 @@ TINY = {
     "warmup_steps": 5,
     "learning_rate": 5e-3,
 }
-_DEFAULTS = {
-    "encoder_trainable": False,
-    "gate": True,
-    "deep_output": True,
-    "precision": "float32",
-    "epochs": 3,
-    "max_steps": 0,
-    "dropout": 0.5,
-    "l2": 1e-6,
-    "doubly_stochastic": 0.01,
-    "attention_entropy": 0.0,
-    "clip_norm": 5.0,
-    "label_smoothing": 0.0,
-    "patience": 0,
-    "seed": 1,
-    "cache_memory_mb": 4096,
-    "shuffle_mb": 512,
-    "deterministic": False,
-    "keep_checkpoints": 3,
-    "profile_steps": "",
-    "records_dir": "",
-    "run_dir": "",
-}
 
 
-def config(**changes) -> TrainConfig:
-    """A tiny run's configuration."""
-    return TrainConfig(**(_DEFAULTS | TINY | {k: _plain(v) for k, v in changes.items()}))
+def config(**changes) -> Recipe:
+    """A tiny run's recipe."""
+    return Recipe(**({"epochs": 3} | TINY | {k: _plain(v) for k, v in changes.items()}))
 
 
 def _plain(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def _run(main_function, define_flags, *args: str, **options) -> int:
+def _run(module, *args: str, **options) -> int:
     """A command in this process, from its command line to its exit code."""
     before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
     named = [f"--{name}={value}" for name, value in options.items() if value is not None]
     sys.argv = ["command", *args, *named]
     try:
-        command.run(main_function, define_flags)
+        command.run(module.main, module.define_flags)
     except SystemExit as exit_:
         return exit_.code or 0
     finally:
@@ -90,12 +66,12 @@ def _run(main_function, define_flags, *args: str, **options) -> int:
 
 def train(*args: str, **options) -> int:
     """`trainer.main` with a tiny run's flags and these (None: without that flag): its exit code."""
-    return _run(main.main, recipe.define_flags, *args, **(TINY | options))
+    return _run(main, *args, **(TINY | options))
 
 
 def run_evaluate(*args: str, **options) -> int:
     """`evaluation.main`: its exit code."""
-    return _run(evaluate.main, evaluate.define_flags, *args, **options)
+    return _run(evaluate, *args, **options)
 
 
 def events(run_dir: Path) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from artifacts import weights
+from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import TINY, scenes_records, train
 from trainer import losses
@@ -219,7 +219,7 @@ def workers(tmp_path):
 
 
 def newest(run_dir: Path):
-    return weights.load(str(sorted((run_dir / "checkpoints").glob("step-*.npz"))[-1]))
+    return weights_file.load(str(sorted((run_dir / "checkpoints").glob("step-*.npz"))[-1]))
 
 
 @pytest.mark.slow

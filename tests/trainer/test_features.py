@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from artifacts import stored_features as stored
-from artifacts import weights
+from artifacts import restore
 from cli.errors import UserError
 from metrics import meteor
 from model import encoder
@@ -23,6 +22,7 @@ from tests.support.training import config, folder, run_evaluate, scenes_records,
 from trainer.input import reading as records_input
 from trainer.input.batches import training_batches
 from trainer.input.feature_cache import FeatureCache, stream
+from trainer.open_run import choose_inputs, repeat_random_weights
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,8 +86,8 @@ def sources(records_dir: Path, split: str):
     info, images = open_split(str(records_dir), split)
     made = config(encoder_weights="random")
     captioner = Captioner(encoder.Encoder("small_cnn"), DecoderConfig(10, 128))
-    stored.repeat_random_weights(captioner, made, info)
-    features = stored.chosen(images, info, captioner.encoder)
+    repeat_random_weights(captioner, made, info)
+    features = choose_inputs(images, info, captioner)
     assert images.grid is None and features.grid == (8, 8, 128)
     return images, features, captioner
 
@@ -148,7 +148,7 @@ def test_features_of_another_length_are_a_line(both):
 def test_a_run_takes_its_encoder_from_the_features(run, alone):
     training = json.loads((run / "config.json").read_text())["training"]
     assert (training["encoder"], training["encoder_weights"]) == ("small_cnn", "random")
-    captioner, _ = weights.restore(str(run))
+    captioner = restore.restore(str(run)).captioner
     assert captioner.encoder.fingerprint() == manifest.read_info(str(alone)).encoder["weights"]
 
 
@@ -174,7 +174,7 @@ def test_runs_on_images_and_on_features_are_evaluated_on_either(run, alone, both
     assert said[0] == said[1]
     # A run on images with those weights.
     path = tmp_path / "drawn.weights.h5"
-    weights.restore(str(run))[0].encoder.network.save_weights(path)
+    restore.restore(str(run)).captioner.encoder.network.save_weights(path)
     other = tmp_path / "other"
     code = train(records_dir=scenes_records(), run_dir=other, epochs=1, encoder_weights=path)
     assert code == 0
@@ -188,7 +188,7 @@ def test_images_serve_where_features_do_not(both, alone, tmp_path, capsys):
     run_dir = tmp_path / "run"
     code = train(records_dir=both, run_dir=run_dir, epochs=1, encoder_trainable=True)
     assert code == 0
-    trained = weights.restore(str(run_dir))[0].encoder.fingerprint()
+    trained = restore.restore(str(run_dir)).captioner.encoder.fingerprint()
     assert (
         trained != json.loads((run_dir / "config.json").read_text())["data"]["encoder_fingerprint"]
     )

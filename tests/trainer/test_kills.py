@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artifacts import weights
+from artifacts import weights_file
 from tests.support.training import TINY, scenes_records
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def start(run_dir: Path, step: int = 0, seconds: float = 0) -> int:
 
 def digests(path: Path) -> dict[str, str]:
     """sha256 of every array of a checkpoint, and its note."""
-    arrays, note = weights.load(str(path))
+    arrays, note = weights_file.load(str(path))
     found = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
     return found | {"note": str(note)}
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from artifacts import weights
+from artifacts import weights_file
 from artifacts.checkpoints import Checkpoints
+from artifacts.run_folder import RunFolder
 from cli.errors import UserError
 from tests.support.disk import full_disk
 from tests.support.training import config
@@ -71,7 +72,7 @@ class Run:
         return Validation(cross_entropy, cider)
 
     def best(self):
-        return weights.load(self.loop.checkpoints.best_path)
+        return weights_file.load(self.loop.checkpoints.folder.best)
 
     def history(self, kind="val"):
         with open(self.loop.history.path) as file:
@@ -262,7 +263,7 @@ def test_a_damaged_best_is_scored_and_written_anew(make, capsys):
     run = make([(0.9, 1.0), (0.5, 1.0)], epochs=2)
     assert run.go() == 0
     assert run.best()[1]["epoch"] == 1
-    path = run.loop.checkpoints.best_path
+    path = run.loop.checkpoints.folder.best
     for break_it in (cut, os.remove):
         break_it(path)
         assert run.go() == 0
@@ -283,7 +284,7 @@ def test_a_checkpoint_brings_optimizer_and_weights_back(tmp_path):
         optimizer = build_optimizer(config(), 100)
         optimizer.build(variables)
         optimizer.apply_gradients([(tf.convert_to_tensor(v) * 2, v) for v in variables])
-        return Checkpoints(str(tmp_path), variables, optimizer, keep=2)
+        return Checkpoints(RunFolder(str(tmp_path)), variables, optimizer, keep=2)
 
     first, second = some(1), some(2)
     assert second.restore() is None
@@ -305,7 +306,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_swept(tmp_path):
     left = tmp_path / "checkpoints" / ".tmp-0123456789abcdef0123456789abcdef"
     left.write_bytes(b"half")
     optimizer = tf.keras.optimizers.Adam()
-    assert Checkpoints(str(tmp_path), [], optimizer, keep=2).restore() is None
+    assert Checkpoints(RunFolder(str(tmp_path)), [], optimizer, keep=2).restore() is None
     assert not left.exists()
 
 

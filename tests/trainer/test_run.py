@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from artifacts import weights
+from artifacts import restore, weights_file
 from metrics import meteor
 from metrics.names import METRICS
 from metrics.summary import table
@@ -64,7 +64,7 @@ def process(*args: str, module="trainer.main", code=None, **options):
 
 
 def newest_weights(run_dir: Path):
-    return weights.load(str(sorted((run_dir / "checkpoints").glob("step-*.npz"))[-1]))
+    return weights_file.load(str(sorted((run_dir / "checkpoints").glob("step-*.npz"))[-1]))
 
 
 def history(run_dir: Path, kind: str) -> list[dict]:
@@ -89,7 +89,7 @@ def test_four_pictures_are_learnt_word_for_word(capsys):
     run_dir = four_run()
     last = history(run_dir, "val")[-1]
     assert last["cross_entropy"] < 0.05
-    _, note = weights.restore(str(run_dir))
+    note = restore.restore(str(run_dir)).note
     assert note["CIDEr"] == max(line["CIDEr"] for line in history(run_dir, "val"))
     page = run_dir / "page"
     assert run_evaluate(run_dir=run_dir, records_dir=four_records(), report=page) == 0
@@ -191,8 +191,8 @@ def undisturbed(tmp_path_factory):
 def assert_same_run(run_dir, undisturbed):
     """Bit for bit: weights, optimizer, the best, the scores."""
     for name in ("step-000000036.npz", "best.npz"):
-        arrays, note = weights.load(str(run_dir / "checkpoints" / name))
-        expected, expected_note = weights.load(str(undisturbed / "checkpoints" / name))
+        arrays, note = weights_file.load(str(run_dir / "checkpoints" / name))
+        expected, expected_note = weights_file.load(str(undisturbed / "checkpoints" / name))
         assert note == expected_note
         assert arrays.keys() == expected.keys()
         for path in expected:

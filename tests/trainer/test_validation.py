@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
+from captioning.search_options import rules
 from model.caption_generator import CaptionGenerator
-from model.search.rules import Rules
-from records.vocabulary import SPECIAL, SPECIAL_IDS, Vocabulary
+from records.vocabulary import SPECIAL, Vocabulary
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from trainer import losses
 from trainer.input.feature_cache import Examples
@@ -31,9 +31,9 @@ def captioner():
 
 
 def test_cross_entropy_and_cider_of_a_split(captioner):
-    features = some_features().numpy()
+    features = some_features(locations=64).numpy()
     whole = examples(CAPTIONS, [11, 12, 13], features)
-    said = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
+    said = CaptionGenerator([captioner]).greedy([features], rules()).ids.numpy()[:, 0]
     whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
     found = Validator(captioner, VOCABULARY)([whole])
     forced = captioner.teacher_force(features, padded(CAPTIONS))
@@ -42,20 +42,22 @@ def test_cross_entropy_and_cider_of_a_split(captioner):
     references = {b: [t.decode() for t in whole.texts[b] if t] for b in range(3)}
     captions = {b: [" ".join(VOCABULARY.words_of(said[b]))] for b in range(3)}
     assert found.cider > 0.1
-    looked = CaptionGenerator([captioner]).greedy([features], Rules(**SPECIAL_IDS))
+    looked = CaptionGenerator([captioner]).greedy([features], rules())
     rows = [looked.attention[b, 0][said[b] != 0].numpy() for b in range(3)]
     words = np.concatenate(rows)
     assert found.attention_entropy == pytest.approx(-(words * np.log(words)).sum(-1).mean())
     variance = np.mean([row.var(0).sum() for row in rows])
     assert found.temporal_variance == pytest.approx(variance, rel=1e-4)
     assert [sample.image_id for sample in found.samples] == [11, 12, 13]
-    np.testing.assert_array_equal(found.samples[1].ids, said[1])
-    np.testing.assert_allclose(found.samples[1].attention, looked.attention[1, 0])
+    sample = found.samples[1].caption
+    assert sample.words == tuple(VOCABULARY.words_of(said[1]))
+    attention = looked.attention[1, 0, : len(sample.words)].numpy().reshape(-1, 8, 8)
+    np.testing.assert_allclose(sample.attention, attention)
     assert found.cider == pytest.approx(Cider().compute_score(references, captions)[0])
 
 
 def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
-    features = some_features().numpy()
+    features = some_features(locations=64).numpy()
     validator = Validator(captioner, VOCABULARY)
     whole = validator([examples(CAPTIONS, [11, 12, 13], features)])[:4]
     parts = [examples(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
@@ -69,12 +71,12 @@ def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
 
 
 def test_a_later_validation_is_of_the_later_weights():
-    captioner, features = small_captioner(), some_features().numpy()
+    captioner, features = small_captioner(), some_features(locations=64).numpy()
     whole = [examples(CAPTIONS, [11, 12, 13], features)]
     validator = Validator(captioner, VOCABULARY)
     before = validator(whole)
     other = small_captioner(seed=4)
-    said = CaptionGenerator([other]).greedy([features], Rules(**SPECIAL_IDS)).ids.numpy()[:, 0]
+    said = CaptionGenerator([other]).greedy([features], rules()).ids.numpy()[:, 0]
     whole[0].texts[1, 0] = " ".join(VOCABULARY.words_of(said[1])).encode()
     captioner.decoder.set_weights(other.decoder.get_weights())
     after = validator(whole)

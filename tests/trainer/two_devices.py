@@ -17,7 +17,7 @@ if "xla" not in sys.argv:
     tf.function = lambda *args, jit_compile=None, **options: function(*args, **options)
 
 # isort: split
-from artifacts import weights
+from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import config
 from trainer.distribution import Cluster, alone
@@ -53,7 +53,9 @@ def trained(cluster: Cluster, plain: bool, **changes):
         ids = padded(CAPTIONS[:images], 3, 7)
         found = step(some_features(images), ids)
         scalars.append({name: float(value) for name, value in found.items()})
-    state = weights.gather(captioner.trainable_variables) | weights.gather(optimizer.variables)
+    state = weights_file.gather(captioner.trainable_variables) | weights_file.gather(
+        optimizer.variables
+    )
     return state, scalars, captioner
 
 

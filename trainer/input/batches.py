@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from artifacts.recipe import TrainConfig
+from artifacts.recipe import Recipe
 from model.captioner import Captioner
 from records.manifest import DatasetInfo
 from records.split_files import SplitFiles, open_split
@@ -21,7 +21,7 @@ from trainer.validation import Validation, Validator
 Batches = Callable[[int, int], Iterable[Batch]]
 
 
-def fit_in_memory(config: TrainConfig, captioner: Captioner, train: SplitFiles) -> bool:
+def fit_in_memory(config: Recipe, captioner: Captioner, train: SplitFiles) -> bool:
     """Whether the frozen features of the training split are kept; says so when they do not fit."""
     if config.encoder_trainable:
         return False
@@ -38,7 +38,7 @@ def fit_in_memory(config: TrainConfig, captioner: Captioner, train: SplitFiles) 
 
 
 def training_batches(
-    config: TrainConfig,
+    config: Recipe,
     train: SplitFiles,
     captioner: Captioner,
     cached: bool,
@@ -82,7 +82,7 @@ def training_batches(
 
 
 def validation(
-    config: TrainConfig,
+    config: Recipe,
     info: DatasetInfo,
     captioner: Captioner,
     vocabulary: Vocabulary,
@@ -106,15 +106,12 @@ def validation(
     return lambda: validator(cache.batches(config.batch_size))
 
 
-def validation_samples(
-    config: TrainConfig, info: DatasetInfo, captioner: Captioner, vocabulary: Vocabulary
-) -> Samples | None:
+def validation_samples(config: Recipe, info: DatasetInfo) -> Samples | None:
     """What shows captions of the val split; None when there is no such split."""
     if not _has_val(info):
         return None
     _, val = open_split(config.records_dir, "val")
-    grid = captioner.encoder.spec.grid[:2]
-    return Samples(config.run_dir, vocabulary, first_pictures(val), grid)
+    return Samples(config.run_dir, first_pictures(val))
 
 
 def _has_val(info: DatasetInfo) -> bool:

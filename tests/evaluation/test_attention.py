@@ -7,34 +7,45 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from artifacts import weights
-from evaluation import looking
-from evaluation.looking import AttentionStatistics, Look
+from artifacts import restore
+from captioning.records_source import RecordsSource, SelectedImages
+from captioning.search_options import BeamSearch
+from evaluation.attention import (
+    AttendedCaption,
+    AttentionStatistics,
+    attended_captions,
+    described,
+)
 from metrics import meteor
 from model.caption_generator import CaptionGenerator
 from records.manifest import read_vocabulary
 from records.split_files import open_split
-from tests.support.training import FOUR, four_records, four_run, run_evaluate
+from tests.support.training import FOUR, four_records, four_run, run_evaluate, scenes_records
 from trainer.input import reading as records_input
 
-SEARCH = {"beam_size": 3, "length_penalty": 0.5, "no_repeat_ngram": 0, "min_length": 0}
+SEARCH = BeamSearch(beam_size=3, length_penalty=0.5, no_repeat_ngram=0)
+
+
+def split_of(records_dir, split: str, part_images: int = 256) -> RecordsSource:
+    info, files = open_split(str(records_dir), split)
+    return RecordsSource(files, info, part_images)
 
 
 @pytest.fixture(scope="module")
-def looks() -> dict[int, Look]:
-    info, split_files = open_split(str(four_records()), "val")
-    found = list(looking.looks([str(four_run())], info, split_files, SEARCH, [4, 2, 1]))
+def looks() -> dict[int, AttendedCaption]:
+    records = split_of(four_records(), "val")
+    found = list(attended_captions([str(four_run())], records, SEARCH, [4, 2, 1]))
     assert sorted(look.image_id for look in found) == [1, 2, 4]  # those asked for, each once
     return {look.image_id: look for look in found}
 
 
 def test_looks_are_those_of_the_words(looks):
-    captioner, _ = weights.restore(str(four_run()))
+    captioner = restore.restore(str(four_run())).captioner
     vocabulary = read_vocabulary(str(four_run()))
     decoder, size = captioner.decoder, captioner.encoder.spec.size
     for image_id, look in looks.items():
-        assert look.words == FOUR[image_id].split()
-        assert look.caption == FOUR[image_id].replace(" 's", "'s")
+        assert list(look.words) == FOUR[image_id].split()
+        assert look.text == FOUR[image_id].replace(" 's", "'s")
         assert look.attention.shape == (len(look.words), 8, 8)
         pixels = records_input.decode_all(tf.constant([look.encoded]), size)
         memory = decoder.memory(captioner.encoder(pixels))
@@ -72,7 +83,7 @@ def test_statistics_are_of_words_and_captions():
     heats = [rng.dirichlet(np.ones(6), t).reshape(t, 2, 3).astype(np.float32) for t in (2, 5)]
     found = AttentionStatistics()
     for heat in heats:
-        found.add(Look(1, "", b"", "", ["w"] * len(heat), heat))
+        found.add(AttendedCaption(1, "", b"", "", ["w"] * len(heat), heat))
     flat = [heat.reshape(len(heat), 6) for heat in heats]
     words = np.concatenate(flat)
     assert found.as_json() == pytest.approx(
@@ -84,13 +95,16 @@ def test_statistics_are_of_words_and_captions():
         },
         rel=1e-4,
     )
-    assert "2 images" in looking.described(found.as_json())
+    assert "2 images" in described(found.as_json())
 
 
-def test_of_strict_pairs_each_image_is_looked_at_once(monkeypatch):
-    parts = [{"image_id": tf.constant(i, tf.int64)} for i in (3, 1, 3, 2, 1)]
-    data = tf.data.Dataset.from_tensor_slices([int(p["image_id"]) for p in parts])
-    data = data.map(lambda i: {"image_id": tf.cast(i, tf.int64)})
-    monkeypatch.setattr(records_input, "records", lambda split_files: data)
-    found = list(looking._batches(None, [1, 3]))
-    assert [[int(p["image_id"]) for p in batch] for batch in found] == [[3, 1]]
+def test_of_strict_pairs_each_image_is_looked_at_once(tmp_path):
+    records = split_of(scenes_records(captions_per_record=1), "val", part_images=4)
+    images = {image.image_id for part in records.parts for image in records.read(part)}
+    assert records.images > len(images) == 6
+    wanted = sorted(images)[1:]
+    selected = SelectedImages(records, wanted, 4)
+    assert [part.images for part in selected.parts] == [4, 1]
+    read = [image for part in selected.parts for image in selected.read(part)]
+    assert sorted(image.image_id for image in read) == wanted
+    assert all(image.encoded for image in read)

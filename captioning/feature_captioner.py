@@ -1,0 +1,101 @@
+"""From features to captions: the one place that searches, cuts ids at their end and makes words.
+
+Validation, batch evaluation, report and serving all caption through it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from captioning.search_options import Features, Search
+from model.caption_generator import CaptionGenerator
+from model.captioner import Captioner
+from model.search.result import SearchResult
+from records.text import detokenise
+from records.vocabulary import Vocabulary
+
+
+class GeneratedCaption(NamedTuple):
+    """A caption that a captioner found.
+
+    Attributes:
+        words: T words, without `<start>` and `<end>`.
+        score: What the search ranks by.
+        attention: [T, grid height, grid width] float32, where each word looked (of an ensemble,
+            the first captioner's); None unless asked for.
+    """
+
+    words: tuple[str, ...]
+    score: float
+    attention: np.ndarray | None = None
+
+    @property
+    def text(self) -> str:
+        """The caption as people write it: `dog 's` becomes `dog's`."""
+        return detokenise(self.words)
+
+
+class FeatureCaptioner:
+    """Captioners that caption together, on the device that is current where it is made and called.
+
+    Args:
+        captioners: One, or an ensemble that shares its vocabulary.
+        vocabulary: Their words.
+        search: How to search.
+    """
+
+    def __init__(self, captioners: Sequence[Captioner], vocabulary: Vocabulary, search: Search):
+        self._generator = CaptionGenerator(captioners)
+        self._vocabulary = vocabulary
+        self._search = search
+
+    def refresh(self) -> None:
+        """Take over the captioners' weights as they are now."""
+        self._generator.refresh()
+
+    def search(self, features: Features, seeds: tf.Tensor | None = None) -> SearchResult:
+        """Search the captions of a batch.
+
+        Args:
+            features: Of each captioner, [B, L, D] of any float type.
+            seeds: [B, 2] int64 for sampling, one for each image.
+
+        Returns:
+            Ids, scores and attention of N captions of each image.
+        """
+        return self._search.run(self._generator, features, seeds)
+
+    def captions(
+        self, result: SearchResult, attention: bool = False
+    ) -> list[list[GeneratedCaption]]:
+        """Turn what `search` returned into words.
+
+        Args:
+            result: Of a batch of B images.
+            attention: Whether the captions shall carry their attention.
+
+        Returns:
+            For each image its captions, the best first; hypotheses that do not exist (a beam found
+            fewer than N) are left out.
+        """
+        ids, scores = result.ids.numpy(), result.score.numpy()
+        looked = result.attention.numpy() if attention else [[None] * ids.shape[1]] * len(ids)
+        return [
+            [
+                self._caption(*hypothesis)
+                for hypothesis in zip(*image, strict=True)
+                if np.isfinite(hypothesis[1])
+            ]
+            for image in zip(ids, scores, looked, strict=True)
+        ]
+
+    def _caption(
+        self, ids: np.ndarray, score: float, attention: np.ndarray | None
+    ) -> GeneratedCaption:
+        words = tuple(self._vocabulary.words_of(ids))
+        if attention is not None:
+            height, width, _ = self._generator.captioners[0].encoder.spec.grid
+            attention = attention[: len(words)].reshape(-1, height, width)
+        return GeneratedCaption(words, float(score), attention)

@@ -1,0 +1,110 @@
+"""Flags as the fields of a frozen dataclass: name, type, default, help and range stand once.
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        epochs: int = flag(20, "Passes over the training split, 1 or more.", at_least=1)
+
+A command declares them with `define` before the command line is parsed and freezes them with `read`
+in its `main`. Nothing below `main` knows of flags; tests make the dataclass directly.
+"""
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from absl import flags
+
+_Options = TypeVar("_Options")
+_HELP = "help"
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: typing.Sequence[str] | None = None,
+) -> Any:
+    """Return a dataclass field that is a flag of the same name.
+
+    Args:
+        default: The value without the flag.
+        help: What the flag does: a full phrase with unit and range.
+        at_least: The smallest value that a number may have.
+        at_most: The largest one.
+        choices: The strings to choose from.
+
+    Returns:
+        A field for a dataclass; its type annotation is the flag's type.
+    """
+    metadata = {_HELP: help, "at_least": at_least, "at_most": at_most, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def define(options: type, values: flags.FlagValues) -> None:
+    """Declare every flag of a dataclass.
+
+    Args:
+        options: A dataclass; fields that `flag` did not make are no flags.
+        values: Where to declare them.
+    """
+    hints = typing.get_type_hints(options)
+    for field in _flag_fields(options):
+        kind, choices = _base_type(hints[field.name]), field.metadata["choices"]
+        arguments: dict[str, Any] = {"flag_values": values}
+        if choices:
+            declare, arguments["enum_values"] = flags.DEFINE_enum, list(choices)
+        else:
+            declare = {
+                bool: flags.DEFINE_bool,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            }[kind]
+        if kind in (int, float):
+            arguments |= {
+                "lower_bound": field.metadata["at_least"],
+                "upper_bound": field.metadata["at_most"],
+            }
+        declare(field.name, field.default, help=field.metadata[_HELP], **arguments)
+
+
+def read(options: type[_Options], values: flags.FlagValues) -> _Options:
+    """Freeze parsed flags.
+
+    Args:
+        options: The dataclass whose flags `define` declared.
+        values: The parsed flags.
+
+    Returns:
+        The dataclass with the flags' values.
+    """
+    names = (field.name for field in _flag_fields(options))
+    return options(**{name: values[name].value for name in names})
+
+
+def given(options: type, values: flags.FlagValues) -> dict[str, Any]:
+    """Return the flags of a dataclass that the command line or its flagfiles name.
+
+    Args:
+        options: The dataclass whose flags `define` declared.
+        values: The parsed flags.
+
+    Returns:
+        Flag name -> value.
+    """
+    names = (field.name for field in _flag_fields(options))
+    return {name: values[name].value for name in names if values[name].present}
+
+
+def _flag_fields(options: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(options) if _HELP in field.metadata]
+
+
+def _base_type(hint: Any) -> type:
+    """The type of a field, `int` for `int | None`."""
+    if isinstance(hint, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    return hint

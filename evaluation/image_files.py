@@ -1,0 +1,131 @@
+"""Captions of image files: JSON lines, and the file that COCO's evaluation server takes."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+from artifacts.run_folder import RunFolder
+from captioning import job, parts
+from captioning.image_list import Entry, ImageList, open_images
+from captioning.job import JobOptions, JobState
+from cli.errors import UserError
+from evaluation.options import EvaluationOptions
+from metrics import coco_files
+
+
+def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: JobOptions) -> int:
+    """Caption the files that --images names.
+
+    Args:
+        run_dirs: The runs that caption together.
+        options: The flags.
+        how: How the job works.
+
+    Returns:
+        The exit code: 1 when a file could not be read.
+
+    Raises:
+        UserError: As `captioning.job.caption`, or --images names nothing.
+    """
+    output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation("images")
+    images = ImageList(open_images(options.images.split(",")), options.part_images, output_dir)
+    return _caption(run_dirs, images, output_dir, how)
+
+
+def caption_image_info(
+    run_dirs: Sequence[str], name: str, options: EvaluationOptions, how: JobOptions
+) -> int:
+    """Caption the images of --image_info and write the file for COCO's evaluation server.
+
+    Args:
+        run_dirs: The runs that caption together.
+        name: The name of the runs, for the file's name.
+        options: The flags.
+        how: How the job works.
+
+    Returns:
+        The exit code: 1 when a file could not be read.
+
+    Raises:
+        UserError: As `captioning.job.caption`, or the file or folder is missing or damaged.
+    """
+    images_name = _images_name(options.image_info)
+    output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation(images_name)
+    entries = open_image_info(options.image_info, options.images_dir)
+    images = ImageList(entries, options.part_images, output_dir)
+    submission = f"captions_{images_name}_{name}_results.json"
+    return _caption(run_dirs, images, output_dir, how, submission)
+
+
+def open_image_info(path: str, images_dir: str) -> Iterator[Entry]:
+    """Yield the images of a COCO image_info file.
+
+    Args:
+        path: The file.
+        images_dir: The folder of its images.
+
+    Yields:
+        The images with their ids.
+
+    Raises:
+        UserError: The file is missing or damaged, or the folder is missing.
+    """
+    if not os.path.isdir(images_dir):
+        raise UserError(f"--images_dir={images_dir}: no such folder")
+    for image_id, file_name in coco_files.read_images(path).items():
+        yield Entry(os.path.join(images_dir, file_name), image_id)
+
+
+def unfinished(state: JobState) -> str:
+    """Return the line for a shard that is done while others are not."""
+    return (
+        f"this shard is done; {len(state.missing):,} of {len(state.parts):,} parts of the others"
+        " are not: the job that ends last writes the results (so does the command without --shard)"
+    )
+
+
+def _caption(
+    run_dirs: Sequence[str],
+    images: ImageList,
+    output_dir: str,
+    how: JobOptions,
+    submission: str | None = None,
+) -> int:
+    """Write captions.jsonl, and rejected.jsonl where an image cannot be read.
+
+    With `submission`, the name of a file for COCO's server, write that, too.
+    """
+    state = job.caption(run_dirs, images, output_dir, how)
+    if state.missing:
+        print(unfinished(state))
+        rejected = sum(1 for _ in state.folder.rejected(state.own))
+        return _report_rejected(rejected, sum(part.images for part in state.own), "this shard")
+    path = os.path.join(output_dir, "captions.jsonl")
+    count = parts.write_lines(path, state.folder.captioned(state.parts))
+    print(f"captions: {path} ({count:,} images)")
+    if submission:
+        path = os.path.join(output_dir, submission)
+        by_image = parts.by_image(state.results())
+        captions = {image_id: result.caption for image_id, result in by_image.items()}
+        coco_files.write_results(path, captions)
+        print(f"to submit: {path}")
+    path = os.path.join(output_dir, "rejected.jsonl")
+    rejected = parts.write_lines(path, state.folder.rejected(state.parts))
+    if not rejected:
+        os.remove(path)
+    return _report_rejected(rejected, images.images, path)
+
+
+def _images_name(image_info: str) -> str:
+    """`annotations/image_info_test2017.json` -> `test2017`."""
+    stem = os.path.basename(image_info).removesuffix(".json")
+    return re.sub("^(image_info|captions|instances)_", "", stem)
+
+
+def _report_rejected(rejected: int, images: int, where: str) -> int:
+    if rejected:
+        print(
+            f"error: {rejected:,} of {images:,} images could not be read: {where}", file=sys.stderr
+        )
+    return 1 if rejected else 0

@@ -1,0 +1,137 @@
+"""A split of the records, captioned and scored."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from artifacts import provenance
+from artifacts.run_folder import RunFolder
+from captioning import job, parts
+from captioning.job import JobOptions, JobState
+from captioning.records_source import RecordsSource
+from evaluation.attention import survey
+from evaluation.image_files import unfinished
+from evaluation.options import EvaluationOptions
+from evaluation.report import page
+from metrics import coco_files, official
+from metrics.names import CIDER
+from metrics.summary import Summary
+from records.manifest import DatasetInfo
+from records.split_files import open_split
+from scenes import report as scene_report
+
+
+def evaluate(
+    run_dirs: Sequence[str],
+    name: str,
+    records_dir: str,
+    options: EvaluationOptions,
+    how: JobOptions,
+) -> int:
+    """Caption a split; write results, references, metrics.json and, if asked, the report.
+
+    Args:
+        run_dirs: The runs that caption together.
+        name: The name of the runs, for the names of files.
+        records_dir: The records.
+        options: The flags.
+        how: How the captioning job works.
+
+    Returns:
+        The exit code: 0.
+
+    Raises:
+        UserError: A run or the records cannot be used, the split was trained on, or an output
+            cannot be written.
+    """
+    output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation(options.split)
+    info, files = open_split(records_dir, options.split)
+    if options.report:
+        page.refuse_unwritable(options.report)
+    stamp = _contamination_stamp(run_dirs, info, options)
+    records = RecordsSource(files, info, options.part_images)
+    state = job.caption(run_dirs, records, output_dir, how)
+    if state.missing:
+        print(unfinished(state))
+        return 0
+    by_image = parts.by_image(state.results())
+    captions = {image_id: result.caption for image_id, result in by_image.items()}
+    references = {image_id: list(result.references) for image_id, result in by_image.items()}
+    listed = info.splits[options.split].total("listed")
+    if len(captions) < listed:
+        print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
+    prefix = os.path.join(output_dir, f"captions_{options.split}_")
+    path = _write_captions(prefix, name, state, captions, references, stamp)
+    scores = official.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    coco_files.write_json(
+        os.path.join(output_dir, "images.json"),
+        {"contamination": stamp or None, "images": scores.images},
+    )
+    summary = Summary.of(scores)
+    print(f"captions: {path}\n{summary.as_text(stamp)}")
+    about = {
+        "run": name,
+        "dataset": info.dataset,
+        "split": options.split,
+        "images": len(captions),
+        "listed": listed,
+        "contamination": stamp or None,
+        "search": _search_flags(how),
+        **summary.as_json(),
+    }
+    if scene_report.is_drawn(info):
+        ceiling = official.leave_one_out_cider(references)
+        about |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
+    shown = page.Shown.of(scores)
+    wanted = shown.all() if options.report else ()
+    search = dataclasses.replace(how.search, n_best=1)
+    attention, attended = survey(run_dirs, records, info, search, list(captions), wanted)
+    about |= attention
+    coco_files.write_json(os.path.join(output_dir, "metrics.json"), about)
+    if options.report:
+        path = page.write(
+            options.report, about, scores, references, captions, shown, attended, run_dirs[0]
+        )
+        if not any(caption.encoded for caption in attended.values()):
+            print(page.NO_PICTURES)
+        print(f"report: {path}")
+    return 0
+
+
+def _contamination_stamp(
+    run_dirs: Sequence[str], info: DatasetInfo, options: EvaluationOptions
+) -> str:
+    """Refuse images that were trained on, or print them and return what outputs must say."""
+    checked = [
+        provenance.refuse_contamination(RunFolder(run_dir), info, options.split, options.allow_leak)
+        for run_dir in run_dirs
+    ]
+    leaks = list(dict.fromkeys(leak for leak in checked if leak))
+    for leak in leaks:
+        print(f"{leak.stamp}: {leak.why}")
+    return " ".join(dict.fromkeys(leak.stamp for leak in leaks))
+
+
+def _search_flags(how: JobOptions) -> dict[str, Any]:
+    search = dataclasses.asdict(how.search)
+    del search["n_best"]  # it changes what is written, not what is scored
+    return search
+
+
+def _write_captions(
+    prefix: str,
+    name: str,
+    state: JobState,
+    captions: Mapping[int, str],
+    references: Mapping[int, list[str]],
+    stamp: str,
+) -> str:
+    """Write COCO's two files and the JSON lines; return the path of the results."""
+    system = "-".join([name, *stamp.split()])  # COCO's format has no other place for the stamp
+    path = f"{prefix}{system}_results.json"
+    coco_files.write_results(path, captions)
+    lines = parts.distinct(state.folder.lines(state.parts))
+    parts.write_lines(f"{prefix}{system}.jsonl", lines)
+    coco_files.write_references(f"{prefix}references.json", references, stamp)
+    return path

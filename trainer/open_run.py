@@ -1,0 +1,195 @@
+"""From a recipe and records to a run on disk: a new run, or the one that lies in --run_dir."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from artifacts import provenance, restore, stored_features, weights_file
+from artifacts import recipe as recipes
+from artifacts.recipe import Recipe
+from artifacts.run_config import DataConfig, RunConfig
+from artifacts.run_folder import RunFolder
+from cli import atomic_file
+from cli.errors import UsageError, UserError
+from model.captioner import Captioner
+from model.encoder import PREPROCESSING_VERSION
+from records.manifest import DatasetInfo
+from records.split_files import SplitFiles
+from records.vocabulary import Vocabulary
+from trainer.distribution import Cluster
+
+
+def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: DatasetInfo) -> Recipe:
+    """Take the encoder of the records' features, where no flag names another.
+
+    Args:
+        recipe: The recipe.
+        given: The flags that the user gave, name -> value.
+        info: The manifest of the records.
+
+    Returns:
+        The recipe with `encoder` and `encoder_weights` settled.
+
+    Raises:
+        UsageError: A flag asks for what records without images cannot give.
+    """
+    if not info.encoder:
+        return recipe
+    stored = {"encoder": info.encoder["name"], "encoder_weights": info.flags.encoder_weights}
+    folder = RunFolder(recipe.run_dir)
+    if folder.exists:
+        trained = RunConfig.read(folder).training
+        stored = {name: trained.get(name, value) for name, value in stored.items()}
+    if given.get("encoder", stored["encoder"]) != stored["encoder"]:
+        del stored["encoder_weights"]  # those are of another network
+    adopted = {name: value for name, value in stored.items() if name not in given}
+    recipe = dataclasses.replace(recipe, **adopted)
+    if info.flags.store == "both":
+        return recipe
+    if recipe.encoder_trainable:
+        raise UsageError(
+            f"--encoder_trainable needs images and {recipe.records_dir} holds features only; build"
+            " records with --store=both, or without --features"
+        )
+    if recipe.encoder != info.encoder["name"]:
+        raise UsageError(
+            f"--encoder={recipe.encoder} contradicts {recipe.records_dir}, which holds features of"
+            f" {info.encoder['name']}; leave --encoder out, or build records with"
+            f" --features={recipe.encoder}"
+        )
+    return recipe
+
+
+def open_run(
+    recipe: Recipe, info: DatasetInfo, vocabulary: Vocabulary, train: SplitFiles, cluster: Cluster
+) -> tuple[Captioner, SplitFiles]:
+    """Open the run in --run_dir, or start a new one there.
+
+    Args:
+        recipe: The recipe.
+        info: The manifest of the records.
+        vocabulary: Their vocabulary.
+        train: Their training split.
+        cluster: The workers; only the chief reads and writes the run's folder.
+
+    Returns:
+        The captioner, and the training split with the inputs that suit it.
+
+    Raises:
+        UsageError: A flag contradicts the run that lies there.
+        UserError: The records are not those of the run, their features are those of another
+            encoder, or the folder cannot be written.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    folder = RunFolder(recipe.run_dir)
+    if cluster.chief and folder.exists:
+        captioner, preprocessing = _resume(folder, recipe, info, vocabulary, cluster)
+        return captioner, choose_inputs(train, info, captioner, preprocessing)
+    with cluster.strategy.scope():
+        captioner = restore.build(recipe.model(len(vocabulary)), recipe.encoder_weights)
+    repeat_random_weights(captioner, recipe, info)
+    train = choose_inputs(train, info, captioner)
+    if cluster.chief:
+        _start(folder, recipe, info, vocabulary, captioner)
+    return captioner, train
+
+
+def _resume(
+    folder: RunFolder,
+    recipe: Recipe,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    cluster: Cluster,
+) -> tuple[Captioner, int]:
+    config = RunConfig.read(folder)
+    recipes.refuse_contradictions(config.training, dataclasses.asdict(recipe))
+    if config.data.vocabulary_fingerprint != vocabulary.fingerprint:
+        raise UserError(
+            f"{recipe.records_dir}: its vocabulary is not the one that {recipe.run_dir} was"
+            " trained with; give those records or another --run_dir"
+        )
+    trained_on = provenance.read(folder)
+    if trained_on and trained_on.contents("train") != info.contents("train"):
+        raise UserError(
+            f"{recipe.records_dir}: its training images are not those that {recipe.run_dir} is"
+            " trained on; give those records or another --run_dir"
+        )
+    with cluster.strategy.scope():
+        captioner = restore.build(recipe.model(len(vocabulary)))
+    if captioner.non_trainable_variables:
+        try:
+            frozen, _ = weights_file.load(folder.frozen)
+            weights_file.scatter(frozen, captioner.non_trainable_variables)
+        except (weights_file.DamagedError, FileNotFoundError) as error:
+            raise UserError(f"{error}; remove {folder.path} to train from the start") from None
+    return captioner, config.data.preprocessing
+
+
+def repeat_random_weights(captioner: Captioner, recipe: Recipe, info: DatasetInfo) -> None:
+    """Draw the random encoder weights that stored features come from: those of the build's seed.
+
+    Args:
+        captioner: Its encoder gets the weights.
+        recipe: The recipe; nothing is done unless it wants a frozen encoder of random weights.
+        info: The manifest of the records; nothing is done unless they hold features.
+    """
+    if info.encoder and recipe.encoder_weights == "random" and not recipe.encoder_trainable:
+        keras.utils.set_random_seed(info.seed)
+        drawn = restore.build_encoder(recipe.encoder, "random")
+        captioner.encoder.network.set_weights(drawn.network.get_weights())
+
+
+def choose_inputs(
+    files: SplitFiles,
+    info: DatasetInfo,
+    captioner: Captioner,
+    preprocessing: int = PREPROCESSING_VERSION,
+) -> SplitFiles:
+    """Take a split's stored features where they fit the encoder, else its images.
+
+    Args:
+        files: The split.
+        info: The manifest of its records.
+        captioner: What is trained.
+        preprocessing: The version of the preprocessing that the captioner is trained with.
+
+    Returns:
+        The split, its `grid` set where features are read.
+
+    Raises:
+        UserError: The features do not fit, and there are no images.
+    """
+    if not stored_features.usable(info, files.folder, captioner.encoder, preprocessing):
+        return files
+    assert info.encoder is not None
+    return dataclasses.replace(files, grid=tuple(info.encoder["grid"]))
+
+
+def _start(
+    folder: RunFolder,
+    recipe: Recipe,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    captioner: Captioner,
+) -> None:
+    """Write the run's folder; config.json last, because with it the folder is a run."""
+    data = DataConfig(
+        dataset=info.dataset,
+        vocabulary_fingerprint=vocabulary.fingerprint,
+        encoder_fingerprint=captioner.encoder.fingerprint(),
+        preprocessing=PREPROCESSING_VERSION,
+    )
+    config = RunConfig(recipe.model(len(vocabulary)), dataclasses.asdict(recipe), data)
+    try:
+        os.makedirs(folder.path, exist_ok=True)
+        atomic_file.write(folder.vocabulary, vocabulary.to_tsv().encode())
+        if captioner.non_trainable_variables:
+            frozen = weights_file.gather(captioner.non_trainable_variables)
+            weights_file.save(folder.frozen, frozen, {})
+        provenance.write(folder, info)
+        config.write(folder)
+    except OSError as error:
+        raise UserError(f"{folder.path}: the run cannot be written ({error})") from None
