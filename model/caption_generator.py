@@ -1,12 +1,14 @@
-"""Captions of images by trained captioners: one, or several that speak together."""
+"""Searches for captions with trained captioners: with one, or with an ensemble."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from model.captioner import Captioner
 from model.fast import step as fast_step
+from model.fast.step import SearchWeights
 from model.search.beam import beam_search
 from model.search.greedy import greedy_search
 from model.search.result import SearchResult
@@ -16,40 +18,58 @@ from model.search.step_function import averaged
 
 
 class CaptionGenerator:
-    """Searches captions with one captioner, or with an ensemble of them.
+    """The searches of `model.search`, compiled, over the decoders of one or several captioners.
 
-    It holds a copy of the weights that suits search: `refresh` takes over those that were trained
-    on. All `features` below are a sequence of one [B, L, D] of any float type for each captioner.
+    It holds a copy of the weights that is laid out for search. Call `refresh` after training went
+    on. `features` are always a sequence with one [B, L, D] of any float type for each captioner.
+
+    Attributes:
+        captioners: the members of the ensemble.
     """
 
     def __init__(self, captioners: Sequence[Captioner]):
-        """The captioners must share their vocabulary."""
+        """Copy the captioners' weights.
+
+        Args:
+            captioners: one or more, with the same vocabulary.
+        """
         self.captioners = tuple(captioners)
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over the captioners' weights as they are now."""
-        self._weights = tuple(fast_step.lay_out(c.decoder) for c in self.captioners)
+        """Copy the captioners' weights as they are now."""
+        self._weights = tuple(fast_step.lay_out(captioner.decoder) for captioner in self.captioners)
 
     def greedy(self, features: Sequence[tf.Tensor], rules: Rules) -> SearchResult:
-        """Compiled `greedy_search`."""
+        """Run `greedy_search`: one caption of each image."""
         return self._run(greedy_search, self._weights, tuple(features), rules)
 
-    def beam(self, features: Sequence[tf.Tensor], rules: Rules, **options) -> SearchResult:
-        """Compiled `beam_search`, with its options."""
+    def beam(self, features: Sequence[tf.Tensor], rules: Rules, **options: Any) -> SearchResult:
+        """Run `beam_search` with its options."""
         return self._run(beam_search, self._weights, tuple(features), rules, options)
 
     def sample(
-        self, features: Sequence[tf.Tensor], rules: Rules, seeds: tf.Tensor, **options
+        self, features: Sequence[tf.Tensor], rules: Rules, seeds: tf.Tensor, **options: Any
     ) -> SearchResult:
-        """Compiled `sample`, with its seeds [B, 2] and options."""
+        """Run `sample` with its seeds [B, 2] and options."""
         return self._run(sample, self._weights, tuple(features), rules, options, seeds)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def _run(self, find: Callable, weights, features, rules, options=None, *args) -> SearchResult:
+    def _run(
+        self,
+        search: Callable[..., SearchResult],
+        weights: tuple[SearchWeights, ...],
+        features: tuple[tf.Tensor, ...],
+        rules: Rules,
+        options: dict[str, Any] | None = None,
+        *args: tf.Tensor,
+    ) -> SearchResult:
+        # `weights` is an argument so that `refresh` reaches a graph that was traced before.
         steps, states = [], []
-        for captioner, laid_out, image in zip(self.captioners, weights, features, strict=True):
-            memory = captioner.decoder.memory(image)
+        for captioner, laid_out, image_features in zip(
+            self.captioners, weights, features, strict=True
+        ):
+            memory = captioner.decoder.memory(image_features)
             steps.append(functools.partial(fast_step.step, laid_out, memory))
             states.append(captioner.decoder.initial_state(memory, 1))
-        return find(averaged(steps), tuple(states), rules, *args, **(options or {}))
+        return search(averaged(steps), tuple(states), rules, *args, **(options or {}))

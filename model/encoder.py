@@ -1,24 +1,27 @@
-"""Images -> grids of features. Decoding, resizing and preprocessing live here alone, so that the
-records job, the trainer and serving see the same pixels.
+"""Encoders: image networks that turn images into grids of features.
+
+Decoding, resizing and preprocessing are here and nowhere else, so that the records job, training,
+evaluation and serving see the same pixels.
 """
 
 import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.utils.naming import reset_uids
+from keras.src.utils.naming import reset_uids  # Private API: keras 3.15.1.
 
-# Raised by hand whenever `decode` or a `preprocess` gives other pixels than before.
+# Raise it by hand whenever `decode` or a `preprocess` gives other pixels than before.
 PREPROCESSING_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSpec:
-    """How one encoder is built.
+    """How an encoder is built.
 
     Attributes:
         size: side of the square input, pixels.
@@ -36,15 +39,17 @@ class EncoderSpec:
 
 
 class WeightsError(ValueError):
-    """Encoder weights that cannot be had; the message says what to do."""
+    """Encoder weights that cannot be loaded; the message says what to do."""
 
 
 def _zero_centred(images: tf.Tensor) -> tf.Tensor:
-    # The "tf" mode of keras.applications: NASNet, Inception and MobileNet were trained so.
+    # The "tf" mode of keras.applications, with which NASNet, Inception and MobileNet were trained.
     return images / 127.5 - 1.0
 
 
-def _application(build: Callable[..., keras.Model], size: int):
+def _application(
+    build: Callable[..., keras.Model], size: int
+) -> Callable[[str | None], keras.Model]:
     def network(weights: str | None) -> keras.Model:
         return build(include_top=False, weights=weights, input_shape=(size, size, 3))
 
@@ -52,10 +57,10 @@ def _application(build: Callable[..., keras.Model], size: int):
 
 
 def _small_cnn(weights: str | None) -> keras.Model:
-    """A network small enough to be trained along with the decoder on a CPU: 64x64 -> 8x8x128.
+    """Build a network that a CPU can train along with the decoder: 64x64 -> 8x8x128.
 
-    Two channels hold each location's coordinates (Liu et al. 2018, CoordConv): attention alone
-    keeps no order of the locations, so without them "left of" could not be said.
+    Two channels hold each location's coordinates (Liu et al. 2018, CoordConv). Attention alone
+    does not know the order of the locations, so without them no caption could say "left of".
     """
     layers = keras.layers
     image = keras.Input((64, 64, 3))
@@ -70,20 +75,20 @@ def _small_cnn(weights: str | None) -> keras.Model:
 
 
 def _background_free(images: tf.Tensor) -> tf.Tensor:
-    # Most of a drawn scene is background: as zeros it leaves the features to the things on it.
+    # Most of a drawn scene is background. When it becomes 0, the features are about the things.
     return (images - tf.reduce_mean(images, [1, 2], keepdims=True)) / 64.0
 
 
 class _Coordinates(keras.layers.Layer):
     """Appends x and y in -1..1 to the channels: [B, H, W, C] -> [B, H, W, C + 2]."""
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         height, width = images.shape[1:3]
         y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
         grid = tf.constant(np.stack([x, y], -1)[None], images.dtype)
         return tf.concat([images, tf.tile(grid, [tf.shape(images)[0], 1, 1, 1])], -1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*input_shape[:-1], input_shape[-1] + 2)
 
 
@@ -112,36 +117,44 @@ ENCODERS = {
 
 
 def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Encoded image -> pixels, the whole picture squashed to a square.
+    """Decode an image and squash it to a square, without cropping.
 
-    Call arguments:
+    Args:
         encoded: scalar string: JPEG (grayscale and CMYK too), PNG, BMP or GIF (first frame).
-        size: side of the square.
+        size: side of the square, pixels.
 
-    Returns: float32 RGB [size, size, 3] in 0..255.
+    Returns:
+        float32 RGB [size, size, 3] in 0..255.
     """
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels.set_shape([None, None, 3])
-    # Antialiasing: photographs shrink 3x here, and plain bilinear would skip most pixels.
+    # Antialiasing: photographs shrink about 3x here, and plain bilinear would skip most pixels.
     resized = tf.image.resize(pixels, [size, size], antialias=True)
     return tf.clip_by_value(resized, 0.0, 255.0)
 
 
 class Encoder(keras.layers.Layer):
-    """An image network without its top, its grid flattened to L locations.
+    """An image network without its top; its grid is flattened to L locations.
 
-    Batch statistics are never updated: `network` always runs in inference mode, as is usual when
-    a pretrained encoder is fine-tuned on small batches.
+    The network always runs in inference mode, so batch statistics are never updated. That is usual
+    when a pretrained encoder is fine-tuned on small batches.
 
-    Call arguments:
-        name: a key of `ENCODERS`.
-        weights: "imagenet", "random", or the path of a Keras `.weights.h5` of the network.
-
-    Raises:
-        WeightsError: the weights cannot be downloaded, read, or are another network's.
+    Attributes:
+        spec: how it was built.
+        network: the Keras model.
     """
 
     def __init__(self, name: str, weights: str = "random", trainable: bool = False):
+        """Build the network and load its weights.
+
+        Args:
+            name: a key of `ENCODERS`.
+            weights: "imagenet", "random", or the path of a Keras `.weights.h5` of the network.
+            trainable: whether training updates the weights.
+
+        Raises:
+            WeightsError: the weights cannot be downloaded or read, or are another network's.
+        """
         super().__init__(name=name, trainable=trainable)
         self.spec = ENCODERS[name]
         self.network = _network(name, self.spec, weights)
@@ -149,13 +162,17 @@ class Encoder(keras.layers.Layer):
         self.built = True
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """float32 RGB [B, size, size, 3] in 0..255 -> features [B, L, D]."""
+        """Return the features [B, L, D] of images.
+
+        Call arguments:
+            images: float32 RGB [B, size, size, 3] in 0..255.
+        """
         grid = self.network(self.spec.preprocess(images), training=False)
         height, width, depth = self.spec.grid
         return tf.reshape(grid, [-1, height * width, depth])
 
     def fingerprint(self) -> str:
-        """sha256 of the network's weights, in order."""
+        """Return the sha256 of the network's weights, in order."""
         digest = hashlib.sha256()
         for array in self.network.get_weights():
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -163,33 +180,38 @@ class Encoder(keras.layers.Layer):
 
 
 def _network(name: str, spec: EncoderSpec, weights: str) -> keras.Model:
-    # Keras numbers unnamed layers through the whole process; variables are saved by their paths,
-    # which must not hang on what was built before.
+    # Keras numbers unnamed layers through the whole process. Variables are saved by their paths,
+    # which must not depend on what was built before.
     reset_uids()
     if weights == "imagenet":
-        if not spec.pretrained:
-            raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")
-        try:
-            return spec.network("imagenet")
-        except Exception as error:  # Keras raises bare Exception when a download fails
-            raise WeightsError(
-                f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)});"
-                " fetch the no-top .h5 file of keras.applications on a connected machine and give"
-                " --encoder_weights=PATH"
-            ) from None
+        return _imagenet_network(name, spec)
     network = spec.network(None)
-    if weights != "random":
-        if not os.path.isfile(weights):
-            raise WeightsError(
-                f"--encoder_weights={weights}: no such file (or give `imagenet` or `random`)"
-            )
-        try:
-            network.load_weights(weights)
-        except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
-            raise WeightsError(
-                f"--encoder_weights={weights}: not the weights of {name} ({_first_line(error)})"
-            ) from None
+    if weights == "random":
+        return network
+    if not os.path.isfile(weights):
+        raise WeightsError(
+            f"--encoder_weights={weights}: no such file (or give `imagenet` or `random`)"
+        )
+    try:
+        network.load_weights(weights)
+    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
+        raise WeightsError(
+            f"--encoder_weights={weights}: not the weights of {name} ({_first_line(error)})"
+        ) from None
     return network
+
+
+def _imagenet_network(name: str, spec: EncoderSpec) -> keras.Model:
+    if not spec.pretrained:
+        raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")
+    try:
+        return spec.network("imagenet")
+    except Exception as error:  # Keras raises bare Exception when a download fails
+        raise WeightsError(
+            f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)});"
+            " fetch the no-top .h5 file of keras.applications on a connected machine and give"
+            " --encoder_weights=PATH"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,1 +1,1 @@
-"""From a step function to captions."""
+"""From a step function to captions: greedy search, sampling, beam search. Knows no model."""

@@ -2,20 +2,27 @@
 
 from typing import Any
 
+import tensorflow as tf
+
 from model.search.loop import word_by_word
 from model.search.result import SearchResult
-from model.search.rules import Rules, likeliest
+from model.search.rules import Rules, Veto, likeliest
 from model.search.step_function import StepFunction
 
 
 def greedy_search(step: StepFunction, state: Any, rules: Rules) -> SearchResult:
-    """One caption an image: the likeliest word at each step. Score: its log-probability.
+    """Return one caption of each image, made of the likeliest word at each step.
 
-    Call arguments:
-        state: of one caption an image, [B, 1, ...].
+    Args:
+        step: the step function.
+        state: of one caption of each image, a nest of [B, 1, ...].
+        rules: what a caption may be.
+
+    Returns:
+        [B, 1, ...]; the score is the caption's log-probability.
     """
 
-    def choose(t, logits, veto):
+    def choose(t: tf.Tensor, logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor]:
         log_probs, words = likeliest(logits, veto, 1)
         return log_probs[..., 0], words[..., 0]
 

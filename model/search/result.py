@@ -1,4 +1,4 @@
-"""What every search returns, and how it is written word by word."""
+"""What every search returns, and how it is put together word by word."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class SearchResult(NamedTuple):
-    """N captions of each of B images; T words, the longest of them."""
+    """N captions of each of B images; T is the number of words of the longest."""
 
     ids: tf.Tensor  # [B, N, T] int32: words, then `end`, then 0
     log_probabilities: tf.Tensor  # [B, N, T] float32: of each word and of `end`, then 0
@@ -15,12 +15,12 @@ class SearchResult(NamedTuple):
 
 
 def put(history: tf.Tensor, t: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The history [B, N, T] with the values [B, N] at place t."""
+    """Return the history [B, N, T] with the values [B, N] at place t."""
     return tf.where(tf.range(history.shape[-1]) == t, values[..., None], history)
 
 
-def stacked(array: tf.TensorArray, length: tf.Tensor) -> tf.Tensor:
-    """The first `length` elements, each [B, N, ...], as [B, N, length, ...]."""
-    # The others were never written: stack() would not know their shape.
-    whole = array.gather(tf.range(length))
-    return tf.transpose(whole, [1, 2, 0, *range(3, len(whole.shape))])
+def stack_first(array: tf.TensorArray, length: tf.Tensor) -> tf.Tensor:
+    """Return the first `length` elements, each [B, N, ...], as [B, N, length, ...]."""
+    # The other elements were never written, so stack() would not know their shape.
+    elements = array.gather(tf.range(length))
+    return tf.transpose(elements, [1, 2, 0, *range(3, len(elements.shape))])

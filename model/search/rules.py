@@ -1,4 +1,4 @@
-"""Which words may come next, and the likeliest of them."""
+"""Which words may come next in a caption, and the likeliest of them."""
 
 import math
 from typing import NamedTuple
@@ -6,34 +6,41 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# The commands' default of `Rules.no_repeat_ngram`.
+# The commands' default for `Rules.no_repeat_ngram`.
 NO_REPEAT_NGRAM = 3
 
 
 class Rules(NamedTuple):
     """What a caption may be.
 
-    A caption that may say no word at all ends there, even short of `min_length`.
+    Where the rules allow no word at all, the caption ends, even before `min_length`.
     """
 
     start: int  # id that opens a caption and is no part of it
     end: int  # id that closes a caption
-    banned: tuple[int, ...] = ()  # ids that are never said; 0 never is, being the padding
+    banned: tuple[int, ...] = ()  # ids that no caption contains; 0, the padding, is always banned
     max_length: int = 30  # words, `end` counted; a longer caption is cut
     min_length: int = 0  # words before `end`
-    no_repeat_ngram: int = 0  # no run of so many words comes twice in a caption; 0: any may
+    no_repeat_ngram: int = 0  # no sequence of so many words comes twice in a caption; 0: any may
 
 
 class Veto(NamedTuple):
-    """What may not be said at a place of a caption; the padding never may."""
+    """The words that are forbidden at one place of each caption."""
 
-    words: tf.Tensor  # [V] float32: -inf for what no caption may say there, else 0
-    repeats: tf.Tensor | None  # [B, N, S] int32: words that each may not say besides, or 0
-    end: int  # may be said where nothing else may
+    words: tf.Tensor  # [V] float32: -inf for words that no caption may have there, else 0
+    repeats: tf.Tensor | None  # [B, N, S] int32: words forbidden to one caption besides, or 0
+    end: int  # is allowed where nothing else is
 
 
-def vetoes(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> Veto:
-    """What may not be said at place t after ids [B, N, T]."""
+def veto_at(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> Veto:
+    """Return what the rules forbid at place t of captions whose words before it are ids [B, N, T].
+
+    Args:
+        rules: what a caption may be.
+        t: the place, scalar int32.
+        ids: int32; what stands at place t and after it does not matter.
+        vocabulary_size: V.
+    """
     never, ending = np.zeros((2, vocabulary_size), np.float32)
     never[[0, *rules.banned]] = -math.inf
     ending[rules.end] = -math.inf
@@ -43,8 +50,12 @@ def vetoes(rules: Rules, t: tf.Tensor, ids: tf.Tensor, vocabulary_size: int) -> 
 
 
 def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int) -> tf.Tensor:
-    """The words that would complete n words that came before place t already: [B, N, S] int32, one
-    for each of S places where n words can begin, 0 where they would not."""
+    """Return the words that would repeat a sequence of n words if they came at place t.
+
+    Returns:
+        [B, N, S] int32: for each of the S places where n words can begin, the word that completes
+        the sequence from there, or 0 where the words just before t differ from it.
+    """
     starts = ids.shape[-1] - n + 1
     same = tf.range(starts) + n - 1 < t
     for i in range(n - 1):
@@ -54,7 +65,7 @@ def _repeats(ids: tf.Tensor, t: tf.Tensor, n: int) -> tf.Tensor:
 
 
 def allowed(logits: tf.Tensor, veto: Veto) -> tf.Tensor:
-    """The logits [B, N, V] with -inf for what may not be said."""
+    """Return the logits [B, N, V] with -inf for forbidden words."""
     kept = logits + veto.words
     if veto.repeats is not None:
         images, captions, count = tf.unstack(tf.shape(veto.repeats))
@@ -69,13 +80,22 @@ def allowed(logits: tf.Tensor, veto: Veto) -> tf.Tensor:
 
 
 def likeliest(logits: tf.Tensor, veto: Veto, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The k likeliest words that may be said, ties in order: log-probabilities, ids: [B, N, k].
+    """Return the k likeliest allowed words, the lower id first among equals.
 
-    A probability is one among all words: a veto does not make the others likelier. The k likeliest
-    lie in those k chunks of the vocabulary that have the highest maxima, so that no vocabulary is
-    sorted and no full log-softmax made: five times as fast on a CPU.
+    Probabilities are those among all words: forbidding some does not make the others likelier. The
+    k likeliest words lie in those k chunks of the vocabulary that have the highest maxima. So the
+    vocabulary is not sorted and no full log-softmax is computed, which is five times as fast on a
+    CPU.
+
+    Args:
+        logits: [B, N, V] float32.
+        veto: the forbidden words.
+        k: at most V.
+
+    Returns:
+        Log-probabilities [B, N, k] float32 (-inf where fewer words are allowed) and ids [B, N, k].
     """
-    chunks, highest, log_sum = _survey(logits, veto)
+    chunks, highest, log_sum = _chunk_maxima(logits, veto)
     count, size = chunks.shape[-2:]
     best = tf.sort(tf.math.top_k(highest, min(k, count))[1])
     shape = tf.shape(logits)
@@ -86,9 +106,12 @@ def likeliest(logits: tf.Tensor, veto: Veto, k: int) -> tuple[tf.Tensor, tf.Tens
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _survey(logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Logits [B, N, V] with their veto, in chunks: [B, N, C, S]; the maximum of each chunk
-    [B, N, C]; the log of the sum of the exponentials of all logits, veto or not: [B, N, 1].
+def _chunk_maxima(logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cut the vocabulary into about sqrt(V) chunks.
+
+    Returns:
+        The allowed logits in chunks [B, N, C, S]; the maximum of each chunk [B, N, C]; the log of
+        the sum of the exponentials of all logits, forbidden or not [B, N, 1].
     """
     vocabulary_size, shape = logits.shape[-1], tf.shape(logits)
     size = math.isqrt(vocabulary_size - 1) + 1

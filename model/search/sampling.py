@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from model.search.loop import word_by_word
 from model.search.result import SearchResult
-from model.search.rules import Rules, allowed
+from model.search.rules import Rules, Veto, allowed
 from model.search.step_function import StepFunction, repeat_state
 
 
@@ -22,30 +22,36 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> SearchResult:
-    """Words drawn by their probability. Score: the caption's log-probability.
+    """Draw captions of each image, word by word.
 
-    What an image is given is a function of its seed, whatever else is in the batch. The
-    log-probabilities are those of the step function, before temperature, top-k and top-p.
+    An image's captions depend on its seed alone, not on what else is in the batch.
 
-    Call arguments:
-        state: of one caption an image, [B, 1, ...].
+    Args:
+        step: the step function.
+        state: of one caption of each image, a nest of [B, 1, ...].
+        rules: what a caption may be.
         seeds: [B, 2] int, one for each image.
-        samples: N, drawn independently, in no order.
-        temperature: divides the logits: below 1 the likely becomes likelier.
+        samples: N, captions of each image, drawn independently and in no order.
+        temperature: divides the logits; below 1 makes likely words likelier.
         top_k: draw from so many likeliest words; 0: from all.
-        top_p: then from the fewest likeliest that hold this share of what is left (nucleus
-            sampling, Holtzman et al. 2020); 1: from all.
+        top_p: of those, draw from the fewest likeliest that together have this share of the
+            probability (nucleus sampling, Holtzman et al. 2020); 1: from all.
+
+    Returns:
+        [B, N, ...]; the score is the caption's log-probability. Log-probabilities are those of the
+        step function, before temperature, top-k and top-p.
     """
-    # One number a word: the draw is where it falls among the summed shares.
+    # One random number for each word says where the draw falls among the summed shares.
     numbers = tf.map_fn(
         lambda seed: tf.random.stateless_uniform([samples, rules.max_length], seed),
         seeds,
         fn_output_signature=tf.float32,
     )  # [B, N, T]
 
-    def choose(t, logits, veto):
+    def choose(t: tf.Tensor, logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor]:
         sums = tf.cumsum(_shares(allowed(logits, veto) / temperature, top_k, top_p), -1)
-        # Numbers stay 2**-23 below 1, so the product is below the last sum: no share of 0 is drawn.
+        # Numbers are at most 1 - 2**-23, so the product stays below the last sum: a word with the
+        # share 0 is never drawn.
         passed = sums <= numbers[:, :, t, None] * sums[..., -1:]
         words = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
         log_probs = tf.gather(logits, words, batch_dims=2) - tf.reduce_logsumexp(logits, -1)
@@ -55,7 +61,7 @@ def sample(
 
 
 def _shares(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
-    """Probabilities [B, N, V], 0 outside the top k and the nucleus, not summed to 1 again."""
+    """Return probabilities [B, N, V], 0 outside the top k and the nucleus, not normalised again."""
     if top_k:
         least = tf.math.top_k(logits, min(top_k, logits.shape[-1]))[0][..., -1:]
         logits = tf.where(logits < least, -math.inf, logits)

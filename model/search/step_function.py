@@ -2,7 +2,7 @@
 
 A step function takes the last word of N captions of each of B images and the state of those
 captions. It returns the logits of the next word, the new state and the attention. What an image's
-captions share (its features) stays inside the step function, so nothing of that is copied N times.
+captions share (its features) stays inside the step function, so it is not copied N times.
 """
 
 import math
@@ -17,20 +17,25 @@ StepFunction = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any, tf.Tensor]]
 
 
 def repeat_state(state: Any, captions: int) -> Any:
-    """The state of one caption an image, [B, 1, ...], as that of N: [B, N, ...]."""
+    """Repeat the state of one caption of each image, [B, 1, ...], for N captions: [B, N, ...]."""
     return tf.nest.map_structure(lambda x: tf.repeat(x, captions, 1), state)
 
 
 def averaged(steps: Sequence[StepFunction]) -> StepFunction:
-    """Several step functions as one: the mean of their probabilities at each word.
+    """Return an ensemble: one step function that averages the probabilities of several.
 
-    Its state is a tuple of theirs; its attention is the first one's, for the others may see the
-    image on another grid.
+    Its state is a tuple of theirs. Its attention is that of the first, because the others may see
+    the image on another grid.
+
+    Args:
+        steps: step functions with the same vocabulary. A single one is returned as it is, but with
+            its state in a tuple.
     """
 
-    def step(tokens, states):
+    def step(tokens: tf.Tensor, states: tuple[Any, ...]) -> tuple[tf.Tensor, Any, tf.Tensor]:
         logits, states, alphas = zip(
-            *(one(tokens, state) for one, state in zip(steps, states, strict=True)), strict=True
+            *(member(tokens, state) for member, state in zip(steps, states, strict=True)),
+            strict=True,
         )
         if len(steps) == 1:
             return logits[0], states, alphas[0]
