@@ -10,7 +10,7 @@ from artifacts.weights_file import DamagedError
 from cli import atomic_file
 from cli.errors import UserError
 from model.definition.decoder import DecoderConfig
-from records.manifest import to_json
+from records.canonical_json import to_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """Features that records hold: whose they are, and whether a captioner can use them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from cli.errors import UserError
 from model.encoder import PREPROCESSING_VERSION, Encoder
-from records.manifest import DatasetInfo
+from records.manifest import DatasetInfo, EncoderInfo
 
 
 def usable(
@@ -44,20 +41,20 @@ def usable(
     )
 
 
-def _difference(stored: Mapping[str, Any], encoder: Encoder, preprocessing: int) -> str | None:
-    if stored["name"] != encoder.name:
-        return f"are of {stored['name']}, the model's encoder is {encoder.name}"
-    if stored["preprocessing"] != preprocessing:
+def _difference(stored: EncoderInfo, encoder: Encoder, preprocessing: int) -> str | None:
+    if stored.name != encoder.name:
+        return f"are of {stored.name}, the model's encoder is {encoder.name}"
+    if stored.preprocessing != preprocessing:
         return (
-            f"were made with version {stored['preprocessing']} of the preprocessing, the model's is"
+            f"were made with version {stored.preprocessing} of the preprocessing, the model's is"
             f" {preprocessing}"
         )
     if encoder.trainable:
         return f"are of {encoder.name} as it was, the model's encoder is trained with the decoder"
     fingerprint = encoder.fingerprint()
-    if stored["weights"] != fingerprint:
+    if stored.weights != fingerprint:
         return (
-            f"are of {encoder.name} with the weights {stored['weights'][:12]}, the model's encoder"
+            f"are of {encoder.name} with the weights {stored.weights[:12]}, the model's encoder"
             f" has the weights {fingerprint[:12]}"
         )
     return None

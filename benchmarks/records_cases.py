@@ -256,7 +256,7 @@ def read(records_dir: str) -> dict:
 
     info, split_files = open_split(records_dir, "train")
     if info.encoder:
-        split_files = dataclasses.replace(split_files, grid=tuple(info.encoder["grid"]))
+        split_files = dataclasses.replace(split_files, grid=info.encoder.grid)
     result, pairs = {}, 0
     with clock(result):
         for batch in records_input.readable(

@@ -15,7 +15,7 @@ from captioning.replica import Outcome
 from captioning.source import Part
 from cli import atomic_file
 from cli.errors import UserError
-from records.manifest import fingerprint, to_json
+from records.canonical_json import fingerprint, to_json
 
 # Raise this whenever the same weights, flags and images give other lines than before.
 LINES_VERSION = 2

@@ -9,7 +9,9 @@ from captioning.source import Part, SourceImage
 from cli.errors import UserError
 from model.encoder import Encoder
 from records import wire
-from records.manifest import DatasetInfo, Shard, fingerprint
+from records.canonical_json import fingerprint
+from records.manifest import DatasetInfo
+from records.shard_files import Shard
 from records.split_files import SplitFiles
 
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from cli.errors import UsageError
+from records.manifest import EncoderInfo
 from records.recorded_flags import RecordedFlags
 
 # Where the job runs: on this machine, on a Dask cluster, or by any other runner of Beam.
@@ -28,7 +29,7 @@ class FeatureConfig:
     encoder: str
     weights: str
     dtype: str
-    info: dict[str, Any]
+    info: EncoderInfo
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,9 +155,9 @@ def _feature_config(flags: BuildFlags) -> FeatureConfig | None:
 
 
 def _feature_remark(config: FeatureConfig, store: str | None) -> str:
-    grid = " x ".join(map(str, config.info["grid"]))
+    grid = " x ".join(map(str, config.info.grid))
     place = "beside the images" if store == "both" else "in place of the images"
     return (
-        f"features of {config.encoder} ({config.weights} weights {config.info['weights'][:8]}):"
+        f"features of {config.encoder} ({config.weights} weights {config.info.weights[:8]}):"
         f" {grid}, computed in {config.dtype}, stored {place}"
     )

@@ -18,11 +18,13 @@ def leaked(train: DatasetInfo, info: DatasetInfo, split: str) -> dict[int, int]:
 
     Returns: image id in `split` -> image id in the train split.
     """
-    trained = train.contents("train")
+    trained = train.content_hashes("train")
     by_hash = {content: image_id for image_id, content in trained.items()}
-    one_space = info.ids == train.ids and (info.ids != "own" or info.contents("train") == trained)
+    one_space = info.ids == train.ids and (
+        info.ids != "own" or info.content_hashes("train") == trained
+    )
     found = {}
-    for image_id, content in info.contents(split).items():
+    for image_id, content in info.content_hashes(split).items():
         if one_space and image_id in trained:
             found[image_id] = image_id
         elif content in by_hash:

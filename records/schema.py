@@ -23,20 +23,6 @@ CAPTION_TEXT = "caption/text"  # bytes list, one Feature per caption: as annotat
 
 SPLITS = ("train", "val", "test")
 
-REJECTION_REASONS = (
-    "missing_file",
-    "empty_file",
-    "not_jpeg",
-    "truncated",
-    "corrupt",
-    "too_large",
-    "no_captions",
-    "duplicate_image_id",
-    "empty_caption",
-    "long_caption",
-    "unknown_image_id",
-)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CaptionedImage:

@@ -4,7 +4,8 @@ import dataclasses
 import os
 
 from cli.errors import UserError
-from records.manifest import DATASET_INFO, DatasetInfo, Shard, read_info
+from records.manifest import DATASET_INFO, DatasetInfo, read_info
+from records.shard_files import Shard
 
 _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 

@@ -18,7 +18,8 @@ from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from cli import flags
 from cli.command import run
-from records.manifest import DatasetInfo, read_vocabulary, to_json
+from records.canonical_json import to_json
+from records.manifest import DatasetInfo, read_vocabulary
 from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer import distribution
@@ -98,7 +99,7 @@ def _fingerprint(recipe: Recipe, info: DatasetInfo, vocabulary: Vocabulary) -> i
     places = dict.fromkeys(("records_dir", "run_dir", "cache_memory_mb"), "")
     content = {
         "recipe": dataclasses.asdict(recipe) | places,
-        "images": info.contents("train"),
+        "images": info.content_hashes("train"),
         "vocabulary": vocabulary.fingerprint,
     }
     return int.from_bytes(hashlib.sha256(to_json(content)).digest()[:7])

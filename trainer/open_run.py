@@ -38,7 +38,7 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
     """
     if not info.encoder:
         return recipe
-    stored = {"encoder": info.encoder["name"], "encoder_weights": info.flags.encoder_weights}
+    stored = {"encoder": info.encoder.name, "encoder_weights": info.flags.encoder_weights}
     folder = RunFolder(recipe.run_dir)
     if folder.exists:
         trained = RunConfig.read(folder).training
@@ -54,10 +54,10 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
             f"--encoder_trainable needs images and {recipe.records_dir} holds features only; build"
             " records with --store=both, or without --features"
         )
-    if recipe.encoder != info.encoder["name"]:
+    if recipe.encoder != info.encoder.name:
         raise UsageError(
             f"--encoder={recipe.encoder} contradicts {recipe.records_dir}, which holds features of"
-            f" {info.encoder['name']}; leave --encoder out, or build records with"
+            f" {info.encoder.name}; leave --encoder out, or build records with"
             f" --features={recipe.encoder}"
         )
     return recipe
@@ -112,7 +112,7 @@ def _resume(
             " trained with; give those records or another --run_dir"
         )
     trained_on = provenance.read(folder)
-    if trained_on and trained_on.contents("train") != info.contents("train"):
+    if trained_on and trained_on.content_hashes("train") != info.content_hashes("train"):
         raise UserError(
             f"{recipe.records_dir}: its training images are not those that {recipe.run_dir} is"
             " trained on; give those records or another --run_dir"
@@ -165,7 +165,7 @@ def choose_inputs(
     if not stored_features.usable(info, files.folder, captioner.encoder, preprocessing):
         return files
     assert info.encoder is not None
-    return dataclasses.replace(files, grid=tuple(info.encoder["grid"]))
+    return dataclasses.replace(files, grid=info.encoder.grid)
 
 
 def _start(

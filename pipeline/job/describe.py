@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cli.errors import UserError
 from pipeline import datasets
 from pipeline.datasets.listing import Caption, ListedImage, Listing
+from records.rejections import Rejection, RejectionReason
 from records.text import tokenise
 
 
@@ -23,7 +24,7 @@ class Description(NamedTuple):
         captions: the texts kept; empty when the image is left out.
         words: of each caption, as `tokenise` gives them, a space between two: they are counted and
             encoded later, and tokenising costs more than both.
-        rejected: lines of rejected.jsonl that are known already.
+        rejected: its rejections that are known already.
         place: its place in the split; shards take places in turn.
     """
 
@@ -33,16 +34,26 @@ class Description(NamedTuple):
     path: str | None
     captions: tuple[str, ...]
     words: tuple[str, ...]
-    rejected: tuple[dict, ...]
+    rejected: tuple[Rejection, ...]
     place: int
 
 
-def rejection(image: Description | ListedImage, split: str, reason: str, caption=None) -> dict:
-    """A line of rejected.jsonl: an image left out, or one of its captions."""
-    line = {"split": split, "image_id": image.image_id, "file_name": image.file_name}
+def rejection(
+    image: Description | ListedImage,
+    split: str,
+    reason: RejectionReason,
+    caption: Caption | None = None,
+) -> Rejection:
+    """Return the rejection of an image, or of one of its captions."""
+    rejected: Rejection = {
+        "split": split,
+        "image_id": image.image_id,
+        "file_name": image.file_name,
+        "reason": reason,
+    }
     if caption is not None:
-        line["caption_id"] = caption.caption_id
-    return line | {"reason": reason}
+        rejected["caption_id"] = caption.caption_id
+    return rejected
 
 
 def read_listing(dataset: str, data_dir: str, split: str) -> Listing:
@@ -87,28 +98,30 @@ def _describe(
 ) -> Description:
     image_id, name = image.image_id, image.file_name
     if image_id in seen:
-        rejected = (rejection(image, split, "duplicate_image_id"),)
-        return Description(split, image_id, name, None, (), (), rejected, place)
+        duplicate = rejection(image, split, RejectionReason.DUPLICATE_IMAGE_ID)
+        return Description(split, image_id, name, None, (), (), (duplicate,), place)
     seen.add(image_id)
-    kept, kept_words, rejected = [], [], []
+    kept: list[str] = []
+    kept_words: list[str] = []
+    rejected: list[Rejection] = []
     for caption in image.captions:
         words = tokenise(caption.text)
         if words and not (limit and len(words) > limit):
             kept.append(caption.text)
             kept_words.append(" ".join(words))
         else:
-            reason = "long_caption" if words else "empty_caption"
+            reason = RejectionReason.LONG_CAPTION if words else RejectionReason.EMPTY_CAPTION
             rejected.append(rejection(image, split, reason, caption))
     if not kept:
-        rejected.append(rejection(image, split, "no_captions"))
+        rejected.append(rejection(image, split, RejectionReason.NO_CAPTIONS))
     return Description(
         split, image_id, name, image.path, tuple(kept), tuple(kept_words), tuple(rejected), place
     )
 
 
-def _stray(image_id: int, caption: Caption, split: str) -> dict:
+def _stray(image_id: int, caption: Caption, split: str) -> Rejection:
     image = ListedImage(image_id, "", None, ())
-    return rejection(image, split, "unknown_image_id", caption)
+    return rejection(image, split, RejectionReason.UNKNOWN_IMAGE_ID, caption)
 
 
 def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:

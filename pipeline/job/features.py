@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Config, FeatureConfig
+from records.manifest import EncoderInfo
 
 if TYPE_CHECKING:
     from model.encoder import Encoder
@@ -42,14 +43,14 @@ def load_config(encoder: str, weights: str, dtype: str, seed: int) -> FeatureCon
     network = _build(encoder, weights, seed)
     from model.encoder import PREPROCESSING_VERSION
 
-    info = {
-        "name": encoder,
-        "weights": network.fingerprint(),
-        "input_size": network.spec.size,
-        "grid": list(network.spec.grid),
-        "preprocessing": PREPROCESSING_VERSION,
-        "dtype": dtype,
-    }
+    info = EncoderInfo(
+        name=encoder,
+        weights=network.fingerprint(),
+        input_size=network.spec.size,
+        grid=network.spec.grid,
+        preprocessing=PREPROCESSING_VERSION,
+        dtype=dtype,
+    )
     return FeatureConfig(encoder, weights, dtype, info)
 
 
@@ -63,7 +64,7 @@ def extractor(config: Config, features: FeatureConfig) -> "Extractor":
     Raises:
         UserError: The weights here are not those that the job was started with.
     """
-    fingerprint = features.info["weights"]
+    fingerprint = features.info.weights
     key = (features.encoder, features.dtype, fingerprint)
     with _lock:
         if key not in _extractors:

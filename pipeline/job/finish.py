@@ -9,9 +9,10 @@ from cli.errors import UserError
 from pipeline import datasets
 from pipeline.config import Config
 from pipeline.storage import files
-from records import leaks, manifest
-from records.manifest import DatasetInfo, Sidecar, Split
+from records import leaks, manifest, rejections, shard_files
+from records.manifest import DatasetInfo, Preprocessing, Split
 from records.schema import SPLITS
+from records.shard_files import Sidecar
 from records.vocabulary import Vocabulary
 
 
@@ -31,17 +32,18 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
         files.delete(info_path)
     rejected_path = posixpath.join(directory, manifest.REJECTED)
     lines = [line for sidecar in sidecars for line in sidecar.rejected]
-    files.write(rejected_path, manifest.rejected_lines(lines))
+    files.write(rejected_path, rejections.to_lines(lines))
     splits = {name: _summed(sidecars, name) for name in config.splits}
     devices = ", ".join(sorted({sidecar.device for sidecar in sidecars if sidecar.device}))
-    encoder = config.features and config.features.info | {"device": devices}
+    features = config.features
+    encoder = dataclasses.replace(features.info, device=devices) if features else None
     info = DatasetInfo(
         dataset=config.dataset,
         ids=datasets.source(config.dataset).ids,
         splits=splits,
         vocabulary_size=len(vocabulary),
         vocabulary_fingerprint=vocabulary.fingerprint,
-        preprocessing={"image_size": config.image_size},
+        preprocessing=Preprocessing(config.image_size),
         seed=config.seed,
         flags=config.flags,
         encoder=encoder,
@@ -62,7 +64,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
 
 
 def _split(sidecar: Sidecar) -> str:
-    return manifest.parse_shard_name(sidecar.shard.name)[0]
+    return shard_files.parse_shard_name(sidecar.shard.name)[0]
 
 
 def _summed(sidecars: Sequence[Sidecar], name: str) -> Split:
@@ -105,5 +107,5 @@ def _strays(directory: str, shards: set[str]) -> list[str]:
     """Names of shards of another count or split, and of their sidecars."""
     found = ((name, name.removesuffix(".json")) for name in files.names(directory))
     return [
-        name for name, shard in found if manifest.parse_shard_name(shard) and shard not in shards
+        name for name, shard in found if shard_files.parse_shard_name(shard) and shard not in shards
     ]

@@ -17,8 +17,8 @@ from pipeline.job.progress import Progress, Report
 from pipeline.job.shard import write_shard
 from pipeline.job.step import Step
 from pipeline.storage import files, lock
-from records import manifest
-from records.manifest import Sidecar
+from records import manifest, shard_files
+from records.shard_files import Sidecar
 from records.vocabulary import Vocabulary
 
 
@@ -84,7 +84,7 @@ class Describe(Step):
         progress.add(total=len(described))
         progress.flush()
         for index, mine in shards_of(described, count):
-            yield manifest.shard_name(split, index, count), pack(mine)
+            yield shard_files.shard_name(split, index, count), pack(mine)
 
 
 class CountWords(beam.CombineFn):
@@ -96,7 +96,7 @@ class CountWords(beam.CombineFn):
     def add_input(self, accumulator, element):
         captions, words = accumulator
         name, packed = element
-        if manifest.parse_shard_name(name)[0] == "train":
+        if shard_files.parse_shard_name(name)[0] == "train":
             spoken = [text for description in unpack([packed]) for text in description.words]
             words.update(" ".join(spoken).split(" ") if spoken else ())
             captions += len(spoken)

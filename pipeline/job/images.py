@@ -12,6 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from records import limits
+from records.rejections import RejectionReason
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS = 0xDA
@@ -24,9 +25,9 @@ _QUALITY = 95
 
 
 class BadImageError(ValueError):
-    """An image that is left out; `reason` is one of `schema.REJECTION_REASONS`."""
+    """An image that is left out; `reason` says why."""
 
-    def __init__(self, reason: str):
+    def __init__(self, reason: RejectionReason):
         super().__init__(reason)
         self.reason = reason
 
@@ -38,14 +39,15 @@ def check_header(data: bytes) -> None:
         BadImageError: empty_file, not_jpeg, truncated, corrupt or too_large.
     """
     if not data:
-        raise BadImageError("empty_file")
+        raise BadImageError(RejectionReason.EMPTY_FILE)
     if data[:3] != _SOI + b"\xff":
-        raise BadImageError("truncated" if _SOI.startswith(data[:2]) else "not_jpeg")
+        cut_short = _SOI.startswith(data[:2])
+        raise BadImageError(RejectionReason.TRUNCATED if cut_short else RejectionReason.NOT_JPEG)
     pixels, position = _walk_segments(data, 2)
     if pixels is None:
-        raise BadImageError("corrupt")
+        raise BadImageError(RejectionReason.CORRUPT)
     if len(data) > limits.MAX_IMAGE_BYTES or pixels > limits.MAX_IMAGE_PIXELS:
-        raise BadImageError("too_large")
+        raise BadImageError(RejectionReason.TOO_LARGE)
     # Nearly every file ends with its end marker. In others something follows it (a second picture,
     # zeros), or it is missing; only a walk over all scans tells.
     if not data.endswith(_EOI):
@@ -60,14 +62,14 @@ def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
         if marker == 0xD9:
             return pixels, position - 2
         if marker < 0xC0 or marker in _OTHER_FRAMES:
-            raise BadImageError("corrupt")
+            raise BadImageError(RejectionReason.CORRUPT)
         if position + 2 > len(data):
-            raise BadImageError("truncated")
+            raise BadImageError(RejectionReason.TRUNCATED)
         length = (data[position] << 8) + data[position + 1]
         if length < 2:
-            raise BadImageError("corrupt")
+            raise BadImageError(RejectionReason.CORRUPT)
         if position + length > len(data):
-            raise BadImageError("truncated")
+            raise BadImageError(RejectionReason.TRUNCATED)
         if marker in _FRAMES:
             pixels = _pixels(data[position : position + length])
         position += length
@@ -79,21 +81,21 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     """(marker, position behind it); fill bytes before it are legal."""
     end = len(data)
     if position < end and data[position] != 0xFF:
-        raise BadImageError("corrupt")
+        raise BadImageError(RejectionReason.CORRUPT)
     while position < end and data[position] == 0xFF:
         position += 1
     if position >= end:
-        raise BadImageError("truncated")
+        raise BadImageError(RejectionReason.TRUNCATED)
     return data[position], position + 1
 
 
 def _pixels(frame: bytes) -> int:
     """Height x width of a frame header: length, precision, height, width, components."""
     if len(frame) < 8:
-        raise BadImageError("corrupt")
+        raise BadImageError(RejectionReason.CORRUPT)
     height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
     if frame[2] != 8 or not height or not width or frame[7] not in (1, 3, 4):
-        raise BadImageError("corrupt")
+        raise BadImageError(RejectionReason.CORRUPT)
     return height * width
 
 
@@ -102,7 +104,7 @@ def _walk_scans(data: bytes, position: int) -> None:
     while not data.startswith(_EOI, position):
         found = _MARKER.search(data, position)
         if not found:
-            raise BadImageError("truncated")
+            raise BadImageError(RejectionReason.TRUNCATED)
         _, position = _walk_segments(data, found.start())
 
 
@@ -121,7 +123,7 @@ def _decode(data: bytes) -> np.ndarray:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         return simplejpeg.decode_jpeg(data, "CMYK" if colours in ("CMYK", "YCCK") else "RGB")
     except ValueError:
-        raise BadImageError("corrupt") from None
+        raise BadImageError(RejectionReason.CORRUPT) from None
 
 
 def resize(data: bytes, side: int) -> bytes:

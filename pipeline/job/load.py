@@ -10,7 +10,8 @@ from pipeline.config import Config
 from pipeline.datasets.source import ImageVersion
 from pipeline.job import features, images
 from pipeline.job.describe import Description
-from records import limits, manifest
+from records import hashes, limits
+from records.rejections import RejectionReason
 
 # Images held at a time where nothing is computed of them together.
 _ONE_BY_ONE = 1
@@ -21,14 +22,14 @@ class Loaded:
     """A listed image.
 
     Attributes:
-        reason: why it is left out, of `schema.REJECTION_REASONS`; None while it is not.
+        reason: why it is left out; None while it is not.
         content: `content_hash` of its bytes in the source.
         encoded: the JPEG to store or to compute features of.
         features: float16 [height, width, D].
     """
 
     description: Description
-    reason: str | None = None
+    reason: RejectionReason | None = None
     content: str = ""
     encoded: bytes | None = None
     features: np.ndarray | None = None
@@ -68,7 +69,7 @@ def _load(description: Description, version: ImageVersion | None, config: Config
         return loaded  # `description.rejected` says why
     try:
         data = read(config.dataset, description.path, version)
-        loaded.content = manifest.content_hash(data)
+        loaded.content = hashes.content_hash(data)
         loaded.encoded = to_store(data, config.image_size, decode=config.decodes_images)
     except images.BadImageError as error:
         loaded.reason = error.reason
@@ -82,7 +83,7 @@ def _add_features(loaded: list[Loaded], config: Config, extractor: features.Extr
     for image, grid in zip(good, grids, strict=True):
         image.features = grid
         if grid is None:
-            image.reason = "corrupt"
+            image.reason = RejectionReason.CORRUPT
         if grid is None or config.store == "features":
             image.encoded = None
 
@@ -100,11 +101,11 @@ def read(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
         UserError: The image is there and cannot be read.
     """
     if version and (version.n_bytes or 0) > limits.MAX_IMAGE_BYTES:
-        raise images.BadImageError("too_large")
+        raise images.BadImageError(RejectionReason.TOO_LARGE)
     source = datasets.source(dataset)
     data = source.read_image(path) if path and version else None
     if data is None:
-        raise images.BadImageError("missing_file")
+        raise images.BadImageError(RejectionReason.MISSING_FILE)
     return data
 
 

@@ -14,9 +14,10 @@ from pipeline.job.describe import Description, rejection
 from pipeline.job.load import Loaded, load
 from pipeline.job.progress import Progress
 from pipeline.storage import files
-from records import manifest, wire
-from records.manifest import Shard, Sidecar
+from records import canonical_json, hashes, manifest, shard_files, wire
+from records.rejections import Rejection
 from records.schema import SCHEMA_VERSION, CaptionedImage
+from records.shard_files import Shard, Sidecar
 from records.vocabulary import Vocabulary
 
 
@@ -49,9 +50,9 @@ def write_shard(
         return finished
     # A data set that is about to change is none, and a shard that is about to change is not there.
     files.delete(posixpath.join(config.output_dir, manifest.DATASET_INFO))
-    files.delete(manifest.sidecar_name(path))
+    files.delete(shard_files.sidecar_name(path))
     sidecar = _write(path, descriptions, versions, fingerprint, vocabulary, config, progress)
-    files.write(manifest.sidecar_name(path), sidecar.to_bytes())
+    files.write(shard_files.sidecar_name(path), sidecar.to_bytes())
     return sidecar
 
 
@@ -66,15 +67,15 @@ def _fingerprint(
         [d.image_id, d.file_name, version and version.fingerprinted, d.captions, d.rejected]
         for d, version in zip(descriptions, image_versions, strict=True)
     ]
-    versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
+    versions = [SCHEMA_VERSION, shard_files.WRITER_VERSION]
     flags: list[Any] = [config.image_size, config.captions_per_record, config.verify]
     if config.features:
-        flags += [config.store, config.features.info]
-    return manifest.fingerprint([versions, flags, vocabulary.fingerprint, content])
+        flags += [config.store, config.features.info.fingerprinted]
+    return canonical_json.fingerprint([versions, flags, vocabulary.fingerprint, content])
 
 
 def _finished(path: str, fingerprint: str) -> Sidecar | None:
-    sidecar_path = manifest.sidecar_name(path)
+    sidecar_path = shard_files.sidecar_name(path)
     content = files.read(sidecar_path)
     if content is None:
         return None
@@ -87,9 +88,9 @@ def _finished(path: str, fingerprint: str) -> Sidecar | None:
 
 
 def _write(path, descriptions, versions, fingerprint, vocabulary, config, progress) -> Sidecar:
-    checksum = manifest.checksum()
+    checksum = hashes.checksum()
     written = pairs = records = size = 0
-    rejected: list[dict] = []
+    rejected: list[Rejection] = []
     contents: list[str] = []
     extractor = features.extractor(config, config.features) if config.features else None
     with files.create(path) as file:

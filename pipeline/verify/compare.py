@@ -11,8 +11,10 @@ from pipeline.job import images
 from pipeline.job.describe import Description, describe, read_listing
 from pipeline.job.load import read, to_store
 from pipeline.storage import files
-from records import manifest, wire
-from records.manifest import DatasetInfo, Shard, Sidecar
+from records import hashes, shard_files, wire
+from records.manifest import DatasetInfo
+from records.rejections import RejectionReason
+from records.shard_files import Shard, Sidecar
 
 
 def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
@@ -64,7 +66,7 @@ def _split_changes(
         for shard in shards:
             reasons |= _rejection_reasons(directory, shard)
             stored = _stored(directory, shard)
-            for image_id, content_hash in shard.hashes().items():
+            for image_id, content_hash in shard.content_hashes().items():
                 listed = not_stored.pop(image_id, None)
                 if listed is None:
                     yield f"{shard.name}: image {image_id} is no longer listed"
@@ -85,7 +87,7 @@ def _split_changes(
 
 def _rejection_reasons(directory: str, shard: Shard) -> dict[int, str]:
     """Return why images were left out of a shard, by image id; empty for a damaged sidecar."""
-    name = posixpath.join(directory, manifest.sidecar_name(shard.name))
+    name = posixpath.join(directory, shard_files.sidecar_name(shard.name))
     try:
         rejected = Sidecar.from_bytes(files.read(name) or b"", name).rejected
     except UserError:
@@ -93,7 +95,7 @@ def _rejection_reasons(directory: str, shard: Shard) -> dict[int, str]:
     return {
         line["image_id"]: line["reason"]
         for line in rejected
-        if "caption_id" not in line and line["reason"] != "duplicate_image_id"
+        if "caption_id" not in line and line["reason"] != RejectionReason.DUPLICATE_IMAGE_ID
     }
 
 
@@ -122,10 +124,11 @@ def _picture_changes(
     description: Description, content_hash: str, info: DatasetInfo
 ) -> Iterator[str]:
     try:
-        if manifest.content_hash(_load(description, info)) != content_hash:
+        if hashes.content_hash(_load(description, info)) != content_hash:
             yield "has other bytes than when the records were built"
     except images.BadImageError as error:
-        yield "is missing" if error.reason == "missing_file" else f"is {error.reason}"
+        missing = error.reason == RejectionReason.MISSING_FILE
+        yield "is missing" if missing else f"is {error.reason}"
     except UserError as error:
         yield f"cannot be compared: {error}"
 
@@ -157,17 +160,17 @@ def _left_out_change(description: Description, before: str | None, info: Dataset
     """
     if before is None:
         return "is new"
-    now = "good"
+    now: str = "good"
     decode = info.flags.verify == "decode" or info.encoder is not None
     try:
         if not description.captions:
-            now = "no_captions"
+            now = RejectionReason.NO_CAPTIONS
         else:
-            to_store(_load(description, info), info.preprocessing["image_size"], decode)
+            to_store(_load(description, info), info.preprocessing.image_size, decode)
     except images.BadImageError as error:
         now = error.reason
     except UserError as error:
         return f"cannot be compared: {error}"
     # Only the encoder finds some corrupt images, and it does not run here.
-    same = now == before or (before == "corrupt" and info.encoder is not None)
+    same = now == before or (before == RejectionReason.CORRUPT and info.encoder is not None)
     return None if same else f"was left out as {before} and is {now} now"

@@ -3,15 +3,16 @@
 import posixpath
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from cli import atomic_file
 from cli.errors import UserError
 from cli.progress import bar
 from pipeline.storage import files
 from pipeline.verify.shard import ShardCheck
-from records import leaks, manifest
-from records.manifest import DatasetInfo, Shard, Sidecar
+from records import leaks, manifest, rejections, shard_files
+from records.manifest import DatasetInfo
+from records.rejections import Rejection
+from records.shard_files import Shard, Sidecar
 from records.vocabulary import Vocabulary
 
 
@@ -35,10 +36,10 @@ def problems(
     yield from _shard_name_problems(info)
     yield from _leak_problems(info)
     total = sum(split.total("listed") for split in info.splits.values())
-    all_rejected: list[dict[str, Any]] = []
+    all_rejected: list[Rejection] = []
     with bar(total, "verifying", "images") as progress:
         for split_name, split in info.splits.items():
-            rejected: list[dict[str, Any]] = []
+            rejected: list[Rejection] = []
             for shard in split.shards:
                 yield from _sidecar_problems(directory, shard, rejected)
                 check = ShardCheck(shard, vocabulary, decode, info)
@@ -51,7 +52,7 @@ def problems(
                 )
             all_rejected += rejected
     content = files.read(posixpath.join(directory, manifest.REJECTED))
-    if content is not None and content != manifest.rejected_lines(all_rejected):
+    if content is not None and content != rejections.to_lines(all_rejected):
         yield f"{manifest.REJECTED}: not the rejections of the sidecars"
 
 
@@ -59,7 +60,7 @@ def _file_problems(directory: str, info: DatasetInfo) -> Iterator[str]:
     expected = {manifest.DATASET_INFO, manifest.VOCABULARY, manifest.REJECTED}
     for split in info.splits.values():
         for shard in split.shards:
-            expected |= {shard.name, manifest.sidecar_name(shard.name)}
+            expected |= {shard.name, shard_files.sidecar_name(shard.name)}
     present = set(files.names(directory))
     if not files.is_local(directory):
         # A killed writer leaves a temporary file. Builds delete it once it is a day old.
@@ -73,7 +74,7 @@ def _file_problems(directory: str, info: DatasetInfo) -> Iterator[str]:
 def _shard_name_problems(info: DatasetInfo) -> Iterator[str]:
     for split_name, split in info.splits.items():
         count = len(split.shards)
-        expected = [manifest.shard_name(split_name, index, count) for index in range(count)]
+        expected = [shard_files.shard_name(split_name, index, count) for index in range(count)]
         if [shard.name for shard in split.shards] != expected:
             yield f"{manifest.DATASET_INFO}: {split_name}: not shards 0 to {count - 1} of {count}"
 
@@ -89,11 +90,9 @@ def _leak_problems(info: DatasetInfo) -> Iterator[str]:
             )
 
 
-def _sidecar_problems(
-    directory: str, shard: Shard, rejected: list[dict[str, Any]]
-) -> Iterator[str]:
+def _sidecar_problems(directory: str, shard: Shard, rejected: list[Rejection]) -> Iterator[str]:
     """Yield what is wrong with a shard's sidecar, and add its rejections to `rejected`."""
-    name = manifest.sidecar_name(shard.name)
+    name = shard_files.sidecar_name(shard.name)
     content = files.read(posixpath.join(directory, name))
     if content is None:
         return  # Reported by _file_problems.

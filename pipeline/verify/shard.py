@@ -7,9 +7,10 @@ import numpy as np
 
 from pipeline.job import images
 from pipeline.storage import files
-from records import manifest, wire
-from records.manifest import DatasetInfo, Shard
+from records import hashes, manifest, wire
+from records.manifest import DatasetInfo
 from records.schema import CaptionedImage
+from records.shard_files import Shard
 from records.vocabulary import END, START, Vocabulary
 
 # Problems reported of one shard: a damaged shard must not hide the problems of the others.
@@ -29,14 +30,14 @@ class ShardCheck:
             info: The manifest.
         """
         self._ids: dict[int, None] = {}  # A set that keeps the order.
-        self._content_hashes = shard.hashes()
+        self._content_hashes = shard.content_hashes()
         self._shard = shard
         self._vocabulary = vocabulary
         self._decode = decode
         self._captions_per_record = info.flags.captions_per_record
         self._has_images = info.flags.store != "features"
-        self._images_as_in_source = not info.preprocessing["image_size"]
-        self._grid = tuple(info.encoder["grid"]) if info.encoder else None
+        self._images_as_in_source = not info.preprocessing.image_size
+        self._grid = info.encoder.grid if info.encoder else None
         self._pairs = self._records = 0
 
     def problems(self, path: str) -> Iterator[str]:
@@ -118,7 +119,7 @@ class ShardCheck:
         except images.BadImageError as error:
             yield f"the JPEG is {error.reason}"
         listed = self._content_hashes.get(image.image_id)
-        if self._images_as_in_source and listed and manifest.content_hash(image.encoded) != listed:
+        if self._images_as_in_source and listed and hashes.content_hash(image.encoded) != listed:
             yield f"the JPEG is not the one that {manifest.DATASET_INFO} lists"
 
     def _feature_problems(self, features: np.ndarray | None) -> Iterator[str]:
@@ -134,7 +135,7 @@ class _ChecksummingReader:
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self.checksum = manifest.checksum()
+        self.checksum = hashes.checksum()
         self.size = 0
 
     def read(self, size: int) -> bytes:

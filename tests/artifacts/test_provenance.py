@@ -191,7 +191,7 @@ def test_scenes_of_another_seed_share_ids_but_no_picture(tmp_path):
         for name, seed, size in (("a", 1, 0), ("b", 2, 0), ("c", 1, 32))
     ]
     mine, others, same = infos
-    assert set(mine.contents("train")) == set(others.contents("train"))
+    assert set(mine.content_hashes("train")) == set(others.content_hashes("train"))
     for split in ("train", "val", "test"):
         assert find_contamination(mine, others, split) is None
     # The very scenes again, stored smaller: train is train, test is new.

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cli.errors import UsageError
-from records import manifest, wire
+from records import shard_files, wire
 from tests.support.records import (
     ROOT,
     CocoFolder,
@@ -63,7 +63,7 @@ def test_killed_in_the_middle_and_run_again(folder, tmp_path):
     fresh, out = tmp_path / "fresh", tmp_path / "records"
     options = {"train_shards": 4, "val_shards": 1, "min_word_count": 1}
     build_coco(folder, fresh, **options)
-    with open(fresh / manifest.shard_name("train", 2, 4), "rb") as file:
+    with open(fresh / shard_files.shard_name("train", 2, 4), "rb") as file:
         names = [wire.from_bytes(record).file_name for record in wire.read_frames(file)]
     blocked = folder.path / "train2017" / names[1]
     content = blocked.read_bytes()

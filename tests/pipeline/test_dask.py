@@ -13,7 +13,7 @@ import pytest
 from distributed import Client, get_task_stream
 
 from cli.errors import UsageError, UserError
-from records import manifest, wire
+from records import shard_files, wire
 from tests.support.records import (
     CocoFolder,
     build_coco,
@@ -146,7 +146,7 @@ def test_killed_worker_changes_nothing(cluster, tmp_path):
     folder = CocoFolder(tmp_path / "coco", train=80)
     fresh, out = tmp_path / "fresh", tmp_path / "records"
     build_coco(folder, fresh, **SHARDS)
-    with open(fresh / manifest.shard_name("train", 5, 8), "rb") as file:
+    with open(fresh / shard_files.shard_name("train", 5, 8), "rb") as file:
         name = [wire.from_bytes(record).file_name for record in wire.read_frames(file)][2]
     blocked = folder.path / "train2017" / name
     content = blocked.read_bytes()

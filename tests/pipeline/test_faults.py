@@ -40,9 +40,9 @@ def fresh(folder, tmp_path):
 
 def image_of(fresh: Path, folder: CocoFolder, shard: int) -> Path:
     """The file of one of a train shard's images."""
-    from records import manifest, wire
+    from records import shard_files, wire
 
-    with open(fresh / manifest.shard_name("train", shard, 2), "rb") as file:
+    with open(fresh / shard_files.shard_name("train", shard, 2), "rb") as file:
         names = [wire.from_bytes(record).file_name for record in wire.read_frames(file)]
     return folder.path / "train2017" / names[1]
 

@@ -83,16 +83,16 @@ def test_features_are_the_trainers_of_the_same_record(both, capsys):
 
 def test_manifest_says_what_the_features_are(both):
     encoder = manifest.read_info(str(both)).encoder
-    assert encoder == {
-        "name": "small_cnn",
-        "weights": drawn().fingerprint(),
-        "input_size": 64,
-        "grid": [8, 8, 128],
-        "preprocessing": 1,
-        "dtype": "float32",
-        "device": encoder["device"],
-    }
-    assert encoder["device"] == "cpu" or tf.config.list_physical_devices("GPU")
+    assert encoder == manifest.EncoderInfo(
+        name="small_cnn",
+        weights=drawn().fingerprint(),
+        input_size=64,
+        grid=(8, 8, 128),
+        preprocessing=1,
+        dtype="float32",
+        device=encoder.device,
+    )
+    assert encoder.device == "cpu" or tf.config.list_physical_devices("GPU")
 
 
 def test_features_alone_leave_out_the_images(folder, both, tmp_path, capsys):
@@ -108,7 +108,7 @@ def test_features_alone_leave_out_the_images(folder, both, tmp_path, capsys):
 
 def test_bfloat16_agrees_with_float32(folder, both, tmp_path):
     info = build_small(folder, tmp_path, feature_dtype="bfloat16")
-    assert info.encoder["dtype"] == "bfloat16"
+    assert info.encoder.dtype == "bfloat16"
     rounded, exact = (
         np.stack([image.features for image in records(out, "train")]) for out in (tmp_path, both)
     )
@@ -223,7 +223,9 @@ def test_weights_that_differ_on_a_worker(folder, tmp_path, monkeypatch):
 
     def changed(*args):
         config = load_config(*args)
-        return dataclasses.replace(config, info=config.info | {"weights": "of the driver"})
+        return dataclasses.replace(
+            config, info=dataclasses.replace(config.info, weights="of the driver")
+        )
 
     monkeypatch.setattr(features, "load_config", changed)
     with pytest.raises(UserError, match="this worker finds other weights"):

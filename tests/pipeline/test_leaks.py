@@ -32,9 +32,9 @@ def test_contents_are_the_ids_and_the_hashes_of_the_files_as_they_lie(folder, tm
     assert info.ids == "coco"
     listed = hashes(folder, "train")
     del listed[77]
-    assert info.splits["train"].contents == listed
+    assert info.splits["train"].content_hashes == listed
     written = list(dict.fromkeys(image.image_id for image in records(out, "train")))
-    assert list(info.splits["train"].contents) == written
+    assert list(info.splits["train"].content_hashes) == written
 
 
 def refused(folder, out, **options) -> str:

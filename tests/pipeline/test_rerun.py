@@ -11,7 +11,7 @@ import pytest
 
 from cli.errors import UserError
 from pipeline.storage import files
-from records import manifest
+from records import canonical_json, manifest, shard_files
 from records.schema import SCHEMA_VERSION
 from tests.support.records import CocoFolder, build, build_coco, checksums, contents, jpeg, verify
 
@@ -56,11 +56,13 @@ def test_shards_of_earlier_versions_are_kept(tmp_path):
     options = {"min_word_count": 1, "seed": 3, "max_rejected_fraction": 0.5}
     info = build(dataset="jsonl", data_dir=tmp_path, output_dir=out, **options)
     name = "train-00000-of-00001.tfrecord.json"
-    sidecar = manifest.Sidecar.from_bytes((out / name).read_bytes(), name)
+    sidecar = shard_files.Sidecar.from_bytes((out / name).read_bytes(), name)
     images = [[1, "0.jpg", size, ["a dog runs"], []], [2, "1.jpg", None, ["a dog runs"], []]]
-    versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
+    versions = [SCHEMA_VERSION, shard_files.WRITER_VERSION]
     assert sidecar.fingerprint in {
-        manifest.fingerprint([versions, [0, 0, "header"], info.vocabulary_fingerprint, in_order])
+        canonical_json.fingerprint(
+            [versions, [0, 0, "header"], info.vocabulary_fingerprint, in_order]
+        )
         for in_order in (images, images[::-1])
     }
 

@@ -21,7 +21,7 @@ from cli.errors import UserError
 from pipeline.engines import beam_options
 from pipeline.storage import beam_files, files
 from records import manifest
-from records.manifest import Sidecar
+from records.shard_files import Sidecar
 from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cli.errors import UsageError, UserError
-from records import manifest
+from records import canonical_json, shard_files
 from records.schema import SCHEMA_VERSION
 from tests.support.records import WORDS, build, checksums, jpeg, records, rejected, verify
 
@@ -145,13 +145,13 @@ def test_a_shards_fingerprint_is_of_places_and_the_splits_size(data_dir, tmp_pat
     info = build_tfds("plain", data_dir, tmp_path / "records", val_shards=3)
     splits = tfds.builder_from_directory(data_dir / "plain" / "1.1.0").info.splits
     n_bytes = int(splits["validation"].num_bytes)
-    versions = [SCHEMA_VERSION, manifest.WRITER_VERSION]
+    versions = [SCHEMA_VERSION, shard_files.WRITER_VERSION]
     for index, image in enumerate(records(tmp_path / "records", "val")):
         name = f"val-{index:05d}-of-00003.tfrecord.json"
-        sidecar = manifest.Sidecar.from_bytes((tmp_path / "records" / name).read_bytes(), name)
+        sidecar = shard_files.Sidecar.from_bytes((tmp_path / "records" / name).read_bytes(), name)
         label = f"plain/1.1.0 validation[{image.image_id - 6}] of {n_bytes} bytes"
         content = [[image.image_id, image.file_name, label, list(image.captions), []]]
-        assert sidecar.fingerprint == manifest.fingerprint(
+        assert sidecar.fingerprint == canonical_json.fingerprint(
             [versions, [0, 0, "header"], info.vocabulary_fingerprint, content]
         )
 

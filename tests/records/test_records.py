@@ -1,6 +1,7 @@
 """The contract: words, vocabulary, wire format, framing, manifest; each way there and back."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ import pytest
 
 from cli.errors import UserError
 from cli.progress import bar
-from records import manifest, schema, wire
+from records import canonical_json, manifest, schema, shard_files, wire
 from records.text import detokenise, tokenise
 from records.vocabulary import SPECIAL, Vocabulary
 from tests.support.flags import FLAGS, recorded_flags
@@ -152,7 +153,7 @@ def test_framing_is_tensorflows_and_sees_every_flipped_byte():
 
 
 CONTENTS = {7: "ab" * 8, -9: "cd" * 8}
-SHARD = manifest.Shard(
+SHARD = shard_files.Shard(
     name="train-00000-of-00001.tfrecord",
     listed=3,
     images=2,
@@ -168,7 +169,7 @@ INFO = manifest.DatasetInfo(
     splits={name: manifest.Split((SHARD,), {"corrupt": 1}) for name in ("train", "val", "test")},
     vocabulary_size=9,
     vocabulary_fingerprint="cd",
-    preprocessing={"image_size": 0},
+    preprocessing=manifest.Preprocessing(0),
     seed=0,
     flags=recorded_flags(seed=0),
 )
@@ -178,7 +179,26 @@ def test_manifest_there_and_back():
     again = manifest.DatasetInfo.from_bytes(INFO.to_bytes(), "here")
     assert again == INFO and list(again.splits) == ["train", "val", "test"]
     assert again.splits["train"].total("pairs") == 9
-    assert again.splits["train"].contents == CONTENTS
+    assert again.splits["train"].content_hashes == CONTENTS
+
+
+def test_manifest_of_stored_features():
+    encoder = manifest.EncoderInfo("small_cnn", "ef", 64, (8, 8, 128), 1, "float32", "cpu")
+    info = dataclasses.replace(INFO, encoder=encoder, preprocessing=manifest.Preprocessing(24))
+    assert manifest.DatasetInfo.from_bytes(info.to_bytes(), "here") == info
+    # The names on disk, which other programs and earlier builds have.
+    written = json.loads(info.to_bytes())
+    assert written["preprocessing"] == {"image_size": 24}
+    assert written["encoder"] == {
+        "name": "small_cnn",
+        "weights": "ef",
+        "input_size": 64,
+        "grid": [8, 8, 128],
+        "preprocessing": 1,
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    assert encoder.fingerprinted.keys() == written["encoder"].keys() - {"device"}
 
 
 @pytest.mark.parametrize(
@@ -189,6 +209,11 @@ def test_manifest_there_and_back():
         (INFO.to_bytes().replace(b'"schema_version": 4', b'"schema_version": 3'), "version 3, "),
         (INFO.to_bytes().replace(b"7:abab", b"7:xyzz"), "contents of train-00000-of-00001"),
         (INFO.to_bytes().replace(b'"val"', b'"dev"'), "not a data set's manifest"),
+        (INFO.to_bytes().replace(b'"image_size"', b'"side"'), "not a data set's manifest"),
+        (
+            INFO.to_bytes().replace(b'"encoder": null', b'"encoder": {"grid": 1}'),
+            "not a data set's",
+        ),
     ],
 )
 def test_damaged_manifest(content, message):
@@ -198,7 +223,7 @@ def test_damaged_manifest(content, message):
 
 def test_flags_that_readers_do_not_know_are_kept():
     renamed = FLAGS | {"store": "both", "shuffle_seed": 3}
-    content = manifest.to_json(json.loads(INFO.to_bytes()) | {"flags": renamed})
+    content = canonical_json.to_json(json.loads(INFO.to_bytes()) | {"flags": renamed})
     info = manifest.DatasetInfo.from_bytes(content, "here")
     assert info.flags.store == "both" and info.flags.every == renamed
     assert info.to_bytes() == content
@@ -208,7 +233,7 @@ def test_a_manifest_without_a_version_of_its_flags_has_version_1():
     value = json.loads(INFO.to_bytes())
     assert value["flags"] == FLAGS | {"seed": 0}
     del value["flags_version"]
-    assert manifest.DatasetInfo.from_bytes(manifest.to_json(value), "here") == INFO
+    assert manifest.DatasetInfo.from_bytes(canonical_json.to_json(value), "here") == INFO
 
 
 @pytest.mark.parametrize(
@@ -223,24 +248,24 @@ def test_a_manifest_without_a_version_of_its_flags_has_version_1():
     ],
 )
 def test_flags_of_another_version_are_refused_in_a_line(change, message):
-    content = manifest.to_json(json.loads(INFO.to_bytes()) | change)
+    content = canonical_json.to_json(json.loads(INFO.to_bytes()) | change)
     with pytest.raises(UserError, match=message):
         manifest.DatasetInfo.from_bytes(content, "here")
 
 
 def test_sidecar_there_and_back():
-    sidecar = manifest.Sidecar(SHARD, "ef", ({"reason": "corrupt", "image_id": 1},))
-    assert manifest.Sidecar.from_bytes(sidecar.to_bytes(), "here") == sidecar
+    sidecar = shard_files.Sidecar(SHARD, "ef", ({"reason": "corrupt", "image_id": 1},))
+    assert shard_files.Sidecar.from_bytes(sidecar.to_bytes(), "here") == sidecar
     for content in (b"", b"{}", b"[]", b'{"shard": {}, "rejected": [], "fingerprint": ""}'):
         with pytest.raises(UserError, match="here: not a shard's sidecar"):
-            manifest.Sidecar.from_bytes(content, "here")
+            shard_files.Sidecar.from_bytes(content, "here")
 
 
 def test_shard_names():
-    assert manifest.shard_name("val", 3, 12) == "val-00003-of-00012.tfrecord"
-    assert manifest.parse_shard_name("val-00003-of-00012.tfrecord") == ("val", 3, 12)
+    assert shard_files.shard_name("val", 3, 12) == "val-00003-of-00012.tfrecord"
+    assert shard_files.parse_shard_name("val-00003-of-00012.tfrecord") == ("val", 3, 12)
     for other in ("val-3-of-12.tfrecord", "val-00003-of-00012.tfrecord.json", "dev-00000-of-00001"):
-        assert manifest.parse_shard_name(other) is None
+        assert shard_files.parse_shard_name(other) is None
 
 
 def test_progress_is_shown_while_stderr_is_turned_away():

@@ -6,7 +6,8 @@ import pytest
 
 from cli.errors import UserError
 from records import split_files
-from records.manifest import DATASET_INFO, DatasetInfo, Shard, Split, read_info
+from records.manifest import DATASET_INFO, DatasetInfo, Preprocessing, Split, read_info
+from records.shard_files import Shard
 from records.split_files import SplitFiles, open_split
 from tests.support.flags import recorded_flags
 
@@ -24,7 +25,7 @@ def folder(tmp_path) -> Path:
         for name in shards:
             (tmp_path / name).write_bytes(b"x" * 1234)
         splits[split] = Split(tuple(Shard(name, 9, 8, 40, 8, 1234, "", "") for name in shards), {})
-    info = DatasetInfo("scenes", "own", splits, 10, "", {}, 0, recorded_flags())
+    info = DatasetInfo("scenes", "own", splits, 10, "", Preprocessing(0), 0, recorded_flags())
     (tmp_path / DATASET_INFO).write_bytes(info.to_bytes())
     return tmp_path
 

@@ -149,7 +149,7 @@ def test_a_run_takes_its_encoder_from_the_features(run, alone):
     training = json.loads((run / "config.json").read_text())["training"]
     assert (training["encoder"], training["encoder_weights"]) == ("small_cnn", "random")
     captioner = restore.restore(str(run)).captioner
-    assert captioner.encoder.fingerprint() == manifest.read_info(str(alone)).encoder["weights"]
+    assert captioner.encoder.fingerprint() == manifest.read_info(str(alone)).encoder.weights
 
 
 def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
@@ -223,7 +223,8 @@ def test_features_of_another_preprocessing_are_refused(run, alone, tmp_path, cap
     changed = tmp_path / "changed"
     shutil.copytree(alone, changed)
     info = manifest.read_info(str(changed))
-    info.encoder["preprocessing"] = 0
+    encoder = dataclasses.replace(info.encoder, preprocessing=0)
+    info = dataclasses.replace(info, encoder=encoder)
     (changed / manifest.DATASET_INFO).write_bytes(info.to_bytes())
     assert train(records_dir=changed, run_dir=tmp_path / "run") == 1
     assert "were made with version 0 of the preprocessing" in one_error(capsys)
