@@ -5,54 +5,63 @@ python -m evaluation.score --results=captions_val2017_NAME_results.json \
 """
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Sequence
 
-from absl import flags
+from absl.flags import FlagValues
 
-from cli import command
+from cli import command, flags
 from cli.errors import UsageError, UserError
+from cli.flags import flag
 from metrics import coco_files, official
 from metrics.summary import Comparison, Summary
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """What the flags of the same names say, as paths.
+class ScoreOptions:
+    """What to score. Every field is a flag."""
 
-    Attributes:
-        results: The captions to score.
-        annotations: The references.
-        baseline: Results to compare with, or None.
-        output: Where the scores are written, or None.
+    results: str = flag("", 'Results file to score: a JSON list of {"image_id", "caption"}.')
+    annotations: str = flag(
+        "", "COCO captions file with the references, such as captions_val2017.json."
+    )
+    baseline: str = flag(
+        "",
+        "Second results file for the same images: a paired bootstrap test says whether the"
+        " difference between the two is more than chance.",
+    )
+    output: str = flag(
+        "", "JSON file for the unrounded scores, also those of each image; by default none."
+    )
+
+    def check(self) -> None:
+        """Refuse options without the files to score.
+
+        Raises:
+            UsageError: --results or --annotations is missing.
+        """
+        for name in ("results", "annotations"):
+            if not getattr(self, name):
+                raise UsageError(f"--{name} is missing (--help says what it takes)")
+
+
+def define_flags(values: FlagValues) -> None:
+    """Declare the flags of this command.
+
+    Args:
+        values: Where to declare them.
     """
-
-    results: str
-    annotations: str
-    baseline: str | None
-    output: str | None
+    flags.define(ScoreOptions, values)
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """Declare the flags of this command."""
-    text = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
-    text("results", help='The captions to score: a JSON list of {"image_id", "caption"}.')
-    text("annotations", help="The references: a COCO captions file such as captions_val2017.json.")
-    text(
-        "baseline",
-        help="A second results file for the same images. A paired bootstrap test says whether the "
-        "difference between the two is more than chance.",
-    )
-    text(
-        "output",
-        help="JSON file for the unrounded scores, also those of each image. Default: no file.",
-    )
+def main(values: FlagValues, _rest: list[str]) -> None:
+    """Read the files, score the captions, print the table and keep the scores.
 
-
-def main(values: flags.FlagValues, _rest: list[str]) -> None:
-    """Read the files, score the captions, print the table and keep the scores."""
-    options = _options(values)
+    Args:
+        values: Parsed flags.
+    """
+    options = flags.read(ScoreOptions, values)
+    options.check()
     references = coco_files.read_references(options.annotations)
     paths = [options.results, *([options.baseline] if options.baseline else [])]
     systems = [coco_files.read_results(path) for path in paths]
@@ -71,14 +80,6 @@ def main(values: flags.FlagValues, _rest: list[str]) -> None:
     print(summary.as_text())
     if comparison:
         print(f"\n{comparison.as_text()}")
-
-
-def _options(values: flags.FlagValues) -> Options:
-    """Freeze the flags; a missing one is a UsageError."""
-    for name in ("results", "annotations"):
-        if not values[name].value:
-            raise UsageError(f"--{name} is missing (--help says what it takes)")
-    return Options(values.results, values.annotations, values.baseline, values.output)
 
 
 def _of_the_same_images(

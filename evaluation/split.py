@@ -14,6 +14,7 @@ from evaluation.attention import survey
 from evaluation.image_files import unfinished
 from evaluation.options import EvaluationOptions
 from evaluation.report import page
+from evaluation.report.gallery import NO_PICTURES, Gallery, Selection
 from metrics import coco_files, official
 from metrics.names import CIDER
 from metrics.summary import Summary
@@ -83,18 +84,18 @@ def evaluate(
     if scene_report.is_drawn(info):
         ceiling = official.leave_one_out_cider(references)
         about |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
-    shown = page.Shown.of(scores)
-    wanted = shown.all() if options.report else ()
+    selection = Selection.of(scores)
+    wanted = selection.image_ids() if options.report else ()
     search = dataclasses.replace(how.search, n_best=1)
     attention, attended = survey(run_dirs, records, info, search, list(captions), wanted)
     about |= attention
     coco_files.write_json(os.path.join(output_dir, "metrics.json"), about)
     if options.report:
-        path = page.write(
-            options.report, about, scores, references, captions, shown, attended, run_dirs[0]
-        )
-        if not any(caption.encoded for caption in attended.values()):
-            print(page.NO_PICTURES)
+        gallery = Gallery(selection, captions, references, scores.images, attended)
+        html = page.render(about, summary, gallery, RunFolder(run_dirs[0]))
+        path = page.write(options.report, html)
+        if not gallery.has_pictures:
+            print(NO_PICTURES)
         print(f"report: {path}")
     return 0
 

@@ -1,1 +1,1 @@
-"""The evaluation as one HTML page."""
+"""The report of an evaluation as one HTML page."""

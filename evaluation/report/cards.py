@@ -1,4 +1,4 @@
-"""A card of the report: a picture, its caption and references, and where each word looked."""
+"""A card of the report: an image, its caption and references, and where each word looked."""
 
 import base64
 import io
@@ -12,10 +12,10 @@ from evaluation.attention import AttendedCaption
 from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
 from records.limits import MAX_IMAGE_PIXELS
 
-_PHOTO, _THUMB = 320, 96  # longer side, pixels
-_OTHER = (
-    "No attention: captioned again, it said other words"
-    " (rounding, or other hardware or weights than before)."
+_PICTURE_SIDE, _TILE_SIDE = 320, 96  # Longer side, pixels.
+_OTHER_CAPTION = (
+    "No attention is shown: captioning the image again gave other words"
+    " (by rounding, or with other hardware or weights than before)."
 )
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
@@ -24,82 +24,97 @@ def card(
     caption: str,
     references: Sequence[str],
     scores: Mapping[str, float],
-    look: AttendedCaption | None,
+    attended: AttendedCaption | None,
 ) -> str:
-    """The HTML of one image; without a look there is neither picture nor attention.
+    """Return the card of one image as HTML.
 
-    A look at other words is not this caption's, and is said to be so.
+    Args:
+        caption: The caption that was scored.
+        references: The captions that people wrote.
+        scores: Metric -> the caption's score.
+        attended: The picture and where each word looked. Without it the card shows neither. When
+            its text is another one, the card says so and shows no attention.
+
+    Returns:
+        An `article` element.
     """
-    photo = _photo(look.encoded) if look else None
-    said = " · ".join(
+    picture = _decode(attended.encoded) if attended else None
+    score_line = " · ".join(
         f"{HEADINGS[name]} {100 * scores[name]:.0f}"
         for name in (CIDER, BLEU_4, METEOR)
         if name in scores
     )
-    name = escape(look.file_name) if look else ""
-    picture = f'<img src="{_jpeg(photo, _PHOTO)}" alt="the picture {name}">' if photo else ""
-    heat = ""
-    if look:
-        heat = _heat(look, photo) if look.text == caption else f'<p class="soft">{_OTHER}</p>'
+    name = escape(attended.file_name) if attended else ""
+    image = ""
+    if picture:
+        image = f'<img src="{_jpeg_uri(picture, _PICTURE_SIDE)}" alt="the picture {name}">'
+    words = ""
+    if attended and attended.text == caption:
+        words = _words(attended, picture)
+    elif attended:
+        words = f'<p class="soft">{_OTHER_CAPTION}</p>'
     return (
-        f'<article class="card"><div class="top">{picture}<div class="text">'
+        f'<article class="card"><div class="top">{image}<div class="text">'
         f'<p class="caption">{escape(caption) or "(nothing)"}</p>'
-        f'<p class="soft">{said}<br>{name}</p>'
+        f'<p class="soft">{score_line}<br>{name}</p>'
         f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in references)}</ul></div></div>"
-        f"{heat}</article>"
+        f"{words}</article>"
     )
 
 
-def _heat(look: AttendedCaption, photo: Image.Image | None) -> str:
-    """A tile for each word: the picture, dark where the word did not look."""
-    variables = f"--shape:{photo.width / photo.height:.3f}" if photo else "--shape:1"
-    if photo:
-        variables += f";--photo:url({_jpeg(photo, _THUMB)})"  # once in the page, for all tiles
+def _words(attended: AttendedCaption, picture: Image.Image | None) -> str:
+    """Return a tile for each word: the picture, dark where the word did not look."""
+    variables = f"--shape:{picture.width / picture.height:.3f}" if picture else "--shape:1"
+    if picture:  # A CSS variable: the page holds the picture once for all tiles.
+        variables += f";--photo:url({_jpeg_uri(picture, _TILE_SIDE)})"
     tiles = [
         f'<figure><span class="tile">'
-        f'<img src="{_shade(heat)}" alt="“{escape(word)}” looked at the {_region(heat)}"></span>'
+        f'<img src="{_shade_uri(attention)}"'
+        f' alt="“{escape(word)}” looked at the {_region(attention)}"></span>'
         f"<figcaption>{escape(word)}</figcaption></figure>"
-        for word, heat in zip(look.words, look.attention, strict=True)
+        for word, attention in zip(attended.words, attended.attention, strict=True)
     ]
     return f'<div class="words" style="{variables}">{"".join(tiles)}</div>'
 
 
-def _region(heat: np.ndarray) -> str:
-    """Where the peak is, in words: "top left"."""
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    vertical, horizontal = _ROWS[3 * row // heat.shape[0]], _COLUMNS[3 * column // heat.shape[1]]
+def _region(attention: np.ndarray) -> str:
+    """Return where attention [rows, columns] peaks in words, such as "top left"."""
+    row, column = np.unravel_index(attention.argmax(), attention.shape)
+    vertical = _ROWS[3 * row // attention.shape[0]]
+    horizontal = _COLUMNS[3 * column // attention.shape[1]]
     return (
         "centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"
     )
 
 
-def _shade(heat: np.ndarray) -> str:
-    """A PNG of a pixel a location: black, clear at the peak and dense where attention is none."""
-    pixels = np.zeros((*heat.shape, 4), np.uint8)
-    pixels[..., 3] = np.round(210 * (1 - heat / max(float(heat.max()), 1e-9)))
+def _shade_uri(attention: np.ndarray) -> str:
+    """Return a black PNG, clear at the peak of attention and dense where attention is none."""
+    pixels = np.zeros((*attention.shape, 4), np.uint8)
+    pixels[..., 3] = np.round(210 * (1 - attention / max(float(attention.max()), 1e-9)))
     file = io.BytesIO()
-    # Enlarged smoothly here: browsers differ in how they treat the rim of a tiny picture.
-    side = [4 * n for n in heat.shape[::-1]]
-    Image.fromarray(pixels, "RGBA").resize(side, Image.Resampling.BICUBIC).save(file, "PNG")
+    # We enlarge it smoothly here, because browsers treat the rim of a tiny picture differently.
+    size = [4 * n for n in attention.shape[::-1]]
+    Image.fromarray(pixels, "RGBA").resize(size, Image.Resampling.BICUBIC).save(file, "PNG")
     return _data_uri("png", file)
 
 
-def _photo(encoded: bytes) -> Image.Image | None:
-    """The picture at no more than `_PHOTO`, or None where there is none to be decoded."""
+def _decode(encoded: bytes) -> Image.Image | None:
+    """Return the picture, made small, or None where the bytes hold none or it is too large."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 return None
-            image.draft("RGB", (2 * _PHOTO, 2 * _PHOTO))  # JPEG decodes to a fraction at once
+            # A JPEG decodes to a fraction of its size at once.
+            image.draft("RGB", (2 * _PICTURE_SIDE, 2 * _PICTURE_SIDE))
             picture = image.convert("RGB")
-    except Exception:  # Pillow's plugins raise many kinds for a damaged file
+    except Exception:  # Pillow's plugins raise many kinds of error for a damaged file.
         return None
-    picture.thumbnail((_PHOTO, _PHOTO), Image.Resampling.LANCZOS)
+    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
     return picture
 
 
-def _jpeg(photo: Image.Image, side: int) -> str:
-    smaller = photo.copy()
+def _jpeg_uri(picture: Image.Image, side: int) -> str:
+    smaller = picture.copy()
     smaller.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     smaller.save(file, "JPEG", quality=80)

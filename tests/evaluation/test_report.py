@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from artifacts.run_folder import RunFolder
 from cli.errors import UserError
 from evaluation.attention import AttendedCaption
 from evaluation.report import cards, charts
 from evaluation.report import page as report
-from evaluation.report.page import Shown
+from evaluation.report.gallery import NO_PICTURES, SHOWN, Gallery, Selection
 from metrics.summary import Summary
 from tests.support.scores import random_scores
 
@@ -47,24 +48,24 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def found():
+def scores():
     return random_scores(1)
 
 
-def written(tmp_path, found, encoded=b"", looks=None, run_dir="", contamination=None):
-    """The page of random captions of which the best one is hostile: (path, html, Page)."""
-    shown = Shown.of(found)
-    captions = {image: texts[0] for image, texts in found.hypotheses.items()}
+def written(tmp_path, scores, encoded=b"", looks=None, run_dir="", contamination=None):
+    """Write the page of random captions, the best of them hostile, and return (html, Page)."""
+    shown = Selection.of(scores)
+    captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
     captions[shown.best[0]] = HOSTILE
-    references = dict(found.references) | {shown.best[0]: [HOSTILE, "b"]}
+    references = dict(scores.references) | {shown.best[0]: [HOSTILE, "b"]}
     words = ["a", "<b>dog", "runs"]
     if looks is None:
         heat = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4)
         looks = {
             image: AttendedCaption(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
-            for image in shown.all()
+            for image in shown.image_ids()
         }
-    about = {
+    findings = {
         "run": "r<u>n",
         "dataset": "d",
         "split": "val",
@@ -72,36 +73,35 @@ def written(tmp_path, found, encoded=b"", looks=None, run_dir="", contamination=
         "listed": 61,
         "search": {"beam_size": 3},
         "contamination": contamination,
-        **Summary.of(found).as_json(),
         "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
         "pointing": {"score": 0.91, "chance": 0.2},
     }
-    path = report.write(
-        str(tmp_path), about, found, references, captions, shown, looks, str(run_dir)
-    )
+    gallery = Gallery(shown, captions, references, scores.images, looks)
+    page = report.render(findings, Summary.of(scores), gallery, RunFolder(str(run_dir)))
+    path = report.write(str(tmp_path), page)
     html = (tmp_path / "index.html").read_text()
     assert path == str(tmp_path / "index.html")
     return html, Page(html)
 
 
-def test_best_worst_and_others(found):
-    shown = Shown.of(found)
-    assert len(set(shown.all())) == 3 * report.SHOWN
-    value = {image: of_image["CIDEr"] for image, of_image in found.images.items()}
+def test_best_worst_and_others(scores):
+    shown = Selection.of(scores)
+    assert len(set(shown.image_ids())) == 3 * SHOWN
+    value = {image: of_image["CIDEr"] for image, of_image in scores.images.items()}
     ranked = sorted(value.values())
-    assert [value[i] for i in shown.best] == ranked[::-1][: report.SHOWN]
-    assert [value[i] for i in shown.worst] == ranked[: report.SHOWN]
-    assert Shown.of(found) == shown
+    assert [value[i] for i in shown.best] == ranked[::-1][:SHOWN]
+    assert [value[i] for i in shown.worst] == ranked[:SHOWN]
+    assert Selection.of(scores) == shown
 
 
-def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, found):
+def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, scores):
     run = tmp_path / "run"
     run.mkdir()
     lines = [{"kind": "train", "step": s, "perplexity": 100 / s} for s in range(1, 90)]
     lines += [{"kind": "val", "step": s, "perplexity": 50 / s, "CIDEr": s / 90} for s in (40, 80)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (run / "metrics.jsonl").write_text(text + '{"kind": "val", "st')
-    html, page = written(tmp_path, found, jpeg(900, 450), run_dir=run)
+    html, page = written(tmp_path, scores, jpeg(900, 450), run_dir=run)
     for _, attributes in page.tags:
         for name in ("src", "href", "data", "action", "srcset", "poster"):
             assert attributes.get(name, "data:").startswith("data:")
@@ -110,11 +110,11 @@ def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, found):
     (policy,) = (m for m in page.of("meta") if m.get("http-equiv"))
     assert "default-src 'none'" in policy["content"]
     images = page.of("img")
-    assert len(images) == 3 * report.SHOWN * (1 + 3)  # each picture, and a tile for each word
+    assert len(images) == 3 * SHOWN * (1 + 3)  # each picture, and a tile for each word
     assert all(image["alt"] for image in images)
     assert all(svg["aria-label"] for svg in page.of("svg"))
-    for name, value in found.metrics.items():
-        low, high = Summary.of(found).intervals[name]
+    for name, value in scores.metrics.items():
+        low, high = Summary.of(scores).intervals[name]
         assert f"{100 * value:.1f}" in page.text
         assert f"{100 * low:.1f} to {100 * high:.1f}" in page.text
     for heading in ("Best captions", "Worst captions", "Captions at random", "Caption lengths"):
@@ -124,54 +124,55 @@ def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, found):
     charted = [svg["aria-label"] for svg in page.of("svg")]
     assert charted[0] == "Perplexity: training ends at 1.12, validation ends at 0.625"
     assert charted[1] == "CIDEr, greedy, validation: CIDEr ends at 88.9"
-    assert report.NO_PICTURES not in page.text
+    assert NO_PICTURES not in page.text
 
 
-def test_captions_are_text(tmp_path, found):
-    html, page = written(tmp_path, found, jpeg(64, 64))
+def test_captions_are_text(tmp_path, scores):
+    html, page = written(tmp_path, scores, jpeg(64, 64))
     assert page.text.count(HOSTILE) == 2  # the caption and the reference
     assert "<script" not in html and "<b>" not in html and "<i>" not in html.replace("<i style", "")
     assert not any("onerror" in attributes for _, attributes in page.tags)
     assert "r<u>n on d val" in page.text
 
 
-def test_pictures_are_bounded(tmp_path, found):
-    html, _ = written(tmp_path, found, jpeg(3000, 1500))
-    assert len(html) < 3 * report.SHOWN * 130_000  # of noise, which does not compress
+def test_pictures_are_bounded(tmp_path, scores):
+    html, _ = written(tmp_path, scores, jpeg(3000, 1500))
+    assert len(html) < 3 * SHOWN * 130_000  # of noise, which does not compress
     bomb = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    assert cards._photo(bomb.getvalue()) is None
+    assert cards._decode(bomb.getvalue()) is None
 
 
 @pytest.mark.parametrize("encoded", [b"", b"no image", jpeg(64, 64)[:200]])
-def test_without_a_picture_the_rest_is_there(tmp_path, found, encoded):
-    _, page = written(tmp_path, found, encoded)
-    assert len(page.of("img")) == 3 * report.SHOWN * 3
-    assert (report.NO_PICTURES in page.text) == (not encoded)
+def test_without_a_picture_the_rest_is_there(tmp_path, scores, encoded):
+    _, page = written(tmp_path, scores, encoded)
+    assert len(page.of("img")) == 3 * SHOWN * 3
+    assert (NO_PICTURES in page.text) == (not encoded)
 
 
-def test_a_look_at_another_caption_is_not_shown(tmp_path, found):
+def test_a_look_at_another_caption_is_not_shown(tmp_path, scores):
     heat = np.ones((1, 2, 2))
     looks = {
-        i: AttendedCaption(i, "x", b"", "other words", ["x"], heat) for i in Shown.of(found).all()
+        i: AttendedCaption(i, "x", b"", "other words", ["x"], heat)
+        for i in Selection.of(scores).image_ids()
     }
-    _, page = written(tmp_path, found, looks=looks)
+    _, page = written(tmp_path, scores, looks=looks)
     assert not page.of("img")
-    assert page.text.count("it said other words") == len(looks)
+    assert page.text.count("captioning the image again gave other words") == len(looks)
 
 
-def test_contamination_is_stamped(tmp_path, found):
-    _, page = written(tmp_path, found, contamination="CONTAMINATED 25%")
+def test_contamination_is_stamped(tmp_path, scores):
+    _, page = written(tmp_path, scores, contamination="CONTAMINATED 25%")
     assert "CONTAMINATED 25%: seen in training" in page.text
 
 
-def test_where_it_cannot_be_written(tmp_path, found):
+def test_where_it_cannot_be_written(tmp_path, scores):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--report=.*file/page: no folder can be made there"):
         report.refuse_unwritable(str(tmp_path / "file" / "page"))
     (tmp_path / "index.html").mkdir()
     with pytest.raises(UserError, match=r"index\.html: cannot be written"):
-        written(tmp_path, found)
+        written(tmp_path, scores)
 
 
 def test_heat_is_clear_at_the_peak():
@@ -179,7 +180,7 @@ def test_heat_is_clear_at_the_peak():
     heat[2, 3] = 0.5
     assert cards._region(heat) == "bottom right"
     assert cards._region(np.eye(3)[[1, 0, 2]] * [0, 1, 0] + np.diag([0, 2.0, 0])) == "centre"
-    data = cards._shade(heat).partition(",")[2]
+    data = cards._shade_uri(heat).partition(",")[2]
     shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))[..., 3]
     assert shade.shape == (12, 16)
     assert shade[-2, -2] < 30 and shade[:6].min() > 180

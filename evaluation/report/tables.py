@@ -1,0 +1,93 @@
+"""The tables of the report."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from metrics import diversity
+from metrics.names import HEADINGS, METEOR
+from metrics.official import Scores
+from metrics.summary import Summary
+
+_WORDS = 12  # Rows of the most missed words.
+
+
+def scores(summary: Summary) -> str:
+    """Return the corpus scores and their intervals as HTML, x100, with notes below."""
+    metrics, unavailable = summary.scores.metrics, summary.scores.unavailable
+    rows = [("", "score", "95% interval")]
+    for name, heading in HEADINGS.items():
+        if name in metrics:
+            low, high = (100 * end for end in summary.intervals[name])
+            mark = "*" if name == METEOR else ""
+            rows.append((heading, f"{100 * metrics[name]:.1f}", f"{low:.1f} to {high:.1f}{mark}"))
+    notes = [
+        f"{HEADINGS[name]} is unavailable: {escape(why)}." for name, why in unavailable.items()
+    ]
+    if METEOR in metrics:
+        summed = f"{HEADINGS[METEOR]}'s score is computed from summed statistics"
+        notes.insert(0, f"* Interval of the mean over images; {summed}.")
+    return _table(rows) + "".join(f'<p class="soft">{note}</p>' for note in notes)
+
+
+def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
+    """Return what the captions are like as HTML, beside the references where that is known.
+
+    Args:
+        summary: The diversity of the captions.
+        findings: What metrics.json holds; `attention`, `pointing` and `facts_true` are shown where
+            they are there.
+
+    Returns:
+        The table.
+    """
+    measured = summary.diversity
+    rows = [
+        ("", "captions", "references"),
+        (
+            "mean length, words",
+            f"{measured.mean_length:.1f}",
+            f"{measured.references_mean_length:.1f}",
+        ),
+        (
+            "bad endings (“with a”)",
+            f"{measured.bad_endings:.1%}",
+            f"{measured.references_bad_endings:.1%}",
+        ),
+        ("different words", f"{measured.words:,}", ""),
+        ("share of the references' words", f"{measured.vocabulary_coverage:.1%}", ""),
+        ("distinct captions", f"{measured.distinct_captions:.1%}", ""),
+        ("repeat 2 words in a row", f"{measured.repeated_2grams:.1%}", ""),
+        ("repeat 3 words in a row", f"{measured.repeated_3grams:.1%}", ""),
+        ("repeat 4 words in a row", f"{measured.repeated_4grams:.1%}", ""),
+    ]
+    if attention := findings.get("attention"):
+        limit = f" of {attention['entropy_limit']:.2f} nats"
+        rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))
+        rows.append(("attention temporal variance", f"{attention['temporal_variance']:.3f}", ""))
+    if pointing := findings.get("pointing"):
+        chance = f"(chance {pointing['chance']:.0%})"
+        rows.append(("words that look at what they name", f"{pointing['score']:.0%}", chance))
+    if "facts_true" in findings:
+        rows.append(("claims that are true", f"{findings['facts_true']:.0%}", ""))
+    return _table(rows)
+
+
+def missed_words(scores: Scores) -> str:
+    """Return the words that captions leave out most often as HTML."""
+    rows = [("most missed words", "missed", "of images", "")]
+    for word, missed, images in diversity.most_missed(scores.hypotheses, scores.references, _WORDS):
+        share = f'<span class="meter"><i style="width:{missed / images:.0%}"></i></span>'
+        rows.append((word, f"{missed:,}", f"{images:,}", share))
+    note = "Words that at least half of an image's references use and its caption leaves out."
+    return f'<div>{_table(rows, html_column=3)}<p class="soft">{note}</p></div>'
+
+
+def _table(rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
+    """Return a table of text, its first row the header; one column may hold HTML of ours."""
+    lines = []
+    for number, row in enumerate(rows):
+        tag = "td" if number else "th"
+        cells = [text if k == html_column else escape(text) for k, text in enumerate(row)]
+        lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
+    return f"<table>{''.join(lines)}</table>"
