@@ -22,7 +22,8 @@ def scores(summary: Summary) -> str:
             mark = "*" if name == METEOR else ""
             rows.append((heading, f"{100 * metrics[name]:.1f}", f"{low:.1f} to {high:.1f}{mark}"))
     notes = [
-        f"{HEADINGS[name]} is unavailable: {escape(why)}." for name, why in unavailable.items()
+        f"{HEADINGS[name]} is unavailable: {escape(reason)}."
+        for name, reason in unavailable.items()
     ]
     if METEOR in metrics:
         summed = f"{HEADINGS[METEOR]}'s score is computed from summed statistics"
