@@ -52,16 +52,16 @@ def scores():
     return random_scores(1)
 
 
-def written(tmp_path, scores, encoded=b"", looks=None, run_dir="", contamination=None):
+def written(tmp_path, scores, encoded=b"", attended=None, run_dir="", contamination=None):
     """Write the page of random captions, the best of them hostile, and return (html, Page)."""
     shown = Selection.of(scores)
     captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
     captions[shown.best[0]] = HOSTILE
     references = dict(scores.references) | {shown.best[0]: [HOSTILE, "b"]}
     words = ["a", "<b>dog", "runs"]
-    if looks is None:
+    if attended is None:
         heat = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4)
-        looks = {
+        attended = {
             image: AttendedCaption(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
             for image in shown.image_ids()
         }
@@ -76,7 +76,7 @@ def written(tmp_path, scores, encoded=b"", looks=None, run_dir="", contamination
         "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
         "pointing": {"score": 0.91, "chance": 0.2},
     }
-    gallery = Gallery(shown, captions, references, scores.images, looks)
+    gallery = Gallery(shown, captions, references, scores.images, attended)
     page = report.render(findings, Summary.of(scores), gallery, RunFolder(str(run_dir)))
     path = report.write(str(tmp_path), page)
     html = (tmp_path / "index.html").read_text()
@@ -152,13 +152,13 @@ def test_without_a_picture_the_rest_is_there(tmp_path, scores, encoded):
 
 def test_a_look_at_another_caption_is_not_shown(tmp_path, scores):
     heat = np.ones((1, 2, 2))
-    looks = {
+    attended = {
         i: AttendedCaption(i, "x", b"", "other words", ["x"], heat)
         for i in Selection.of(scores).image_ids()
     }
-    _, page = written(tmp_path, scores, looks=looks)
+    _, page = written(tmp_path, scores, attended=attended)
     assert not page.of("img")
-    assert page.text.count("captioning the image again gave other words") == len(looks)
+    assert page.text.count("captioning the image again gave other words") == len(attended)
 
 
 def test_contamination_is_stamped(tmp_path, scores):
