@@ -252,17 +252,16 @@ def read(records_dir: str) -> dict:
     import cli.tensorflow_log  # noqa: F401, I001
 
     from records.split_files import open_split
-    from trainer.input import reading as records_input
+    from trainer.input import reading
 
     info, split_files = open_split(records_dir, "train")
     if info.encoder:
         split_files = dataclasses.replace(split_files, grid=info.encoder.grid)
     result, pairs = {}, 0
     with clock(result):
-        for batch in records_input.readable(
-            records_input.in_order(split_files, 32, 224), split_files
-        ):
-            pairs += int(np.any(batch["ids"].numpy() != 0, -1).sum())
+        batches = reading.batches_in_order(split_files, 32, 224)
+        for batch in reading.iterate(batches, split_files):
+            pairs += int(np.any(batch.ids.numpy() != 0, -1).sum())
     return result | {"n": pairs}
 
 
@@ -278,7 +277,7 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     from artifacts.recipe import Recipe
     from records.manifest import read_vocabulary
     from records.split_files import open_split
-    from trainer.input.batches import training_batches
+    from trainer.input.batches import TrainingBatches
     from trainer.open_run import adopt_stored_encoder, choose_inputs, repeat_random_weights
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
@@ -298,11 +297,11 @@ def training(records_dir: str, encoder: str, steps: int) -> dict:
     repeat_random_weights(captioner, config, info)
     train = choose_inputs(train, info, captioner)
     step = build_step(config, captioner, build_optimizer(config, steps))
-    batches = training_batches(config, train, captioner, cached=False)
+    batches = TrainingBatches(config, train, captioner, cached=False)
     seconds, cores = [], []
     while len(seconds) < steps:
         began, busy = time.perf_counter(), time.process_time()
-        for batch in batches(0, 0):
+        for batch in batches.epoch(0):
             _ = {k: float(v) for k, v in step(batch.inputs, batch.ids).items()}
             seconds.append(time.perf_counter() - began)
             cores.append((time.process_time() - busy) / seconds[-1])

@@ -1,12 +1,12 @@
-"""The devices that share the steps of a run: those of this machine, or of several.
+"""The devices that share the training steps of a run: those of this machine, or of several.
 
-What is there decides: the workers that TF_CONFIG names (`MultiWorkerMirroredStrategy`), all GPUs
-where there are several (`MirroredStrategy`), else the one device that TensorFlow takes.
+The surroundings decide: the workers that TF_CONFIG names (`MultiWorkerMirroredStrategy`), all GPUs
+of a machine with several (`MirroredStrategy`), else the one device that TensorFlow takes.
 
---batch_size is of them all. Every worker knows the order of training, so that it reads only its own
-share of a batch, and the workers tell each other nothing but sums: of words and captions, then of
-gradients. The first worker, the chief, alone reads and writes the run's folder; the others have its
-weights and what it decides.
+--batch_size counts the images of all devices together. Every worker knows the order of training
+and reads only its own share of each batch, so all that the workers exchange is sums: of words and
+captions, then of gradients. Only the first worker, the chief, reads and writes the run's folder;
+the others receive its weights and its decisions.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -24,8 +25,8 @@ from cli.errors import UsageError, UserError
 _EXAMPLE = (
     '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
 )
-# What a collective operation fails with when another worker does not answer any more.
-_LOST = (
+# The errors of a collective operation when another worker does not answer any more.
+_WORKER_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -33,87 +34,109 @@ _LOST = (
 )
 
 
+class Share(NamedTuple):
+    """What one replica takes of a batch."""
+
+    inputs: tf.Tensor  # images [B, size, size, 3], or features [B, L, D]
+    ids: tf.Tensor  # [B, N, T] int32
+    present: tf.Tensor  # [] bool: False for a share of one blank image that must not count
+
+
 class Cluster:
-    """The workers (processes) of a run and the replicas (devices) that each of them has.
+    """The workers (processes) of a run and the replicas (devices) of each of them.
+
+    Args:
+        strategy: Strategy of `tf.distribute`; variables are made in its scope.
+        worker: Number of this process, from 0.
+        workers: How many processes there are.
 
     Attributes:
-        strategy: of `tf.distribute`; variables are made in its scope.
-        worker, workers: which process this is, of how many.
-        chief: whether this one reads and writes the run's folder.
-        replicas: devices of all workers; every worker has as many.
+        chief: Whether this worker reads and writes the run's folder.
+        replicas: Devices of all workers together; every worker has as many.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
+    def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1) -> None:
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.chief = worker == 0
         self.replicas = strategy.num_replicas_in_sync
+        # One function for all calls, so that it is traced once for each kind of value.
+        self._summed = tf.function(self._all_reduce, autograph=False, reduce_retracing=True)
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def summed(values: tf.Tensor) -> tf.Tensor:
-            def of_replica():
-                mine = tf.identity(values) if self.local_replica() == 0 else tf.zeros_like(values)
-                return tf.distribute.get_replica_context().all_reduce("SUM", mine)
+    @property
+    def share(self) -> slice:
+        """Which images of each batch this worker takes."""
+        return slice(self.worker, None, self.workers)
 
-            return strategy.experimental_local_results(strategy.run(of_replica))[0]
-
-        self._summed = summed
+    @property
+    def _local_replicas(self) -> int:
+        return self.replicas // self.workers
 
     def local_replica(self) -> int:
-        """Which of this worker's replicas runs, inside `strategy.run`."""
+        """Return which of this worker's replicas is running, inside `strategy.run`."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return int(tf.get_static_value(replica)) % (self.replicas // self.workers)
+        return int(tf.get_static_value(replica)) % self._local_replicas
 
-    def parts(
-        self, inputs: tf.Tensor, ids: tf.Tensor
-    ) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        """What each replica of this worker computes of the worker's share of a batch.
+    def replica_shares(self, inputs: tf.Tensor, ids: tf.Tensor) -> list[Share]:
+        """Divide this worker's share of a batch among its replicas.
 
-        Call arguments:
-            inputs: [B, ...]. ids: [B, N, T]. B may be 0.
+        A replica without an image gets a blank one that does not count.
 
-        Returns: (inputs, ids, whether they count): a replica without an image has one of zeros that
-        does not.
+        Args:
+            inputs: [B, ...]; B may be 0.
+            ids: [B, N, T].
         """
-        local = self.replicas // self.workers
-        parts = []
-        for replica in range(local):
-            mine = inputs[replica::local], ids[replica::local]
-            present = mine[1].shape[0] > 0
+        shares = []
+        for replica in range(self._local_replicas):
+            images = slice(replica, None, self._local_replicas)
+            share_inputs, share_ids = inputs[images], ids[images]
+            present = share_ids.shape[0] > 0
             if not present:
-                nothing = tf.zeros([1, *inputs.shape[1:]], inputs.dtype)
-                mine = nothing, tf.ones([1, *ids.shape[1:]], ids.dtype)
-            parts.append((*mine, tf.constant(present)))
-        return parts
+                share_inputs = tf.zeros([1, *inputs.shape[1:]], inputs.dtype)
+                share_ids = tf.ones([1, *ids.shape[1:]], ids.dtype)
+            shares.append(Share(share_inputs, share_ids, tf.constant(present)))
+        return shares
 
-    def any(self, flag: bool) -> bool:
-        """Whether a worker says so. All of them must ask; who is first waits for the others."""
-        return flag if self.workers == 1 else bool(self._sum(np.float32([flag]))[0])
+    def any_worker(self, flag: bool) -> bool:
+        """Tell whether the flag is set on any worker; all must call, the first waits for the last.
+
+        Args:
+            flag: This worker's.
+        """
+        return flag if self.workers == 1 else bool(self._sum(np.array([flag], np.float32))[0])
 
     def wait(self) -> None:
-        """Until all workers are here."""
-        self.any(False)
+        """Wait until all workers are here."""
+        self.any_worker(False)
 
     def from_chief(self, values: list[int]) -> list[int]:
-        """The chief's values, whatever the others'; all must ask."""
-        return values if self.workers == 1 else self._of_chief(np.int64(values)).tolist()
+        """Return the chief's values on every worker; all must call.
 
-    def adopt(self, variables: Iterable[keras.Variable]) -> None:
-        """Give every worker the chief's values of these."""
+        Args:
+            values: This worker's; only the chief's count.
+        """
+        return values if self.workers == 1 else self._chiefs(np.array(values, np.int64)).tolist()
+
+    def copy_from_chief(self, variables: Iterable[keras.Variable]) -> None:
+        """Give every worker the chief's values of some variables; all must call.
+
+        Args:
+            variables: The same ones, in the same order, on every worker.
+        """
         if self.workers > 1:
             for variable in variables:
                 value = variable.numpy()
-                variable.assign(self._of_chief(value.reshape(-1)).reshape(value.shape))
+                variable.assign(self._chiefs(value.reshape(-1)).reshape(value.shape))
 
     def require_same(self, fingerprint: int) -> None:
-        """Hold that all workers were started alike.
+        """Check that all workers were started alike.
 
-        Call arguments:
-            fingerprint: below 2^63, of all that must be the same.
+        Args:
+            fingerprint: Below 2^63, of everything that must be the same.
 
         Raises:
-            UsageError: this worker's or another's is not the chief's.
+            UsageError: The fingerprint of this worker or of another is not the chief's.
         """
-        if self.any(self.from_chief([fingerprint]) != [fingerprint]):
+        if self.any_worker(self.from_chief([fingerprint]) != [fingerprint]):
             raise UsageError(
                 "the workers in TF_CONFIG do not train the same: start all of them with the same"
                 " flags, on the same records and the same version of the code"
@@ -121,38 +144,52 @@ class Cluster:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Turns the loss of another worker into a line for the user."""
+        """Report the loss of another worker as one line for the user.
+
+        Raises:
+            UserError: Another worker is gone.
+        """
         try:
             yield
-        except _LOST as error:
+        except _WORKER_LOST as error:
             if self.workers == 1:
                 raise
             raise UserError(
                 f"worker {self.worker}: another of the {self.workers} workers is gone or cannot be"
-                f" reached ({type(error).__name__}); run the same command on all of them to go on"
+                f" reached ({type(error).__name__}); run the same command on all of them to resume"
                 " from the last checkpoint"
             ) from None
 
-    def _of_chief(self, values: np.ndarray) -> np.ndarray:
+    def _chiefs(self, values: np.ndarray) -> np.ndarray:
         return self._sum(values if self.chief else np.zeros_like(values))
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
+        """Sum the values of all workers."""
         return self._summed(tf.constant(values)).numpy()
 
+    def _all_reduce(self, values: tf.Tensor) -> tf.Tensor:
+        def of_replica() -> tf.Tensor:
+            # A worker's values count once, not once for each of its replicas.
+            first = self.local_replica() == 0
+            counted = tf.identity(values) if first else tf.zeros_like(values)
+            return tf.distribute.get_replica_context().all_reduce("SUM", counted)
 
-def alone() -> Cluster:
-    """TensorFlow's one device."""
+        return self.strategy.experimental_local_results(self.strategy.run(of_replica))[0]
+
+
+def one_device() -> Cluster:
+    """Return the cluster of one worker that has TensorFlow's default device."""
     return Cluster(tf.distribute.get_strategy())
 
 
 def join() -> Cluster:
-    """The cluster of what is there; to be called before anything of TensorFlow runs.
+    """Join the workers or the GPUs that are there, before TensorFlow runs anything.
 
     Raises:
-        UsageError: TF_CONFIG is not what it has to be.
-        UserError: the other workers cannot be reached.
+        UsageError: TF_CONFIG does not describe a cluster of workers.
+        UserError: The other workers cannot be reached.
     """
-    worker, workers = task(os.environ.get("TF_CONFIG", ""))
+    worker, workers = parse_tf_config(os.environ.get("TF_CONFIG", ""))
     if workers > 1:
         print(f"worker {worker} of {workers}: waiting for the others", file=sys.stderr)
         try:
@@ -164,28 +201,34 @@ def join() -> Cluster:
             ) from None
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return Cluster(tf.distribute.MirroredStrategy())
-    return alone()
+    return one_device()
 
 
-def task(tf_config: str) -> tuple[int, int]:
-    """TF_CONFIG -> which worker this is, of how many; "" is the only one.
+def parse_tf_config(tf_config: str) -> tuple[int, int]:
+    """Read which worker this process is.
+
+    Args:
+        tf_config: The value of TF_CONFIG; "" for a single worker.
+
+    Returns:
+        The number of this worker from 0, and how many workers there are.
 
     Raises:
-        UsageError: it does not describe a cluster of workers, and one of them.
+        UsageError: It does not describe a cluster of workers and one of them.
     """
     if not tf_config:
         return 0, 1
     try:
-        found = json.loads(tf_config)
-        cluster, (kind, index) = found["cluster"], (found["task"][k] for k in ("type", "index"))
-        if cluster.keys() - {"chief", "worker"}:
-            raise ValueError(f"its jobs are {', '.join(sorted(cluster))}")
-        first = len(cluster.get("chief", []))
-        if not 0 <= int(index) < len(cluster[kind]):
+        config = json.loads(tf_config)
+        jobs, kind, index = config["cluster"], config["task"]["type"], int(config["task"]["index"])
+        if jobs.keys() - {"chief", "worker"}:
+            raise ValueError(f"its jobs are {', '.join(sorted(jobs))}")
+        if not 0 <= index < len(jobs[kind]):
             raise ValueError(f"there is no {kind} {index}")
+        chiefs = len(jobs.get("chief", [])) if kind == "worker" else 0  # a chief is worker 0
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"TF_CONFIG: expected {_EXAMPLE}, found {tf_config[:200]!r}"
             f" ({type(error).__name__}: {error})"
         ) from None
-    return int(index) + (first if kind == "worker" else 0), sum(map(len, cluster.values()))
+    return chiefs + index, sum(map(len, jobs.values()))

@@ -7,36 +7,38 @@ import numpy as np
 from artifacts.checkpoints import Checkpoints
 from cli.errors import UserError
 
-# A loss this many times the median of the last ones is no unlucky batch any more. An untrained
-# model has the log of the vocabulary's size, a trained one half or a third of it.
+# A loss this many times the median of the last ones is more than an unlucky batch. An untrained
+# model's loss is the log of the vocabulary's size, a trained one's a half or a third of that.
 EXPLODED = 10
-REMEMBERED = 100
-_FLOOR = 1.0  # nats a word; a model that knows all by heart may be surprised that much
+REMEMBERED = 100  # steps whose loss the median is taken of
+_FLOOR = 1.0  # nats a word: the loss of an unlucky batch for a model that knows all by heart
 
 
 class LossGuard:
-    """Knows what the loss usually is."""
+    """Remembers what the loss usually is, and stops the run when it is not."""
 
-    def __init__(self):
-        self._recent = collections.deque(maxlen=REMEMBERED)
+    def __init__(self) -> None:
+        self._recent: collections.deque[float] = collections.deque(maxlen=REMEMBERED)
 
     def check(
         self,
         step: int,
-        values: dict[str, float],
+        scalars: dict[str, float],
         image_ids: np.ndarray,
         checkpoints: Checkpoints,
     ) -> None:
-        """Look at one step.
+        """Check one step.
 
-        Call arguments:
-            values: what `build_step`'s function gave.
-            image_ids: [B], of its batch. checkpoints: of this run.
+        Args:
+            step: The step, counted from 1.
+            scalars: What the training step returned.
+            image_ids: [B], the images of its batch, for the error message.
+            checkpoints: Those of this run; the error names the newest.
 
         Raises:
-            UserError: the loss or the gradient is no number, or the loss has exploded.
+            UserError: The loss or the gradient is not a number, or the loss has exploded.
         """
-        total, norm = values["total"], values["gradient_norm"]
+        total, norm = scalars["total"], scalars["gradient_norm"]
         usual = float(np.median(self._recent)) if self._recent else np.inf
         if np.isfinite(total + norm) and total <= EXPLODED * max(usual, _FLOOR):
             self._recent.append(total)
@@ -46,6 +48,6 @@ class LossGuard:
         good = next(iter(checkpoints.newest()), "none: it broke before the first")
         raise UserError(
             f"step {step}: the loss is {total:.4g}{before}, the gradient's norm {norm:.4g} at"
-            f" learning rate {values['learning_rate']:.2g}, images {images}; lower --learning_rate"
+            f" learning rate {scalars['learning_rate']:.2g}, images {images}; lower --learning_rate"
             f" or --clip_norm; the last good checkpoint is {good}"
         )

@@ -1,4 +1,4 @@
-"""What a run has been through: metrics.jsonl and TensorBoard's events."""
+"""What is logged of a run: metrics.jsonl and TensorBoard's events."""
 
 import contextlib
 import json
@@ -9,60 +9,90 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UserError
 from trainer.samples import Sample, Samples
 
 
 class History:
-    """metrics.jsonl and TensorBoard's events of a run; lines past the step gone on from are cut."""
+    """Writes metrics.jsonl and TensorBoard's events of a run.
 
-    def __init__(self, run_dir: str, step: int, samples: Samples | None = None):
-        self.path = os.path.join(run_dir, "metrics.jsonl")
+    Lines of metrics.jsonl past the step that the run resumes from are removed.
+
+    Args:
+        folder: The run's folder.
+        step: The step that the run resumes from; 0 for a new run.
+        samples: Writes the sample captions; None where there are none.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, samples: Samples | None = None) -> None:
+        self.path = folder.metrics
         lines = []
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8") as file:
                 lines = [line for line in file if _step_of(line) <= step]
-        with _explained(run_dir):
-            for folder in (run_dir, *([samples.directory] if samples else [])):
-                atomic_file.sweep(folder)
-        with _explained(self.path):
+        with _reported(folder.path):
+            for directory in (folder.path, folder.samples):
+                atomic_file.sweep(directory)
+        with _reported(self.path):
             atomic_file.write(self.path, "".join(lines).encode())
         self._samples = samples
-        self._events_dir = os.path.join(run_dir, "events")
-        with _explained(self._events_dir):
+        self._events_dir = folder.events
+        with _reported(self._events_dir):
             self._events = tf.summary.create_file_writer(self._events_dir)
 
-    def write(self, kind: str, step: int, values: dict[str, float], stamp: str = "") -> None:
-        """One line of metrics.jsonl and the same scalars for TensorBoard."""
-        line = {"kind": kind, "step": step, **{k: float(v) for k, v in values.items()}}
+    def write(self, kind: str, step: int, scalars: dict[str, float], stamp: str = "") -> None:
+        """Write a line of metrics.jsonl and the same scalars for TensorBoard.
+
+        Args:
+            kind: "train" or "val".
+            step: The step that the scalars belong to.
+            scalars: Name -> value.
+            stamp: What is wrong with the scores, "CONTAMINATED n%"; "" for nothing.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
+        line = {"kind": kind, "step": step, **{k: float(v) for k, v in scalars.items()}}
         line |= {"contamination": stamp} if stamp else {}
-        with _explained(self.path), open(self.path, "a", encoding="utf-8") as file:
+        with _reported(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        with _explained(self._events_dir):
+        with _reported(self._events_dir):
             with self._events.as_default():
-                for name, value in values.items():
-                    stamped = f"{kind} {stamp}" if stamp else kind
-                    tf.summary.scalar(f"{stamped}/{name}", value, step=step)
+                group = f"{kind} {stamp}" if stamp else kind
+                for name, value in scalars.items():
+                    tf.summary.scalar(f"{group}/{name}", value, step=step)
             self._events.flush()
 
     def show(self, step: int, samples: Sequence[Sample]) -> None:
-        """Captions of a few images, and where they look, as files and for TensorBoard."""
+        """Write the captions of a few images and where they look, as files and for TensorBoard.
+
+        Args:
+            step: The step after which they were generated.
+            samples: The captions.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
         if self._samples and samples:
-            with _explained(self._samples.directory), self._events.as_default():
+            with _reported(self._samples.folder), self._events.as_default():
                 self._samples.write(step, samples)
                 self._events.flush()
 
 
 @contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turns a failure to write into a line for the user."""
+def _reported(path: str) -> Iterator[None]:
+    """Turn a failure to write into one line for the user."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
-            f"{path}: cannot be written ({why}); free space and run the same command to go on"
+            f"{path}: cannot be written ({why}); free space and run the same command to resume"
         ) from None
 
 
@@ -70,40 +100,48 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return np.inf  # a line cut by a kill
+        return np.inf  # a line that a kill cut short
 
 
-class Window:
-    """Means over the steps since the last log line."""
+class StepWindow:
+    """Means over the steps since the last line of the log."""
 
-    def __init__(self):
-        self.began, self.waited, self.rows = time.monotonic(), 0.0, []
+    def __init__(self) -> None:
+        self._began, self._waited = time.monotonic(), 0.0
+        self._steps: list[dict[str, float]] = []
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts the time in here as time that the model waited for input."""
+        """Count the time in this block as time that the model waited for input."""
         began = time.monotonic()
         try:
             yield
         finally:
-            self.waited += time.monotonic() - began
+            self._waited += time.monotonic() - began
 
-    def add(self, values: dict[str, float]) -> None:
-        """One step's scalars, with how many `words` and `captions` it had."""
-        self.rows.append(values)
+    def add(self, scalars: dict[str, float]) -> None:
+        """Add a step.
+
+        Args:
+            scalars: What the training step returned; `words` and `captions` are its counts.
+        """
+        self._steps.append(scalars)
 
     def summary(self) -> dict[str, float]:
-        """Means by name, perplexity, captions a second, the share of time without input."""
-        words = np.array([row["words"] for row in self.rows])
+        """Return the means, perplexity, captions a second, and the share of time without input.
+
+        A step weighs as much as it has words.
+        """
+        words = np.array([step["words"] for step in self._steps])
         means = {
-            name: float(np.average([row[name] for row in self.rows], weights=words))
-            for name in self.rows[0]
+            name: float(np.average([step[name] for step in self._steps], weights=words))
+            for name in self._steps[0]
             if name not in ("words", "captions")
         }
-        seconds = time.monotonic() - self.began
+        seconds = time.monotonic() - self._began
         return {
             **means,
             "perplexity": float(np.exp(means["cross_entropy"])),
-            "captions_per_second": sum(row["captions"] for row in self.rows) / seconds,
-            "input_wait": self.waited / seconds,
+            "captions_per_second": sum(step["captions"] for step in self._steps) / seconds,
+            "input_wait": self._waited / seconds,
         }

@@ -1,100 +1,96 @@
-"""The training loop: many steps, an epoch's validation, and what is kept of it."""
+"""The training loop: many steps, a validation after each epoch, and what is saved of them."""
 
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
+from tqdm import tqdm
 
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from cli.progress import bar
-from metrics.names import CIDER
 from model.captioner import Captioner
-from trainer.distribution import Cluster, alone
+from trainer.distribution import Cluster
 from trainer.guards import LossGuard
-from trainer.history import History, Window
-from trainer.input.batches import Batches
+from trainer.history import History, StepWindow
+from trainer.input.batches import TrainingBatches
 from trainer.input.order import Batch
 from trainer.optimizer import build_optimizer
+from trainer.position import Position
 from trainer.profiling import Profile
-from trainer.samples import Samples
 from trainer.step import build_step
 from trainer.stop import STOPPED, Stop, StopRequestedError
-from trainer.validation import Validation
+from trainer.validation import Score, Validation
 
-LOG_STEPS = 50
-CHECKPOINT_SECONDS = 300
+LOG_STEPS = 50  # between two lines of metrics.jsonl
+CHECKPOINT_SECONDS = 300  # between two checkpoints inside an epoch
 
 
 class Loop:
-    """A run from its first or last step to its end.
+    """A run from its start, or from its newest checkpoint, to its end.
+
+    Args:
+        recipe: The recipe.
+        captioner: The model to train.
+        batches: What it learns from.
+        validation: What it is validated with; None: the last weights are taken for the best. Only
+            the chief's is used.
+        cluster: The workers that train; only the chief validates, reads and writes.
+        stop: Handles SIGTERM.
 
     Attributes:
-        val_stamp: what every validation says of itself (CONTAMINATED n%), "" for nothing.
-        step: batches done, of `total_steps`.
-        best: {"epoch", "step", "CIDEr", "cross_entropy"} of the best validation, or None.
-        without_better: epochs since then.
-        scored: the step of the last validation.
-        cluster: the workers that train; the chief alone validates, reads and writes.
+        position: How far the run is.
+        total_steps: Where it ends.
     """
 
     def __init__(
         self,
-        config: Recipe,
+        recipe: Recipe,
         captioner: Captioner,
-        batches: Batches,
-        validate: Callable[[], Validation] | None,
-        steps_per_epoch: int,
-        val_stamp: str = "",
-        stop: Stop | None = None,
-        cluster: Cluster | None = None,
-        samples: Samples | None = None,
-    ):
-        self.cluster = cluster or alone()
-        self.config, self.batches, self.validate = config, batches, validate
-        self.steps_per_epoch, self.val_stamp = steps_per_epoch, val_stamp
-        self.total_steps = config.max_steps or config.epochs * steps_per_epoch
-        with self.cluster.strategy.scope():
-            self.optimizer = build_optimizer(config, self.total_steps)
+        batches: TrainingBatches,
+        validation: Validation | None,
+        cluster: Cluster,
+        stop: Stop,
+    ) -> None:
+        self.recipe, self.batches, self.validation = recipe, batches, validation
+        self.stamp = validation.stamp if validation else ""
+        self.cluster, self.stop = cluster, stop
+        self.folder = RunFolder(recipe.run_dir)
+        self.position = Position()
+        self.total_steps = recipe.max_steps or recipe.epochs * batches.steps_per_epoch
+        with cluster.strategy.scope():
+            self.optimizer = build_optimizer(recipe, self.total_steps)
             self.optimizer.build(captioner.trainable_variables)
         self.checkpoints = Checkpoints(
-            RunFolder(config.run_dir),
-            captioner.trainable_variables,
-            self.optimizer,
-            config.keep_checkpoints,
+            self.folder, captioner.trainable_variables, self.optimizer, recipe.keep_checkpoints
         )
-        self.step_function = build_step(config, captioner, self.optimizer, self.cluster)
-        self.step, self.best, self.without_better, self.scored = 0, None, 0, 0
-        self.guard, self.stop, self.samples = LossGuard(), stop or Stop(), samples
-        self.profile = Profile(config.run_dir, config.profile_steps)
+        self.training_step = build_step(recipe, captioner, self.optimizer, cluster)
+        self.guard = LossGuard()
+        self.profile = Profile(self.folder, recipe.profile_steps)
 
     def run(self) -> int:
         """Train to the end.
 
-        Returns: the exit code: 0 done, 75 stopped by SIGTERM after saving.
+        Returns:
+            The exit code: 0 done, 75 stopped by SIGTERM after saving.
 
         Raises:
-            UserError: the loss is no number or explodes, or a checkpoint cannot be written.
+            UserError: The loss is not a number or explodes, or a file cannot be written.
         """
         if self.cluster.workers > 1:
             self.stop.hold()
         self._restore()
         if self.cluster.chief:
-            self.history = History(self.config.run_dir, self.step, self.samples)
+            samples = self.validation.samples if self.validation else None
+            self.history = History(self.folder, self.position.step, samples)
         self._saved_at = time.monotonic()
         try:
-            with bar(self.total_steps, "training", "step", self.step) as progress:
-                while True:
-                    if self._at_end_of_epoch() and self.scored != self.step:
-                        self._score_of_chief(progress)
-                    if self.step >= self.total_steps or self._patience_spent():
-                        break
-                    self._epoch(progress)
+            with bar(self.total_steps, "training", "step", self.position.step) as progress:
+                self._train(progress)
         except StopRequestedError:
             saved = f"{self._save()} is saved" if self.cluster.chief else "the chief saves it"
-            print(f"stopped at step {self.step:,}: {saved}", file=sys.stderr)
+            print(f"stopped at step {self.position.step:,}: {saved}", file=sys.stderr)
             self.cluster.wait()  # for the chief, who saves
             return STOPPED
         finally:
@@ -103,66 +99,79 @@ class Loop:
         return 0
 
     def _restore(self) -> None:
+        """Resume from the chief's newest checkpoint, on every worker."""
         if self.cluster.chief:
             self._restore_from_file()
-        self.step, self.without_better, self.scored = self.cluster.from_chief(
-            [self.step, self.without_better, self.scored]
+        position = self.position
+        position.step, position.without_better, position.scored = self.cluster.from_chief(
+            [position.step, position.without_better, position.scored]
         )
-        self.cluster.adopt([*self.checkpoints.variables, *self.optimizer.variables])
-        if self.step:
-            print(f"going on from step {self.step:,} of {self.total_steps:,}", file=sys.stderr)
+        self.cluster.copy_from_chief([*self.checkpoints.variables, *self.optimizer.variables])
+        if position.step:
+            print(f"resuming from step {position.step:,} of {self.total_steps:,}", file=sys.stderr)
 
     def _restore_from_file(self) -> None:
         note = self.checkpoints.restore()
         if not note:
             return
-        self.step, self.best = note["step"], note["best"]
-        self.without_better, self.scored = note["without_better"], note.get("scored", self.step)
-        if self.best and not self.checkpoints.best_is_good():
-            self.best, self.without_better, self.scored = None, 0, 0  # the next score is the best
+        self.position = Position.from_note(note)
+        if self.position.best and not self.checkpoints.best_is_good():
+            # Without these the next score counts as the best one.
+            self.position = Position(self.position.step)
+
+    def _train(self, progress: tqdm) -> None:
+        """Train epoch by epoch, with a validation at the end of each."""
+        while True:
+            if self._at_end_of_epoch() and self.position.scored != self.position.step:
+                self._score_on_chief(progress)
+            if self.position.step >= self.total_steps or self._patience_spent():
+                return
+            self._train_epoch(progress)
 
     def _at_end_of_epoch(self) -> bool:
-        return self.step > 0 and (
-            self.step % self.steps_per_epoch == 0 or self.step >= self.total_steps
-        )
+        step = self.position.step
+        return step > 0 and (step % self.batches.steps_per_epoch == 0 or step >= self.total_steps)
 
     def _patience_spent(self) -> bool:
-        spent = 0 < self.config.patience <= self.without_better
+        spent = 0 < self.recipe.patience <= self.position.without_better
         if spent:
-            print(f"no better score in {self.without_better} epochs: stopping early")
+            epochs = self.position.without_better
+            print(f"no better score in {epochs} epochs: stopping early")
         return spent
 
-    def _epoch(self, progress) -> None:
-        """The steps that are left of an epoch."""
-        window = Window()
-        batches = iter(self.batches(*divmod(self.step, self.steps_per_epoch)))
+    def _train_epoch(self, progress: tqdm) -> None:
+        """Take the steps that are left of an epoch."""
+        window = StepWindow()
+        epoch, done = divmod(self.position.step, self.batches.steps_per_epoch)
+        batches = iter(self.batches.epoch(epoch, skip=done))
         while True:
             with window.waiting():
                 batch = next(batches)
             with self.stop.held():
-                with self.profile.step(self.step + 1):
-                    self._step(batch, window)
+                with self.profile.step(self.position.step + 1):
+                    window.add(self._take_step(batch))
                 progress.update()
-                if self.step % LOG_STEPS == 0:
+                if self.position.step % LOG_STEPS == 0:
                     self._log(window.summary(), progress)
-                    window = Window()
+                    window = StepWindow()
                 if self._at_end_of_epoch():
-                    return  # saved when it is scored
+                    return  # the checkpoint is saved with the score
                 due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
                 if due and self.cluster.chief:
                     self._save()
             self._stop_together()
 
-    def _step(self, batch: Batch, window: Window) -> None:
-        scalars = self.step_function(batch.inputs, batch.ids)
+    def _take_step(self, batch: Batch) -> dict[str, float]:
+        scalars = self.training_step(batch.inputs, batch.ids)
         values = {name: float(value) for name, value in scalars.items()}
-        self.guard.check(self.step + 1, values, np.asarray(batch.image_ids), self.checkpoints)
-        self.step += 1
-        window.add(values)
+        step, image_ids = self.position.step + 1, np.asarray(batch.image_ids)
+        self.guard.check(step, values, image_ids, self.checkpoints)
+        self.position.step = step
+        return values
 
-    def _log(self, summary: dict[str, float], progress) -> None:
+    def _log(self, summary: dict[str, float], progress: tqdm) -> None:
         if self.cluster.chief:
-            self.history.write("train", self.step, summary)
+            self.history.write("train", self.position.step, summary)
         progress.set_postfix_str(
             f"loss {summary['cross_entropy']:.3f}"
             f" perplexity {summary['perplexity']:.1f}"
@@ -171,62 +180,48 @@ class Loop:
         )
 
     def _stop_together(self) -> None:
-        """Workers stop at the same step, whichever of them was asked to."""
-        if self.cluster.workers > 1 and self.cluster.any(self.stop.requested):
+        """Stop all workers at the same step when one of them was asked to stop."""
+        if self.cluster.workers > 1 and self.cluster.any_worker(self.stop.requested):
             raise StopRequestedError
 
-    def _score_of_chief(self, progress) -> None:
-        """The other workers wait for the chief's score."""
+    def _score_on_chief(self, progress: tqdm) -> None:
+        """Score on the chief while the other workers wait."""
         if self.cluster.workers == 1:
-            return self._score(progress)
+            self._score(progress)
+            return
         self._stop_together()
         if self.cluster.chief:
             with self.stop.released():
                 self._score(progress)
-        self.without_better, self.scored = self.cluster.from_chief(
-            [self.without_better, self.scored]
+        self.position.without_better, self.position.scored = self.cluster.from_chief(
+            [self.position.without_better, self.position.scored]
         )
-        return self._stop_together()
+        self._stop_together()
 
-    def _score(self, progress) -> None:
-        """Validate, keep the best, save."""
-        epoch = -(-self.step // self.steps_per_epoch)
-        if self.validate:
+    def _score(self, progress: tqdm) -> None:
+        """Validate, keep the best weights, save a checkpoint."""
+        epoch = -(-self.position.step // self.batches.steps_per_epoch)
+        score = None
+        if self.validation:
             progress.clear()
-            score = self.validate()
-            better = self._is_better(score)
-        else:
-            score, better = None, True  # nothing to choose by: the last is taken
+            score = self.validation.score()
         with self.stop.held():
             if score:
-                values = score.scalars()
-                self.history.write("val", self.step, values, self.val_stamp)
-            self.without_better, self.scored = self.without_better + 1, self.step
-            if better:
-                self.best, self.without_better = {"epoch": epoch, "step": self.step}, 0
-                if score:
-                    self.best |= {CIDER: score.cider, "cross_entropy": score.cross_entropy}
-                self.checkpoints.save_best(self.best)
+                self.history.write("val", self.position.step, score.scalars(), self.stamp)
+            best = self.position.end_epoch(epoch, score)
+            if best:
+                self.checkpoints.save_best(best)
             self._save()
             if score:  # last: a full disk must not cost the checkpoint
-                said = f"val perplexity {values['perplexity']:.2f}, greedy CIDEr"
-                said += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
-                progress.write(f"epoch {epoch}: {said}  {self.val_stamp}".rstrip())
-                self.history.show(self.step, score.samples)
+                self._report(epoch, score, best is not None, progress)
 
-    def _is_better(self, score: Validation) -> bool:
-        if self.best is None:
-            return True
-        best = self.best[CIDER], -self.best["cross_entropy"]
-        return (score.cider, -score.cross_entropy) > best
+    def _report(self, epoch: int, score: Score, better: bool, progress: tqdm) -> None:
+        line = f"epoch {epoch}: val perplexity {score.scalars()['perplexity']:.2f}, greedy CIDEr"
+        line += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+        progress.write(f"{line}  {self.stamp}".rstrip())
+        self.history.show(self.position.step, score.samples)
 
     def _save(self) -> str:
-        note = {
-            "step": self.step,
-            "best": self.best,
-            "without_better": self.without_better,
-            "scored": self.scored,
-        }
-        path = self.checkpoints.save(self.step, note)
+        path = self.checkpoints.save(self.position.step, self.position.note())
         self._saved_at = time.monotonic()
         return path

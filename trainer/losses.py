@@ -1,5 +1,4 @@
-"""The objective: cross-entropy per word, the doubly stochastic penalty, the attention's entropy and
-L2."""
+"""The objective: cross-entropy per word and the weighted penalties."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,31 +10,33 @@ from model.definition.attention import entropy
 from model.definition.forcing import ForcingResult
 
 
-class Whole(NamedTuple):
-    """The batch that images are a part of, when several replicas share it."""
+class BatchTotals(NamedTuple):
+    """Totals of a batch that several replicas share."""
 
-    words: tf.Tensor  # real words in all of it, float32
-    captions: tf.Tensor  # float32
-    parts: int
+    words: tf.Tensor  # real words of all replicas, float32
+    captions: tf.Tensor  # captions of all replicas, float32
+    replicas: int
 
 
 class Losses(NamedTuple):
-    """Scalars, float32."""
+    """The objective and its terms, float32 scalars."""
 
     total: tf.Tensor  # what is minimised
     cross_entropy: tf.Tensor  # nats per word, unsmoothed: its exp is the perplexity
     doubly_stochastic: tf.Tensor  # before its weight
     l2: tf.Tensor  # before its weight
-    attention_entropy: tf.Tensor  # nats, mean over words: log L is attention that never chose
+    attention_entropy: tf.Tensor  # nats, mean over words; log L: attention without a preference
 
 
 def mean(values: tf.Tensor, real: tf.Tensor, count: tf.Tensor | None = None) -> tf.Tensor:
-    """Mean of the values where `real`, both of the same shape.
+    """Return the mean of the values where `real`.
 
-    Nothing here selects by a mask: XLA knows no shape that depends on values.
+    Nothing here selects by a mask, because XLA cannot compile a shape that depends on values.
 
-    Call arguments:
-        count: what the sum is divided by; None: the real ones.
+    Args:
+        values: Float32 of any shape.
+        real: Bool of the same shape.
+        count: What the sum is divided by; None: the number of real ones.
     """
     real = tf.cast(real, tf.float32)
     return tf.reduce_sum(values * real) / (tf.reduce_sum(real) if count is None else count)
@@ -44,11 +45,14 @@ def mean(values: tf.Tensor, real: tf.Tensor, count: tf.Tensor | None = None) -> 
 def doubly_stochastic(
     attention: tf.Tensor, real: tf.Tensor, count: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Mean over captions of sum_l (1 - sum over real t of alpha_tl)^2 (Xu et al. 2015, eq. 14).
+    """Return the mean over captions of sum_l (1 - sum over real t of alpha_tl)^2.
 
-    Call arguments:
-        attention: [T, B, N, L]. real: [T, B, N] bool; a caption with no real word is padding.
-        count: of the captions, as for `mean`.
+    It is the penalty of Xu et al. 2015, equation 14.
+
+    Args:
+        attention: [T, B, N, L] float32.
+        real: [T, B, N] bool; a caption without a real word is padding.
+        count: The number of captions, as for `mean`.
     """
     looked = tf.reduce_sum(tf.where(real[..., None], attention, 0.0), 0)  # [B, N, L]
     penalty = tf.reduce_sum(tf.square(1.0 - looked), -1)  # [B, N]
@@ -56,7 +60,7 @@ def doubly_stochastic(
 
 
 def l2(kernels: Iterable[keras.Variable]) -> tf.Tensor:
-    """Sum of squares."""
+    """Return the sum of squares of all kernels."""
     return 2.0 * tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(k)) for k in kernels])
 
 
@@ -67,19 +71,26 @@ def objective(
     l2_weight: float,
     doubly_stochastic_weight: float,
     attention_entropy_weight: float = 0.0,
-    whole: Whole | None = None,
+    totals: BatchTotals | None = None,
 ) -> Losses:
-    """All of it, for one batch. L2 carries no gradient here: `trainer.optimizer` adds it.
+    """Compute all losses of one batch, or of a replica's share of one.
 
-    Call arguments:
-        attention_entropy_weight: makes a word look at few places: a state that remembers what an
-            earlier word saw has no other reason to look anywhere.
-        whole: the batch that this is a part of: the parts' scalars, and their gradients, sum up to
-            the whole's. None: this is all.
+    L2 carries no gradient here: `trainer.optimizer` adds it.
+
+    Args:
+        forced: What teacher forcing gave for the batch.
+        kernels: The weights that L2 applies to.
+        l2_weight: Weight of L2 in the total.
+        doubly_stochastic_weight: Weight of the doubly stochastic penalty in the total.
+        attention_entropy_weight: Weight of the attention entropy in the total. It makes a word look
+            at few places: a state that remembers what an earlier word saw has no other reason to
+            look anywhere.
+        totals: Totals of the batch when this is one replica's share of it: the scalars of all
+            shares, and their gradients, then sum up to those of the batch. None: this is all of it.
     """
-    words, captions, parts = whole or (None, None, 1)
+    words, captions, replicas = totals or (None, None, 1)
     penalty = doubly_stochastic(forced.attention, forced.real, captions)
-    squares = tf.stop_gradient(l2(kernels)) / parts
+    squares = tf.stop_gradient(l2(kernels)) / replicas
     total = mean(forced.losses, forced.real, words)
     attention_entropy = mean(entropy(forced.attention), forced.real, words)
     total += doubly_stochastic_weight * penalty + l2_weight * squares

@@ -24,11 +24,13 @@ from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer import distribution
 from trainer.distribution import Cluster
-from trainer.input.batches import fit_in_memory, training_batches, validation, validation_samples
+from trainer.input.batches import TrainingBatches
+from trainer.input.feature_cache import fits_in_memory
 from trainer.loop import Loop
 from trainer.open_run import adopt_stored_encoder, open_run
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
+from trainer.validation import open_validation
 
 
 def define_flags(values: FlagValues) -> None:
@@ -51,7 +53,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     """
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
-    Profile(recipe.run_dir, recipe.profile_steps)  # refuses a wrong value before the work
+    Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
     cluster = distribution.join()
     # Only now: joining other workers installs a SIGTERM handler, which ours must replace.
     stop = Stop()
@@ -75,20 +77,24 @@ def _train(
     vocabulary = read_vocabulary(recipe.records_dir)
     captioner, train = open_run(recipe, info, vocabulary, train, cluster)
     cluster.require_same(_fingerprint(recipe, info, vocabulary))
-    cluster.adopt(captioner.variables)
+    cluster.copy_from_chief(captioner.variables)
     leak = provenance.find_contamination(info, info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
-    cached = fit_in_memory(recipe, captioner, train)
-    batches = training_batches(recipe, train, captioner, cached, (cluster.worker, cluster.workers))
-    validate, samples = None, None
+    cached = fits_in_memory(recipe, captioner, train)
+    batches = TrainingBatches(recipe, train, captioner, cached, cluster.share)
+    validation = None
     if cluster.chief:
-        validate = validation(recipe, info, captioner, vocabulary, cached, train.grid)
-        samples = validation_samples(recipe, info)
-    steps = -(-train.records // recipe.batch_size)
-    stamp = leak.stamp if leak else ""
-    loop = Loop(recipe, captioner, batches, validate, steps, stamp, stop, cluster, samples)
-    code = loop.run()
+        validation = open_validation(
+            recipe,
+            info,
+            captioner,
+            vocabulary,
+            cached=cached,
+            grid=train.grid,
+            stamp=leak.stamp if leak else "",
+        )
+    code = Loop(recipe, captioner, batches, validation, cluster, stop).run()
     if code == 0 and cluster.chief:
         print(f"done: the best weights are {RunFolder(recipe.run_dir).best}")
     return code

@@ -9,16 +9,20 @@ from artifacts.recipe import Recipe
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, a variable's update in one pass over it instead of a dozen."""
+    """Keras' Adam, which updates a variable in one pass over it instead of a dozen."""
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """Called for each variable."""
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Update one variable; Keras calls this for each of them."""
+        # Private API: keras 3.15.1.
         index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
             lr=tf.cast(learning_rate, tf.float32),
@@ -28,25 +32,38 @@ class Adam(keras.optimizers.Adam):
             grad=gradient,
         )
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
-        """Keras' own would sum over replicas here; ours are given sums, clipped as a whole.
+    # Private API: keras 3.15.1.
+    def _backend_update_step(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable],
+        learning_rate: tf.Tensor,
+    ) -> None:
+        """Update all variables, every replica its own copies and all of them alike.
 
-        Every replica updates its own copies, all of them alike.
+        Keras' own would sum the gradients over replicas here. Ours are sums already, because the
+        norm that is clipped is the norm of the sum.
         """
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             self.update_step(gradient, variable, learning_rate)
 
 
-def build_optimizer(config: Recipe, total_steps: int) -> Adam:
-    """Adam with linear warm-up and cosine decay to zero over `total_steps`."""
-    warmup = min(config.warmup_steps, total_steps // 2)
+def build_optimizer(recipe: Recipe, total_steps: int) -> Adam:
+    """Build Adam with linear warm-up and cosine decay to zero.
+
+    Args:
+        recipe: The recipe: learning rate and warm-up.
+        total_steps: Steps of the whole run. Half of them at most are warm-up.
+    """
+    warmup = min(recipe.warmup_steps, total_steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else config.learning_rate,
+        0.0 if warmup else recipe.learning_rate,
         max(1, total_steps - warmup),
-        warmup_target=config.learning_rate if warmup else None,
+        warmup_target=recipe.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return Adam(schedule, name="adam")  # not numbered through the process
+    # Checkpoints hold this name; Keras' own would count up through the process.
+    return Adam(schedule, name="adam")
 
 
 def update(
@@ -60,22 +77,26 @@ def update(
 ) -> tf.Tensor:
     """Apply the gradients of the losses.
 
-    Call arguments:
-        gradients: of `variables`; no IndexedSlices, or a word's clipped norm would count it as
-            often as it is used.
-        kernels: those of `variables` that L2 applies to: 2 l2 w is added to their gradient, before
+    Args:
+        optimizer: A built optimizer of `variables`.
+        gradients: Of `variables`. No IndexedSlices: the norm would count a word as often as it is
+            used.
+        variables: The weights to update.
+        kernels: Those of `variables` that L2 applies to: 2 l2 w is added to their gradient before
             the norm is taken.
-        clip_norm: that the global norm is clipped to.
+        l2: Weight of the sum of squares of `kernels`.
+        clip_norm: What the global norm is clipped to.
 
-    Returns: the norm before clipping.
+    Returns:
+        The global norm before clipping.
     """
-    decayed = {id(kernel) for kernel in kernels} if l2 else ()
+    decayed = {id(kernel) for kernel in kernels} if l2 else set()
     gradients = [
         g + 2.0 * l2 * tf.convert_to_tensor(v) if id(v) in decayed else g
         for g, v in zip(gradients, variables, strict=True)
     ]
     norm = tf.linalg.global_norm(gradients)
-    gradients = tf.cond(  # one that is not too long is not written anew
+    gradients = tf.cond(  # gradients that are short enough are not copied
         norm > clip_norm,
         lambda: [g * (clip_norm / norm) for g in gradients],
         lambda: gradients,

@@ -1,4 +1,4 @@
-"""What the model says of a few validation images after each epoch, and where it looks."""
+"""What the model says about a few validation images after each epoch, and where it looks."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from captioning.feature_captioner import GeneratedCaption
 from cli import atomic_file
 from model.encoder import decode
 from records.split_files import SplitFiles
-from trainer.input import reading as records_input
+from trainer.input import reading
 
 SHOWN = 4  # the first images of the split
 _SIDE = 224  # pixels
@@ -28,52 +28,65 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """The folder `samples/` of a run; its text and pictures also for TensorBoard.
+    """Writes the folder `samples/` of a run, and the same text and pictures for TensorBoard.
 
-    Call arguments:
-        pictures: image id -> [H, W, 3] uint8; where records hold features only, there are none.
+    Args:
+        folder: The run's folder.
+        pictures: Image id -> [H, W, 3] uint8; without the images that only have features.
     """
 
-    def __init__(self, run_dir: str, pictures: Mapping[int, np.ndarray]):
-        self.directory = RunFolder(run_dir).samples
-        self.pictures = pictures
+    def __init__(self, folder: RunFolder, pictures: Mapping[int, np.ndarray]) -> None:
+        self.folder = folder.samples
+        self._pictures = pictures
 
     def write(self, step: int, samples: Sequence[Sample]) -> None:
-        """`step-<step>.txt`, a line for each image, and `step-<step>.png`.
+        """Write `step-<step>.txt`, a line for each image, and `step-<step>.png`.
 
-        TensorBoard's are for the writer that is the default where this is called.
+        TensorBoard's go to the summary writer that is the default in the caller.
+
+        Args:
+            step: The step after which the captions were generated.
+            samples: The captions.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: A file cannot be written.
         """
-        os.makedirs(self.directory, exist_ok=True)
-        path = os.path.join(self.directory, f"step-{step:09d}")
-        said = [(str(s.image_id), s.caption.text) for s in samples]
-        lines = "".join("\t".join(row) + "\n" for row in said)
+        os.makedirs(self.folder, exist_ok=True)
+        path = os.path.join(self.folder, f"step-{step:09d}")
+        rows = [(str(sample.image_id), sample.caption.text) for sample in samples]
+        lines = "".join("\t".join(row) + "\n" for row in rows)
         atomic_file.write(f"{path}.txt", lines.encode())
-        table = "".join(f"| {image_id} | {caption} |\n" for image_id, caption in said)
+        table = "".join(f"| {image_id} | {caption} |\n" for image_id, caption in rows)
         tf.summary.text("val/captions", f"| image | caption |\n|---|---|\n{table}", step=step)
-        looks = [self._look(s) for s in samples if s.image_id in self.pictures]
-        if looks:
-            page = render(looks)
+        pictured = [self._pictured(s) for s in samples if s.image_id in self._pictures]
+        if pictured:
+            page = render(pictured)
             file = io.BytesIO()
             page.save(file, "PNG")
             atomic_file.write(f"{path}.png", file.getvalue())
             tf.summary.image("val/attention", np.asarray(page)[None], step=step)
 
-    def _look(self, sample: Sample) -> PicturedCaption:
-        caption, pixels = sample.caption, self.pictures[sample.image_id]
+    def _pictured(self, sample: Sample) -> PicturedCaption:
+        caption, pixels = sample.caption, self._pictures[sample.image_id]
+        assert caption.attention is not None  # validation asks for it
         return PicturedCaption(pixels, caption.text, caption.words, caption.attention)
 
 
 def first_pictures(split_files: SplitFiles) -> dict[int, np.ndarray]:
-    """The first images of a split, square as the model sees them; {} where it holds none."""
-    pictures = {}
-    for parts in records_input.readable(records_input.records(split_files), split_files):
-        if len(pictures) == SHOWN or not parts["encoded"].numpy():
-            break  # with strict pairs an image comes once for each of its captions
-        image_id = int(parts["image_id"])
-        if image_id not in pictures:
-            pixels = decode(parts["encoded"], _SIDE).numpy()
+    """Read the first images of a split, square as the model sees them.
+
+    Args:
+        split_files: The split.
+
+    Returns:
+        Image id -> [H, W, 3] uint8, for `SHOWN` images; none where the records hold only features.
+    """
+    pictures: dict[int, np.ndarray] = {}
+    for record in reading.iterate(reading.parsed_records(split_files), split_files):
+        if len(pictures) == SHOWN or not record.encoded.numpy():
+            break
+        image_id = int(record.image_id)
+        if image_id not in pictures:  # in strict pairs an image comes once for each caption
+            pixels = decode(record.encoded, _SIDE).numpy()
             pictures[image_id] = np.clip(pixels, 0, 255).astype(np.uint8)
     return pictures

@@ -1,6 +1,5 @@
-"""One step of training: forward, backward, update."""
+"""One training step: forward, backward, update."""
 
-import functools
 from collections.abc import Callable
 
 import keras
@@ -10,104 +9,157 @@ from artifacts.recipe import Recipe
 from model.captioner import Captioner
 from model.fast.tracing import any_batch
 from trainer import losses
-from trainer.distribution import Cluster, alone
-from trainer.losses import Losses
+from trainer.distribution import Cluster, Share, one_device
+from trainer.losses import BatchTotals, Losses
 from trainer.optimizer import update
 
-Step = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+# (inputs, ids) of this worker's share of a batch -> scalars of the whole batch
+TrainingStep = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+Gradients = list[tf.Tensor]
 
 
 def build_step(
-    config: Recipe,
+    recipe: Recipe,
     captioner: Captioner,
     optimizer: keras.optimizers.Optimizer,
     cluster: Cluster | None = None,
-) -> Step:
-    """The compiled training step.
+) -> TrainingStep:
+    """Build and compile the training step.
 
-    Returns: a function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
-    [B, N, T]), this worker's share of a batch, that updates the weights and gives scalars, of the
-    whole batch: the fields of `Losses`, `gradient_norm` (before clipping), `learning_rate`,
-    `words` and `captions`.
+    Args:
+        recipe: The recipe: weights of the losses, dropout, seed.
+        captioner: The model to train.
+        optimizer: A built optimizer of its trainable variables.
+        cluster: The devices that share the step; None: TensorFlow's default device.
+
+    Returns:
+        A function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
+        [B, N, T]), this worker's share of a batch. It updates the weights and returns float32
+        scalars of the whole batch: the fields of `Losses`, `gradient_norm` (before clipping),
+        `learning_rate`, `words` and `captions`.
     """
-    cluster = cluster or alone()
-    variables = captioner.trainable_variables
-    kernels = captioner.decoder.dense_kernels
+    cluster = cluster or one_device()
+    replica = _Replica(recipe, captioner, optimizer)
+    if cluster.replicas > 1:
+        return _shared_step(replica, cluster)
     # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
-    compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
+    return _compiled(replica.step) if captioner.plain else any_batch(replica.step)
 
-    def differentiate(inputs, ids, seed, present=None, whole=None) -> tuple[Losses, list]:
+
+class _Replica:
+    """The parts of a training step on one device."""
+
+    def __init__(
+        self, recipe: Recipe, captioner: Captioner, optimizer: keras.optimizers.Optimizer
+    ) -> None:
+        self.recipe, self.captioner, self.optimizer = recipe, captioner, optimizer
+        self.variables = captioner.trainable_variables
+        self.kernels = captioner.decoder.dense_kernels
+
+    def step(self, inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Take a step with a batch that is not shared."""
+        seed = tf.stack([self.recipe.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+        result, gradients = self.differentiate(inputs, ids, seed)
+        words, captions = _counts(ids)
+        return self.update(result, gradients, words, captions)
+
+    def differentiate(
+        self,
+        inputs: tf.Tensor,
+        ids: tf.Tensor,
+        seed: tf.Tensor,
+        present: tf.Tensor | None = None,
+        totals: BatchTotals | None = None,
+    ) -> tuple[Losses, Gradients]:
+        """Compute the losses and their gradients for all trainable variables.
+
+        Args:
+            inputs: Images or features, [B, ...].
+            ids: [B, N, T].
+            seed: [2] int32, of dropout.
+            present: Whether these images count, for a replica's share of a batch.
+            totals: Totals of the whole batch, for a replica's share of it.
+        """
+        recipe, captioner = self.recipe, self.captioner
         with tf.GradientTape() as tape:
             features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
             forced = captioner.teacher_force(
-                features, ids, config.dropout, seed, config.label_smoothing
+                features, ids, recipe.dropout, seed, recipe.label_smoothing
             )
             if present is not None:
                 forced = forced._replace(real=forced.real & present)
             result = losses.objective(
                 forced,
-                kernels,
-                l2_weight=config.l2,
-                doubly_stochastic_weight=config.doubly_stochastic,
-                attention_entropy_weight=config.attention_entropy,
-                whole=whole,
+                self.kernels,
+                l2_weight=recipe.l2,
+                doubly_stochastic_weight=recipe.doubly_stochastic,
+                attention_entropy_weight=recipe.attention_entropy,
+                totals=totals,
             )
-        gradients = tape.gradient(result.total, variables)
+        gradients = tape.gradient(result.total, self.variables)
         return result, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def finished(result, gradients, words, captions) -> dict[str, tf.Tensor]:
-        rate = optimizer.learning_rate  # of this step
+    def update(
+        self, result: Losses, gradients: Gradients, words: tf.Tensor, captions: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Update the weights; returns the scalars of the step."""
+        learning_rate = self.optimizer.learning_rate  # before the update: that of this step
         norm = update(
-            optimizer,
+            self.optimizer,
             gradients,
-            variables,
-            kernels=kernels,
-            l2=config.l2,
-            clip_norm=config.clip_norm,
+            self.variables,
+            kernels=self.kernels,
+            l2=self.recipe.l2,
+            clip_norm=self.recipe.clip_norm,
         )
-        rest = {"gradient_norm": norm, "learning_rate": rate, "words": words, "captions": captions}
-        return {**result._asdict(), **rest}
-
-    def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
-        return finished(*differentiate(inputs, ids, seed), *_counts(ids))
-
-    if cluster.replicas == 1:
-        return compiled(step) if captioner.plain else any_batch(step)
-    # Sums over replicas stay outside of what is compiled whole.
-    part = compiled(differentiate) if captioner.plain else differentiate
-    return _shared(config, optimizer, cluster, part, finished, retrace=captioner.plain)
+        return {
+            **result._asdict(),
+            "gradient_norm": norm,
+            "learning_rate": learning_rate,
+            "words": words,
+            "captions": captions,
+        }
 
 
-def _shared(config, optimizer, cluster, differentiate, finished, retrace: bool) -> Step:
-    """A step that several replicas do together, each with its images of the batch.
+def _shared_step(replica: _Replica, cluster: Cluster) -> TrainingStep:
+    """Build a step that several replicas take together, each with its images of the batch.
 
-    The objective is normalised by the words and captions of the whole batch, so that the parts'
-    gradients sum up to the whole's, which every replica then clips and applies to its own copy of
-    the weights. Dropout's masks differ between replicas: their seed counts (step, replica).
+    The objective is divided by the words and captions of the whole batch, so the gradients of the
+    shares sum up to the gradient of the batch. Every replica then clips that sum and applies it to
+    its own copy of the weights. Dropout masks differ between replicas: the seed counts (step,
+    replica).
     """
+    plain, optimizer = replica.captioner.plain, replica.optimizer
+    # Sums over replicas stay outside of what is compiled whole.
+    differentiate = _compiled(replica.differentiate) if plain else replica.differentiate
 
-    def of_replica(inputs, ids, present):
+    def of_replica(share: Share) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         number = tf.cast(optimizer.iterations, tf.int32) * cluster.replicas
-        seed = tf.stack([config.seed, number + context.replica_id_in_sync_group])
-        counts = [tf.where(present, count, 0.0) for count in _counts(ids)]
+        seed = tf.stack([replica.recipe.seed, number + context.replica_id_in_sync_group])
+        counts = [tf.where(share.present, count, 0.0) for count in _counts(share.ids)]
         words, captions = context.all_reduce("SUM", counts)
-        whole = losses.Whole(words, captions, cluster.replicas)
-        parts = differentiate(inputs, ids, seed, present, whole)
-        return finished(*context.all_reduce("SUM", parts), words, captions)
+        totals = BatchTotals(words, captions, cluster.replicas)
+        of_share = differentiate(share.inputs, share.ids, seed, share.present, totals)
+        result, gradients = context.all_reduce("SUM", of_share)
+        return replica.update(result, gradients, words, captions)
 
-    @tf.function(autograph=False, reduce_retracing=not retrace)
-    def step(parts):
-        values = cluster.strategy.run(lambda: of_replica(*parts[cluster.local_replica()]))
+    @tf.function(autograph=False, reduce_retracing=not plain)
+    def step(shares: list[Share]) -> dict[str, tf.Tensor]:
+        values = cluster.strategy.run(lambda: of_replica(shares[cluster.local_replica()]))
         local = cluster.strategy.experimental_local_results
         return {name: local(value)[0] for name, value in values.items()}
 
-    return lambda inputs, ids: step(cluster.parts(inputs, ids))
+    return lambda inputs, ids: step(cluster.replica_shares(inputs, ids))
+
+
+def _compiled(function: Callable) -> Callable:
+    return tf.function(function, autograph=False, jit_compile=True)
 
 
 def _counts(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """ids [B, N, T] -> words that should be said, captions that have one; float32."""
+    """Count, in ids [B, N, T], the words to predict and the captions that have one; float32."""
     real = ids[:, :, 1:] != 0
-    counts = tf.math.count_nonzero(real), tf.math.count_nonzero(tf.reduce_any(real, -1))
-    return tuple(tf.cast(count, tf.float32) for count in counts)
+    words = tf.math.count_nonzero(real)
+    captions = tf.math.count_nonzero(tf.reduce_any(real, -1))
+    return tf.cast(words, tf.float32), tf.cast(captions, tf.float32)

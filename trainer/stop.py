@@ -1,55 +1,64 @@
-"""SIGTERM: a request to save and end, which a scheduler sends before it kills."""
+"""SIGTERM: the request to save and end that a scheduler sends before it kills."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
+from types import FrameType
 
-STOPPED = 75  # the exit code: run the same command to go on
+STOPPED = 75  # exit code of a run that was stopped and resumes when its command is given again
 
 
 class StopRequestedError(Exception):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 class Stop:
-    """Takes SIGTERM from its making on.
+    """Handles SIGTERM for as long as the process runs.
 
-    It is an exception at once, where only work that can be done again is lost (reading features,
-    a validation), and inside `held` a note, so that a step or a checkpoint is finished first.
+    SIGTERM raises `StopRequestedError` at once where only work that can be repeated is lost, such
+    as reading features or validating. Inside `held` it is only noted, so that a step or a
+    checkpoint is finished first.
+
+    Attributes:
+        requested: Whether SIGTERM was received.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._held, self.requested = False, False
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def _on_sigterm(self, *_) -> None:
-        if not self.requested:  # a second one would cut the saving short
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.requested:  # a second SIGTERM must not interrupt the saving
             self.requested = True
             self.check()
 
     def check(self) -> None:
-        """Stop here if it was requested and nothing holds it.
+        """Stop here if SIGTERM was received and nothing holds it back.
 
         Raises:
-            StopRequestedError: it was.
+            StopRequestedError: SIGTERM was received.
         """
         if self.requested and not self._held:
             raise StopRequestedError
 
     def hold(self) -> None:
-        """From now on it is a note in `requested`, for workers that must stop together."""
+        """Only note SIGTERM in `requested` from now on, for workers that must stop together."""
         self._held = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """What is begun in here is finished; then it stops if that was requested."""
+        """Finish the block before stopping.
+
+        Raises:
+            StopRequestedError: SIGTERM was received in the block.
+        """
         with self._set(held=True):
             yield
         self.check()
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """What is in here is left at once, after `hold` too, and not as an exception."""
+        """Leave the block at once on SIGTERM, also after `hold`, and raise nothing."""
         with contextlib.suppress(StopRequestedError), self._set(held=False):
             self.check()
             yield

@@ -1,37 +1,43 @@
-"""How good the model is on a split: loss, perplexity, and CIDEr of greedy captions."""
+"""How good the model is on the val split: loss, perplexity, and CIDEr of greedy captions."""
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from captioning.feature_captioner import FeatureCaptioner
+from artifacts.recipe import Recipe
+from artifacts.run_folder import RunFolder
+from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
 from captioning.search_options import GreedySearch
 from metrics.names import CIDER
 from metrics.official import cider_of_tokens
 from model.captioner import Captioner
 from model.definition.attention import entropy, temporal_variance
 from model.fast.tracing import any_batch
+from model.search.result import SearchResult
+from records.manifest import DatasetInfo
+from records.split_files import SplitFiles, open_split
 from records.text import tokenise
 from records.vocabulary import Vocabulary
-from trainer.input.feature_cache import Examples
-from trainer.samples import SHOWN, Sample
+from trainer.input.feature_cache import CaptionedFeatures, FeatureCache, stream
+from trainer.samples import SHOWN, Sample, Samples, first_pictures
 
 
-class Validation(NamedTuple):
+class Score(NamedTuple):
     """Scores of one pass over a split."""
 
     cross_entropy: float  # nats per word, unsmoothed
-    cider: float  # of greedy captions, on the tokens of records/text.py: for choosing, not quoting
-
+    # Of greedy captions, on the tokens of records/text.py: good for choosing weights, not to quote.
+    cider: float
     attention_entropy: float = 0.0  # nats, mean over the words of those captions
     temporal_variance: float = 0.0  # of their attention, mean over captions; 0: it never moves
-    samples: tuple[Sample, ...] = ()  # of the first few images
+    samples: tuple[Sample, ...] = ()  # captions of the first few images
 
     def scalars(self) -> dict[str, float]:
-        """Name -> value, as logged."""
+        """Return name -> value, as logged."""
         return {
             CIDER: self.cider,
             "cross_entropy": self.cross_entropy,
@@ -41,11 +47,73 @@ class Validation(NamedTuple):
         }
 
 
-class Validator:
-    """Keeps the compiled functions from one validation to the next."""
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """What a run validates with after each epoch.
 
-    def __init__(self, captioner: Captioner, vocabulary: Vocabulary):
-        self.captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch())
+    Attributes:
+        score: Scores the captioner, with its weights as they are now, on the val split.
+        samples: Writes captions of the first images.
+        stamp: What every score says about itself: "CONTAMINATED n%"; "" for nothing.
+    """
+
+    score: Callable[[], Score]
+    samples: Samples | None = None
+    stamp: str = ""
+
+
+def open_validation(
+    recipe: Recipe,
+    info: DatasetInfo,
+    captioner: Captioner,
+    vocabulary: Vocabulary,
+    *,
+    cached: bool,
+    grid: tuple[int, int, int] | None,
+    stamp: str,
+) -> Validation | None:
+    """Open the val split of the records.
+
+    Args:
+        recipe: The recipe: records, run, batch size.
+        info: The manifest of the records.
+        captioner: The model to validate.
+        vocabulary: Its words.
+        cached: Whether features are kept in memory. Filling the cache reads the split once.
+        grid: Grid of the stored features to use in place of the images; None for images.
+        stamp: What every score says about itself.
+
+    Returns:
+        The validation; None when there is no val split.
+    """
+    if "val" not in info.splits or not info.splits["val"].total("records"):
+        print("the records have no val split: the last weights are taken for the best")
+        return None
+    _, val = open_split(recipe.records_dir, "val")
+    score = _scorer(dataclasses.replace(val, grid=grid), captioner, vocabulary, cached, recipe)
+    return Validation(score, Samples(RunFolder(recipe.run_dir), first_pictures(val)), stamp)
+
+
+def _scorer(
+    val: SplitFiles, captioner: Captioner, vocabulary: Vocabulary, cached: bool, recipe: Recipe
+) -> Callable[[], Score]:
+    validator = Validator(captioner, vocabulary)
+    if not cached:
+        return lambda: validator.score(stream(val, captioner, "validating"))
+    cache = FeatureCache.fill(val, captioner)
+    return lambda: validator.score(cache.batches(recipe.batch_size))
+
+
+class Validator:
+    """Scores a captioner; keeps the compiled functions from one validation to the next.
+
+    Args:
+        captioner: The model to score.
+        vocabulary: Its words.
+    """
+
+    def __init__(self, captioner: Captioner, vocabulary: Vocabulary) -> None:
+        self._captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch())
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -54,41 +122,61 @@ class Validator:
 
         self._nll = nll
 
-    def __call__(self, examples: Iterable[Examples]) -> Validation:
-        """Score a split.
+    def score(self, batches: Iterable[CaptionedFeatures]) -> Score:
+        """Score a split with the weights as they are now.
 
-        Call arguments:
-            examples: all of its batches.
+        Args:
+            batches: All of the split.
         """
-        self.captioner.refresh()
+        self._captioner.refresh()
         total, words = 0.0, 0
-        entropies, variances, samples = [], [], []
-        references: dict[int, list[str]] = {}
-        captions: dict[int, list[str]] = {}
-        for batch in examples:
-            batch_nll, batch_words = self._nll(tf.constant(batch.features), tf.constant(batch.ids))
+        tally = _CaptionTally()
+        for batch in batches:
+            features = tf.constant(batch.features)
+            batch_nll, batch_words = self._nll(features, tf.constant(batch.ids))
             total, words = total + float(batch_nll), words + int(batch_words)
-            result = self.captioner.search([tf.constant(batch.features)])
-            generated = self.captioner.captions(result, attention=True)
-            ids, attention = result.ids[:, 0].numpy(), result.attention[:, 0].numpy()
-            new = []  # with strict pairs an image comes once for each of its captions
-            for i, image_id in enumerate(batch.image_ids):
-                if int(image_id) not in captions:
-                    caption = generated[i][0]
-                    captions[int(image_id)] = [" ".join(caption.words)]
-                    samples.append(Sample(int(image_id), caption))
-                    new.append(i)
-                references.setdefault(int(image_id), []).extend(
-                    " ".join(tokenise(text.decode())) for text in batch.texts[i] if text
-                )
-            looked, real = attention[new], ids[new] != 0
-            entropies.append(entropy(looked).numpy()[real])
-            variances.append(temporal_variance(looked, real).numpy())
-            del samples[SHOWN:]
-        return Validation(
-            total / words,
-            cider_of_tokens(references, captions)[0],
-            float(np.concatenate(entropies).mean()),
-            float(np.concatenate(variances).mean()),
-            tuple(samples),
+            result = self._captioner.search([features])
+            generated = self._captioner.captions(result, attention=True)
+            tally.add(batch, result, [hypotheses[0] for hypotheses in generated])
+        return tally.score(total / words)
+
+
+class _CaptionTally:
+    """The greedy captions of a split with their references and attention, added by the batch."""
+
+    def __init__(self) -> None:
+        self._captions: dict[int, list[str]] = {}  # by image id
+        self._references: dict[int, list[str]] = {}
+        self._samples: list[Sample] = []
+        self._entropies: list[np.ndarray] = []
+        self._variances: list[np.ndarray] = []
+
+    def add(
+        self,
+        batch: CaptionedFeatures,
+        result: SearchResult,
+        captions: Sequence[GeneratedCaption],
+    ) -> None:
+        new_rows = []  # in strict pairs an image comes once for each caption
+        for row, image_id in enumerate(map(int, batch.image_ids)):
+            if image_id not in self._captions:
+                self._captions[image_id] = [" ".join(captions[row].words)]
+                self._samples.append(Sample(image_id, captions[row]))
+                new_rows.append(row)
+            self._references.setdefault(image_id, []).extend(
+                " ".join(tokenise(text.decode())) for text in batch.texts[row] if text
+            )
+        del self._samples[SHOWN:]
+        real = result.ids.numpy()[new_rows, 0] != 0  # [images, T]
+        attention = result.attention.numpy()[new_rows, 0]  # [images, T, L]
+        self._entropies.append(entropy(attention).numpy()[real])
+        self._variances.append(temporal_variance(attention, real).numpy())
+
+    def score(self, cross_entropy: float) -> Score:
+        return Score(
+            cross_entropy,
+            cider_of_tokens(self._references, self._captions)[0],
+            float(np.concatenate(self._entropies).mean()),
+            float(np.concatenate(self._variances).mean()),
+            tuple(self._samples),
         )

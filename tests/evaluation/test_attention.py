@@ -18,10 +18,10 @@ from evaluation.attention import (
 )
 from metrics import meteor
 from model.caption_generator import CaptionGenerator
+from model.encoder import decode
 from records.manifest import read_vocabulary
 from records.split_files import open_split
 from tests.support.training import FOUR, four_records, four_run, run_evaluate, scenes_records
-from trainer.input import reading as records_input
 
 SEARCH = BeamSearch(beam_size=3, length_penalty=0.5, no_repeat_ngram=0)
 
@@ -47,8 +47,8 @@ def test_looks_are_those_of_the_words(looks):
         assert list(look.words) == FOUR[image_id].split()
         assert look.text == FOUR[image_id].replace(" 's", "'s")
         assert look.attention.shape == (len(look.words), 8, 8)
-        pixels = records_input.decode_all(tf.constant([look.encoded]), size)
-        memory = decoder.memory(captioner.encoder(pixels))
+        pixels = decode(tf.constant(look.encoded), size)
+        memory = decoder.memory(captioner.encoder(pixels[None]))
         state = decoder.initial_state(memory, 1)
         said = vocabulary.encode(FOUR[image_id])
         for word, given in zip(look.attention, said, strict=False):

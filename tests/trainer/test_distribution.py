@@ -17,7 +17,7 @@ from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import TINY, scenes_records, train
 from trainer import losses
-from trainer.distribution import task
+from trainer.distribution import parse_tf_config
 from trainer.input import order
 
 ROOT = Path(__file__).parents[2]
@@ -44,12 +44,12 @@ def tf_config(hosts=HOSTS, kind="worker", index=0, **jobs) -> str:
 
 
 def test_a_task_knows_its_place():
-    assert task("") == (0, 1)
-    assert task(tf_config(index=2)) == (2, 3)
-    assert task(tf_config(["10.0.0.1:2222"])) == (0, 1)
+    assert parse_tf_config("") == (0, 1)
+    assert parse_tf_config(tf_config(index=2)) == (2, 3)
+    assert parse_tf_config(tf_config(["10.0.0.1:2222"])) == (0, 1)
     chief = {"chief": ["10.0.0.9:2222"]}
-    assert task(tf_config(kind="chief", **chief)) == (0, 4)
-    assert task(tf_config(kind="worker", index=2, **chief)) == (3, 4)
+    assert parse_tf_config(tf_config(kind="chief", **chief)) == (0, 4)
+    assert parse_tf_config(tf_config(kind="worker", index=2, **chief)) == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,22 @@ def test_a_tf_config_that_names_no_worker_is_refused_in_a_line(wrong, monkeypatc
 
 
 def test_the_shares_of_the_workers_are_the_batch():
-    def batches(share):
+    def batches(worker=0, workers=1):
         keys = tf.data.Dataset.range(10)
         elements = keys.map(lambda key: (key, tf.ones([1, 3], tf.int32), key))
         found = order.epoch(
-            elements, lambda keys: keys, window=10, batch_size=3, seed=1, share=share
+            elements,
+            lambda keys: keys,
+            window=10,
+            batch_size=3,
+            seed=1,
+            share=slice(worker, None, workers),
         )
         return list(found.as_numpy_iterator())
 
-    whole = batches((0, 1))
+    whole = batches()
     assert [len(batch.inputs) for batch in whole] == [3, 3, 3, 1]
-    shares = [batches((worker, 2)) for worker in range(2)]
+    shares = [batches(worker, 2) for worker in range(2)]
     assert [len(batch.inputs) for batch in shares[1]] == [1, 1, 1, 0]
     for batch, first, second in zip(whole, *shares, strict=True):
         np.testing.assert_array_equal(batch.inputs[::2], first.inputs)
@@ -96,20 +101,20 @@ def test_the_shares_of_the_workers_are_the_batch():
         assert len(second.ids) == len(second.inputs)
 
 
-def test_the_objective_of_the_parts_sums_up_to_the_whole():
+def test_the_objectives_of_the_shares_sum_up_to_that_of_the_batch():
     captioner = small_captioner()
     weights_ = {"l2_weight": 0.3, "doubly_stochastic_weight": 0.7}
     features, ids = some_features(), padded(CAPTIONS)
 
-    def objective(images, whole=None):
+    def objective(images, totals=None):
         forced = captioner.teacher_force(tf.gather(features, images), tf.gather(ids, images))
-        return losses.objective(forced, captioner.decoder.dense_kernels, whole=whole, **weights_)
+        return losses.objective(forced, captioner.decoder.dense_kernels, totals=totals, **weights_)
 
     real = ids.numpy()[:, :, 1:] != 0
-    whole = losses.Whole(float(real.sum()), float(real.any(-1).sum()), 2)
-    parts = [objective(images, whole) for images in ([0, 2], [1])]
+    totals = losses.BatchTotals(float(real.sum()), float(real.any(-1).sum()), 2)
+    shares = [objective(images, totals) for images in ([0, 2], [1])]
     for name, expected in objective([0, 1, 2])._asdict().items():
-        found = sum(float(getattr(part, name)) for part in parts)
+        found = sum(float(getattr(share, name)) for share in shares)
         assert found == pytest.approx(float(expected), rel=1e-5), name
 
 
@@ -257,7 +262,7 @@ def test_workers_that_are_killed_or_stopped_and_go_on(workers):
         )
     two.start()
     step = two.wait_for_epochs(len(two.scored()) + 1)
-    assert all("going on from step " in said for said in two.said())
+    assert all("resuming from step " in said for said in two.said())
     two.processes[1].send_signal(signal.SIGTERM)
     assert two.ended() == [75, 75], two.said()
     stopped = newest(two.run_dir)[1]["step"]

@@ -19,8 +19,8 @@ from records import manifest
 from records.split_files import open_split
 from tests.support.records import build
 from tests.support.training import config, folder, run_evaluate, scenes_records, train
-from trainer.input import reading as records_input
-from trainer.input.batches import training_batches
+from trainer.input import reading
+from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import FeatureCache, stream
 from trainer.open_run import choose_inputs, repeat_random_weights
 
@@ -100,8 +100,8 @@ def test_stored_features_are_those_of_the_images_beside_them(both):
     for cached in (False, True):
         made = config(records_dir=both)
         computed, read = (
-            list(training_batches(made, source, captioner, cached and source is features)(2, 0))
-            for source in (images, features)
+            list(TrainingBatches(made, files, captioner, cached and files is features).epoch(2))
+            for files in (images, features)
         )
         assert len(computed) == len(read) == 12
         for (pixels, ids, _), (grids, read_ids, _) in zip(computed, read, strict=True):
@@ -112,8 +112,8 @@ def test_stored_features_are_those_of_the_images_beside_them(both):
 
 def test_a_split_of_features_streams_and_caches_as_one_of_images(both):
     images, features, captioner = sources(both, "val")
-    whole = FeatureCache.fill(features, captioner).examples
-    [computed], [read] = (list(stream(source, captioner, "test")) for source in (images, features))
+    whole = FeatureCache.fill(features, captioner).split
+    [computed], [read] = (list(stream(files, captioner, "test")) for files in (images, features))
     for other in (whole, read):
         np.testing.assert_array_equal(computed.image_ids, other.image_ids)
         np.testing.assert_array_equal(computed.texts, other.texts)
@@ -157,7 +157,7 @@ def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
         raise AssertionError("features are stored")
 
     monkeypatch.setattr(encoder.Encoder, "call", never)
-    monkeypatch.setattr(records_input, "decode", never)
+    monkeypatch.setattr(reading, "decode", never)
     run_dir = tmp_path / "run"
     code = train(records_dir=alone, run_dir=run_dir, epochs=2, cache_memory_mb=0)  # from the disk
     assert code == 0

@@ -13,9 +13,8 @@ from records import wire
 from records.split_files import SplitFiles, open_split
 from tests.support.records import records as read_records
 from tests.support.training import config, scenes_records
-from trainer.input import order
-from trainer.input import reading as records_input
-from trainer.input.batches import training_batches
+from trainer.input import order, reading
+from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import FeatureCache, cache_bytes, stream
 
 
@@ -38,8 +37,8 @@ def train() -> SplitFiles:
 
 def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
     """(images or features, ids) of an epoch, as the trainer gets them."""
-    make = training_batches(config(**changes), train, captioner, cached)
-    return [(a.numpy(), b.numpy()) for a, b, _ in make(epoch, skip)]
+    made = TrainingBatches(config(**changes), train, captioner, cached)
+    return [(a.numpy(), b.numpy()) for a, b, _ in made.epoch(epoch, skip)]
 
 
 def assert_equal(found, expected):
@@ -178,14 +177,14 @@ def test_strict_pairs_are_batches_of_one_caption_each(captioner):
 
 def test_parse_gives_what_was_written(train):
     expected = {record.image_id: record for record in read_records(scenes_records(), "train")}
-    found = list(records_input.records(train).as_numpy_iterator())
+    found = list(reading.parsed_records(train).as_numpy_iterator())
     assert len(found) == len(expected) == 48
-    for parts in found:
-        record = expected.pop(parts["image_id"])
-        assert parts["file_name"].decode() == record.file_name
-        assert parts["encoded"] == record.encoded
-        assert [text.decode() for text in parts["texts"]] == list(record.captions)
-        for row, ids in zip(parts["ids"], record.caption_ids, strict=True):
+    for parsed in found:
+        record = expected.pop(parsed.image_id)
+        assert parsed.file_name.decode() == record.file_name
+        assert parsed.encoded == record.encoded
+        assert [text.decode() for text in parsed.texts] == list(record.captions)
+        for row, ids in zip(parsed.ids, record.caption_ids, strict=True):
             assert (*row[: len(ids)],) == ids
             assert not row[len(ids) :].any()
 
@@ -193,7 +192,7 @@ def test_parse_gives_what_was_written(train):
 def test_a_split_streams_and_caches_the_same(captioner, train):
     streamed = list(stream(train, captioner, "test"))
     cache = FeatureCache.fill(train, captioner)
-    assert cache.examples.features.nbytes == cache_bytes(train, captioner)
+    assert cache.split.features.nbytes == cache_bytes(train, captioner)
     cached = list(cache.batches(32))
     assert [len(part.image_ids) for part in streamed] == [32, 16]
     records = {record.image_id: record for record in read_records(scenes_records(), "train")}
@@ -223,7 +222,7 @@ def test_nothing_that_is_read_is_tuned(captioner, train, monkeypatch):
     monkeypatch.setattr(tf.data.Dataset, "__iter__", noted)
     next(stream(train, captioner, "test"))
     for cached in (True, False):
-        next(iter(training_batches(config(), train, captioner, cached)(0, 0)))
+        next(iter(TrainingBatches(config(), train, captioner, cached).epoch(0)))
     assert read == [False] * 4  # the cache is filled, too
 
 

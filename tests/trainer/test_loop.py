@@ -18,9 +18,11 @@ from cli.errors import UserError
 from tests.support.disk import full_disk
 from tests.support.training import config
 from trainer import history, loop
+from trainer.distribution import one_device
 from trainer.input.order import Batch
 from trainer.optimizer import build_optimizer
-from trainer.validation import Validation
+from trainer.stop import Stop
+from trainer.validation import Score, Validation
 
 STEPS = 5  # in an epoch
 
@@ -45,10 +47,10 @@ class Run:
         """Start the command anew: fresh weights, whatever is saved is found."""
         self.weight = tf.keras.Variable([1.0, 2.0], name="weight")
         captioner = types.SimpleNamespace(trainable_variables=[self.weight])
-        self.loop = loop.Loop(
-            self.config, captioner, self._batches, self._validate if validate else None, STEPS
-        )
+        batches = types.SimpleNamespace(epoch=self._batches, steps_per_epoch=STEPS)
+        validation = Validation(self._validate) if validate else None
         before = signal.getsignal(signal.SIGTERM)
+        self.loop = loop.Loop(self.config, captioner, batches, validation, one_device(), Stop())
         try:
             return self.loop.run()
         finally:
@@ -67,9 +69,9 @@ class Run:
         return values | (self.at_step(len(self.steps)) or {})
 
     def _validate(self):
-        self.scored.append(self.loop.step)
-        cider, cross_entropy = self.scores.get(self.loop.step // STEPS, (0.1, 1.0))
-        return Validation(cross_entropy, cider)
+        self.scored.append(self.loop.position.step)
+        cider, cross_entropy = self.scores.get(self.loop.position.step // STEPS, (0.1, 1.0))
+        return Score(cross_entropy, cider)
 
     def best(self):
         return weights_file.load(self.loop.checkpoints.folder.best)
@@ -146,7 +148,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(make, stop_at, capsys):
     path = run.loop.checkpoints.newest()[0]
     assert f"stopped at step {stop_at}: {path} is saved" in capsys.readouterr().err
     assert run.go() == 0
-    assert f"going on from step {stop_at} of 20" in capsys.readouterr().err
+    assert f"resuming from step {stop_at} of 20" in capsys.readouterr().err
     assert run.steps == all_steps()
     assert run.scored == run.history() == all_scored
     assert run.best()[1]["epoch"] == 3
@@ -249,7 +251,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(make, capsys):
     assert run.go() == 0
     err = capsys.readouterr().err
     assert f"skipping a damaged checkpoint: {newest}" in err
-    assert "going on from step 10 of 15" in err
+    assert "resuming from step 10 of 15" in err
     assert run.steps == all_steps(3) + all_steps(3)[10:]
     np.testing.assert_array_equal(run.weight, [16.0, 17.0])
     for path in (newest, older, oldest):
@@ -268,7 +270,7 @@ def test_a_damaged_best_is_scored_and_written_anew(make, capsys):
         break_it(path)
         assert run.go() == 0
         err = capsys.readouterr().err
-        assert path in err and "the next validation gives the best anew" in err
+        assert path in err and "the next validation writes them anew" in err
         assert run.best()[1] == {"epoch": 2, "step": 10, "CIDEr": 0.5, "cross_entropy": 1.0}
         np.testing.assert_array_equal(run.best()[0]["weight"], [11.0, 12.0])
     assert run.steps == all_steps(2)
@@ -322,9 +324,9 @@ def test_a_full_disk_keeps_the_older_checkpoint_and_says_so(make, monkeypatch):
         assert f"cannot be written (File too large); the newest good one is {older[0]}" in str(
             caught.value
         )
-        assert "run the same command to go on" in str(caught.value)
+        assert "run the same command to resume" in str(caught.value)
     assert big.newest() == older
-    assert sorted(os.listdir(big.directory)) == ["best.npz", "step-000000005.npz"]
+    assert sorted(os.listdir(big.folder.checkpoints)) == ["best.npz", "step-000000005.npz"]
     assert run.go() == 0  # what is there is good
 
 
@@ -349,12 +351,12 @@ def test_a_history_that_cannot_be_written_is_a_line(make, size):
         run.go()
     message = str(caught.value)
     assert "File too large" in message
-    assert "run the same command to go on" in message
+    assert "run the same command to resume" in message
     assert "\n" not in message
 
 
 def test_means_are_weighted_by_words():
-    window = history.Window()
+    window = history.StepWindow()
     window.add({"cross_entropy": 1.0, "words": 10.0, "captions": 2.0})
     window.add({"cross_entropy": 4.0, "words": 30.0, "captions": 2.0})
     summary = window.summary()

@@ -221,7 +221,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path, undisturbed, 
     assert list((run_dir / "events").glob("plugins/profile/*/*.xplane.pb"))
     err = capsys.readouterr().err
     assert f"warning: skipping a damaged checkpoint: {newest}" in err
-    assert "going on from step 24 of 36" in err
+    assert "resuming from step 24 of 36" in err
     assert_same_run(run_dir, undisturbed)
 
 

@@ -15,7 +15,7 @@ from model.encoder import Encoder
 from records.split_files import open_split
 from tests.support.training import config, scenes_records
 from trainer.input import order
-from trainer.input.batches import training_batches
+from trainer.input.batches import TrainingBatches
 
 IMAGES = 6000
 
@@ -70,8 +70,8 @@ def test_images_move_as_far_as_uniform_draws_from_the_window_take_them(window):
 def test_epochs_have_orders_that_know_nothing_of_each_other(cached):
     captioner = types.SimpleNamespace(encoder=Encoder("small_cnn"))
     _, train = open_split(str(scenes_records()), "train")
-    make = training_batches(config(batch_size=1), train, captioner, cached)
-    epochs = [np.array([int(batch.image_ids[0]) for batch in make(e, 0)]) for e in range(8)]
+    batches = TrainingBatches(config(batch_size=1), train, captioner, cached)
+    epochs = [np.array([int(batch.image_ids[0]) for batch in batches.epoch(e)]) for e in range(8)]
     places = [np.argsort(found) for found in epochs]
     assert all(sorted(found) == sorted(epochs[0]) for found in epochs)
     pairs = [(a, b) for a in range(8) for b in range(a)]

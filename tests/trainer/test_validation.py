@@ -9,20 +9,20 @@ from model.caption_generator import CaptionGenerator
 from records.vocabulary import SPECIAL, Vocabulary
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from trainer import losses
-from trainer.input.feature_cache import Examples
+from trainer.input.feature_cache import CaptionedFeatures
 from trainer.validation import Validator
 
 WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
 VOCABULARY = Vocabulary(WORDS, [1] * len(WORDS))
 
 
-def examples(captions, image_ids, features) -> Examples:
+def captioned(captions, image_ids, features) -> CaptionedFeatures:
     texts = np.full((len(captions), 3), b"", object)
     for b, image in enumerate(captions):
         for n, ids in enumerate(image):
             texts[b, n] = " ".join(WORDS[i] for i in ids[1:-1]).encode()
     ids = padded(captions, texts=3, words=9).numpy()
-    return Examples(np.array(image_ids), features, ids, texts)
+    return CaptionedFeatures(np.array(image_ids), features, ids, texts)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def captioner():
 
 def test_cross_entropy_and_cider_of_a_split(captioner):
     features = some_features(locations=64).numpy()
-    whole = examples(CAPTIONS, [11, 12, 13], features)
+    whole = captioned(CAPTIONS, [11, 12, 13], features)
     said = CaptionGenerator([captioner]).greedy([features], rules()).ids.numpy()[:, 0]
     whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
-    found = Validator(captioner, VOCABULARY)([whole])
+    found = Validator(captioner, VOCABULARY).score([whole])
     forced = captioner.teacher_force(features, padded(CAPTIONS))
     expected = losses.mean(forced.nll, forced.real)
     assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
@@ -59,26 +59,26 @@ def test_cross_entropy_and_cider_of_a_split(captioner):
 def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
     features = some_features(locations=64).numpy()
     validator = Validator(captioner, VOCABULARY)
-    whole = validator([examples(CAPTIONS, [11, 12, 13], features)])[:4]
-    parts = [examples(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
-    assert validator(parts)[:4] == pytest.approx(whole, rel=1e-5)
+    whole = validator.score([captioned(CAPTIONS, [11, 12, 13], features)])[:4]
+    parts = [captioned(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
+    assert validator.score(parts)[:4] == pytest.approx(whole, rel=1e-5)
     pairs = [
-        examples([[ids]], [11 + b], features[b : b + 1])
+        captioned([[ids]], [11 + b], features[b : b + 1])
         for b, image in enumerate(CAPTIONS)
         for ids in image
     ]
-    assert validator(pairs)[:4] == pytest.approx(whole, rel=1e-5)
+    assert validator.score(pairs)[:4] == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_later_validation_is_of_the_later_weights():
     captioner, features = small_captioner(), some_features(locations=64).numpy()
-    whole = [examples(CAPTIONS, [11, 12, 13], features)]
+    whole = [captioned(CAPTIONS, [11, 12, 13], features)]
     validator = Validator(captioner, VOCABULARY)
-    before = validator(whole)
+    before = validator.score(whole)
     other = small_captioner(seed=4)
     said = CaptionGenerator([other]).greedy([features], rules()).ids.numpy()[:, 0]
     whole[0].texts[1, 0] = " ".join(VOCABULARY.words_of(said[1])).encode()
     captioner.decoder.set_weights(other.decoder.get_weights())
-    after = validator(whole)
-    assert after[:4] == pytest.approx(Validator(other, VOCABULARY)(whole)[:4], rel=1e-5)
+    after = validator.score(whole)
+    assert after[:4] == pytest.approx(Validator(other, VOCABULARY).score(whole)[:4], rel=1e-5)
     assert after.cider > before.cider

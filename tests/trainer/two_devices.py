@@ -20,7 +20,7 @@ if "xla" not in sys.argv:
 from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import config
-from trainer.distribution import Cluster, alone
+from trainer.distribution import Cluster, one_device
 from trainer.optimizer import build_optimizer
 from trainer.step import build_step
 
@@ -73,7 +73,7 @@ def devices() -> list[str]:
 def apart(two: Cluster, plain: bool) -> dict[str, float]:
     """Between one device and two."""
     (one_state, one_scalars, _), (state, scalars, captioner) = (
-        trained(cluster, plain) for cluster in (alone(), two)
+        trained(cluster, plain) for cluster in (one_device(), two)
     )
     copies = [two.strategy.experimental_local_results(v.value) for v in captioner.weights]
     names = one_scalars[0].keys()

@@ -1,7 +1,7 @@
 """The order of training: which images an epoch's batches are made of.
 
-It is a function of (seed, epoch) alone: skipping `step` batches resumes it, and decodes nothing of
-what it skips. Nothing of it is ever saved.
+It is a function of (seed, epoch) alone, so nothing about it is ever saved: a run resumes by
+skipping the batches that are done, and what is skipped is not decoded.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from trainer.input.reading import PARALLEL
+from trainer.input.reading import PARALLEL_CALLS
 
 # Batches whose captions are sorted by length together: a longer window pads less.
 _LENGTH_WINDOW = 32
+ALL_IMAGES = slice(None)
 
 
 class Batch(NamedTuple):
@@ -20,7 +21,7 @@ class Batch(NamedTuple):
 
     inputs: tf.Tensor  # images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16
     ids: tf.Tensor  # [B, N, T] int32, padded with 0
-    image_ids: tf.Tensor  # [B] int64; of the whole batch, where several workers share it
+    image_ids: tf.Tensor  # [B] int64; of all images of the batch, where several workers share it
 
 
 def epoch(
@@ -31,58 +32,49 @@ def epoch(
     batch_size: int,
     seed: int,
     skip: int = 0,
-    share: tuple[int, int] = (0, 1),
+    share: slice = ALL_IMAGES,
 ) -> tf.data.Dataset:
-    """One epoch of training batches: shuffled, of like length, the first `skip` left out.
+    """Make the batches of one epoch: shuffled, each of captions of like length.
 
-    An image's captions come the longest first: finished ones then leave the batch together.
+    An image's captions come the longest first, so that finished ones leave the batch together.
 
-    Call arguments:
-        elements: (key, ids [N, T], image id): the key is what `load` makes an image or features of.
-        load: keys [B] -> images [B, size, size, 3] or features [B, L, D].
-        window: elements that are shuffled together.
-        seed: of the order, another for each epoch.
-        share: (w, W): image w, w + W, ... of each batch; all of them for (0, 1), of the last batch
-            perhaps none.
+    Args:
+        elements: (key, ids [N, T], image id) of each image; `load` knows what the key stands for.
+        load: Makes images [B, size, size, 3] or features [B, L, D] of keys [B].
+        window: Elements that are shuffled together.
+        batch_size: B.
+        seed: Seed of the order, another one for each epoch.
+        skip: Batches at the start to leave out.
+        share: This worker's images of each batch; the last batch may have none of them.
 
-    Returns: ceil(elements / batch_size) batches.
+    Returns:
+        A data set of ceil(elements / batch_size) - skip `Batch`es.
     """
-    together = batch_size * _LENGTH_WINDOW
-    worker, workers = share
 
-    def by_length(number, group):
+    def by_length(number: tf.Tensor, group: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         keys, ids, image_ids = group
         order = _length_order(ids, batch_size, tf.stack([tf.cast(seed, tf.int64), number]))
         ids = _longest_first(tf.gather(ids, order))
         return tf.gather(keys, order), ids, tf.gather(image_ids, order)
 
-    def trim(keys, ids, image_ids):
-        # The padding of the group that this batch was cut from.
-        captions = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 2]), tf.int32))
-        words = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 1]), tf.int32))
-        return keys, ids[:, :captions, :words], image_ids
+    def loaded(keys: tf.Tensor, ids: tf.Tensor, image_ids: tf.Tensor) -> Batch:
+        return Batch(load(keys[share]), ids[share], image_ids)
 
     return (
         elements.shuffle(window, seed=seed, reshuffle_each_iteration=False)
-        .padded_batch(together, padded_shapes=([], [None, None], []))
+        .padded_batch(batch_size * _LENGTH_WINDOW, padded_shapes=([], [None, None], []))
         .enumerate()
         .map(by_length)
         .rebatch(batch_size)
-        .map(trim)
+        .map(_trim)
         .skip(skip)
-        .map(
-            lambda keys, ids, image_ids: Batch(
-                load(keys[worker::workers]), ids[worker::workers], image_ids
-            ),
-            num_parallel_calls=PARALLEL,
-            deterministic=True,
-        )
+        .map(loaded, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
         .prefetch(2)
     )
 
 
 def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Indices that put images of like longest caption side by side, the batches shuffled.
+    """Return indices that put images of like longest caption side by side, the batches shuffled.
 
     A last batch that is not full stays last, so that cutting by `batch_size` finds the batches.
     """
@@ -95,6 +87,13 @@ def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor
 
 
 def _longest_first(ids: tf.Tensor) -> tf.Tensor:
-    """The captions of each image in order of length: [images, N, T] -> the same shape."""
+    """Sort the captions of each image by length: [images, N, T] -> the same shape."""
     lengths = tf.reduce_sum(tf.cast(ids != 0, tf.int32), -1)
     return tf.gather(ids, tf.argsort(lengths, -1, "DESCENDING", stable=True), batch_dims=1)
+
+
+def _trim(keys: tf.Tensor, ids: tf.Tensor, image_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Cut off the padding that a batch keeps from the longer window it was sorted in."""
+    captions = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 2]), tf.int32))
+    words = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 1]), tf.int32))
+    return keys, ids[:, :captions, :words], image_ids

@@ -1,12 +1,13 @@
-"""Reading records with tf.data, in the order on disk.
+"""Read records with tf.data, in the order on disk; order.py makes training batches of them.
 
-One record is one image and its captions, so that a batch of B images needs B decodes and B passes
-of the encoder for all their captions. order.py makes training batches of them.
+One record is one image and its captions, so a batch of B images needs B decodes and B passes of the
+encoder for all their captions.
 """
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,24 +17,85 @@ from model.encoder import decode
 from records import schema
 from records.split_files import SplitFiles
 
-# Set by us, for tf.data's autotuning is off (`readable`). A call holds an image or a batch of them.
-PARALLEL = min(32, len(os.sched_getaffinity(0)))
+# Parallel calls of a stage, set here because `iterate` turns tf.data's autotuning off. Each call
+# holds an image or a batch of them.
+PARALLEL_CALLS = min(32, len(os.sched_getaffinity(0)))
+_MAX_OPEN_SHARDS = 16
 
 
-def readable(batches: tf.data.Dataset, split_files: SplitFiles) -> Iterator[Any]:
-    """The batches of a split, one by one.
+class Record(NamedTuple):
+    """One record as tensors: an image and its N captions."""
+
+    image_id: tf.Tensor  # [] int64
+    file_name: tf.Tensor  # [] string
+    encoded: tf.Tensor  # [] string, the image's file; empty in feature shards
+    features: tf.Tensor  # [] string, float16 little-endian; empty in image shards
+    ids: tf.Tensor  # [N, T] int32, padded with 0
+    texts: tf.Tensor  # [N] string
+
+
+class RecordBatch(NamedTuple):
+    """B records as the model takes them."""
+
+    image_ids: tf.Tensor  # [B] int64
+    inputs: tf.Tensor  # images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16
+    ids: tf.Tensor  # [B, N, T] int32, padded with 0
+    texts: tf.Tensor  # [B, N] string, padded with empty ones
+
+
+@dataclasses.dataclass(frozen=True)
+class InputLoader:
+    """Turns the bytes that records store into what the model takes: images or features.
+
+    Attributes:
+        size: Side of the images, pixels.
+        grid: Grid of the stored features to take in place of the images; None for images.
+    """
+
+    size: int
+    grid: tuple[int, int, int] | None
+
+    def stored(self, record: Record) -> tf.Tensor:
+        """Return the bytes to load: those of the image, or of its features."""
+        return record.features if self.grid else record.encoded
+
+    def load(self, stored: tf.Tensor) -> tf.Tensor:
+        """Decode the images, or reshape the features.
+
+        Args:
+            stored: [B] string, the `stored` bytes of each image.
+
+        Returns:
+            Images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16.
+        """
+        if self.grid is None:
+            return decode_images(stored, self.size)
+        height, width, depth = self.grid
+        values = tf.io.decode_raw(stored, tf.float16, little_endian=True)
+        return tf.reshape(values, [tf.shape(stored)[0], height * width, depth])
+
+
+def iterate(dataset: tf.data.Dataset, split_files: SplitFiles) -> Iterator[Any]:
+    """Iterate over what was read from a split; a record that cannot be read is a `UserError`.
+
+    Args:
+        dataset: Elements made of the records of the split.
+        split_files: The split, for the error message.
+
+    Yields:
+        The elements of `dataset`.
 
     Raises:
-        UserError: a record is damaged, or its image cannot be decoded.
+        UserError: A record is damaged, or its image cannot be decoded.
     """
-    # At its end an iterator waits for the thread that tunes it, and TensorFlow 2.21's sleeps on: as
-    # long again as the iterator lived, up to a minute. Every epoch would end with such a wait.
+    # At its end an iterator waits for the thread that tunes it. TensorFlow 2.21's tuner sleeps for
+    # as long again as the iterator lived, up to a minute: every epoch would end with that wait.
     options = tf.data.Options()
     options.autotune.enabled = False
-    iterator = iter(batches.with_options(options))
+    iterator = iter(dataset.with_options(options))
     while True:
         try:
-            batch = next(iterator)
+            element = next(iterator)
         except StopIteration:
             return
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
@@ -43,17 +105,13 @@ def readable(batches: tf.data.Dataset, split_files: SplitFiles) -> Iterator[Any]
                 f" ({str(error).splitlines()[0][:300]}); `python -m pipeline.verify_records"
                 f" --records_dir={folder} --decode` names it"
             ) from None
-        yield batch
+        yield element
 
 
-def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """One serialised record -> its parts.
-
-    Returns: image_id int64, file_name string, encoded string (empty in feature shards), features
-    string (empty in image shards), ids [N, T] int32 padded with 0, texts [N] string.
-    """
+def parse(serialized: tf.Tensor) -> Record:
+    """Parse one serialised record."""
     context, lists = tf.io.parse_single_sequence_example(
-        record,
+        serialized,
         context_features={
             schema.IMAGE_ID: tf.io.FixedLenFeature([], tf.int64),
             schema.FILE_NAME: tf.io.FixedLenFeature([], tf.string),
@@ -65,80 +123,77 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
             schema.CAPTION_TEXT: tf.io.FixedLenSequenceFeature([], tf.string),
         },
     )
-    return {
-        "image_id": context[schema.IMAGE_ID],
-        "file_name": context[schema.FILE_NAME],
-        "encoded": context[schema.ENCODED],
-        "features": context[schema.FEATURES],
-        "ids": tf.cast(tf.sparse.to_dense(lists[schema.CAPTION_IDS]), tf.int32),
-        "texts": lists[schema.CAPTION_TEXT],
-    }
+    return Record(
+        image_id=context[schema.IMAGE_ID],
+        file_name=context[schema.FILE_NAME],
+        encoded=context[schema.ENCODED],
+        features=context[schema.FEATURES],
+        ids=tf.cast(tf.sparse.to_dense(lists[schema.CAPTION_IDS]), tf.int32),
+        texts=lists[schema.CAPTION_TEXT],
+    )
 
 
-def records(split_files: SplitFiles, order_seed: int | None = None) -> tf.data.Dataset:
-    """Parsed records of a split, its shards read side by side.
+def parsed_records(split_files: SplitFiles, shard_seed: int | None = None) -> tf.data.Dataset:
+    """Read a split, several shards side by side.
 
-    Call arguments:
-        order_seed: shuffles the order of the shards; None keeps it.
+    Args:
+        split_files: The split.
+        shard_seed: Shuffles the order of the shards; None keeps it.
+
+    Returns:
+        A data set of `Record`.
     """
     paths = list(split_files.paths)
-    together = min(16, len(paths))
-    if order_seed is not None:
-        np.random.default_rng(order_seed).shuffle(paths)
+    cycle_length = min(_MAX_OPEN_SHARDS, len(paths))
+    if shard_seed is not None:
+        np.random.default_rng(shard_seed).shuffle(paths)
     return (
         tf.data.Dataset.from_tensor_slices(paths)
         .interleave(
             tf.data.TFRecordDataset,
-            cycle_length=together,
-            num_parallel_calls=min(PARALLEL, together),
+            cycle_length=cycle_length,
+            num_parallel_calls=min(PARALLEL_CALLS, cycle_length),
             deterministic=True,
         )
-        .map(parse, num_parallel_calls=PARALLEL, deterministic=True)
+        .map(parse, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
     )
 
 
-def in_order(split_files: SplitFiles, batch_size: int, size: int) -> tf.data.Dataset:
-    """A split once, in the order on disk: batches of parsed records and what the model takes.
+def batches_in_order(split_files: SplitFiles, batch_size: int, size: int) -> tf.data.Dataset:
+    """Read a split once, in the order on disk.
 
-    Call arguments:
-        size: side of the images, pixels.
+    Args:
+        split_files: The split; its `grid` says whether features take the place of the images.
+        batch_size: B.
+        size: Side of the images, pixels.
 
-    Returns: `parse`'s parts, batched and padded, `encoded` and `features` replaced by `inputs`:
-    images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D] (`split_files.grid`).
+    Returns:
+        A data set of `RecordBatch`.
     """
-    key, load = loader(split_files, size)
+    loader = InputLoader(size, split_files.grid)
 
-    def one(parts):
-        parts["inputs"] = load(parts[key][None])[0]
-        del parts["encoded"], parts["features"]
-        return parts
+    def decoded(record: Record) -> RecordBatch:
+        inputs = loader.load(loader.stored(record)[None])[0]
+        return RecordBatch(record.image_id, inputs, record.ids, record.texts)
 
     return (
-        records(split_files)
-        .map(one, num_parallel_calls=PARALLEL, deterministic=True)
+        parsed_records(split_files)
+        .map(decoded, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
         .padded_batch(batch_size)
         .prefetch(2)
     )
 
 
-def loader(split_files: SplitFiles, size: int) -> tuple[str, Callable[[tf.Tensor], tf.Tensor]]:
-    """What the model takes of a record: (the part that holds it, how to read strings [B] of it).
+def decode_images(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Decode image files.
 
-    They become images float32 [B, size, size, 3] in 0..255, or features float16 [B, L, D].
+    Args:
+        encoded: [B] string.
+        size: Side of the result, pixels.
+
+    Returns:
+        [B, size, size, 3] float32 in 0..255.
     """
-    if split_files.grid is None:
-        return "encoded", lambda encoded: decode_all(encoded, size)
-    height, width, depth = split_files.grid
-
-    def features(encoded: tf.Tensor) -> tf.Tensor:
-        values = tf.io.decode_raw(encoded, tf.float16, little_endian=True)
-        return tf.reshape(values, [tf.shape(encoded)[0], height * width, depth])
-
-    return "features", features
-
-
-def decode_all(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Encoded images [B] -> float32 [B, size, size, 3] in 0..255."""
     return tf.map_fn(
         lambda image: decode(image, size),
         encoded,
