@@ -54,7 +54,7 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
 
     Args:
         info: The manifest of what was built.
-        counts: What the workers counted (`pipeline.job.progress`).
+        counts: What the workers counted (`pipeline.job.reports`).
         seconds: Duration of the job.
     """
     lines = []

@@ -14,8 +14,8 @@ from apache_beam.runners.runner import PipelineRunner
 from cli.errors import UsageError, UserError
 from pipeline.config import Config
 from pipeline.engines import beam_log as quiet
-from pipeline.engines import worker_processes as workers
-from pipeline.job import graph, progress, step
+from pipeline.engines import worker_handler
+from pipeline.job import graph, reports, stage
 
 
 def run(config: Config) -> Counter[str]:
@@ -32,14 +32,14 @@ def run(config: Config) -> Counter[str]:
         _run(None, options, config)
         return Counter()
     failures: list[str] = []
-    with contextlib.closing(progress.Total()) as total:
+    with contextlib.closing(reports.Total()) as total:
         if config.engine == "dask":
             from pipeline.engines.dask_runner import DaskRunner
 
             runner = DaskRunner(total.add)
             _run(runner, options, config, runner.report)
         else:
-            with progress.by_file(total) as report:
+            with reports.by_file(total) as report:
                 runner = _local_runner(options, config.output_dir, failures)
                 _run(runner, options, config, report, failures)
         return total.counts
@@ -49,7 +49,7 @@ def _run(
     runner: PipelineRunner | None,
     options: PipelineOptions,
     config: Config,
-    report: progress.Report | None = None,
+    report: reports.Report | None = None,
     failures: Sequence[str] = (),
 ) -> None:
     try:
@@ -69,7 +69,7 @@ def _run(
     except Exception as error:
         if str(error).startswith("KeyboardInterrupt"):  # met inside a step
             raise KeyboardInterrupt from None
-        known = step.user_error(failures[0] if failures else str(error))
+        known = stage.user_error(failures[0] if failures else str(error))
         if known is None:
             raise
         raise known from None
@@ -82,4 +82,4 @@ def _local_runner(options: PipelineOptions, output_dir: str, failures: list[str]
         return FnApiRunner()
     # The runner would put Beam's command in the place of ours.
     direct.direct_running_mode = "in_memory"
-    return FnApiRunner(workers.environment(output_dir, failures))
+    return FnApiRunner(worker_handler.environment(output_dir, failures))

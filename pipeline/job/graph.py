@@ -13,9 +13,9 @@ import apache_beam as beam
 from pipeline.config import Config
 from pipeline.job import finish
 from pipeline.job.describe import describe, pack, read_listing, shards_of, unpack
-from pipeline.job.progress import Progress, Report
+from pipeline.job.reports import Progress, Report
 from pipeline.job.shard import write_shard
-from pipeline.job.step import Step
+from pipeline.job.stage import Step
 from pipeline.storage import files, lock
 from records import manifest, shard_files
 from records.shard_files import Sidecar

@@ -12,7 +12,7 @@ from pipeline.datasets.source import ImageVersion
 from pipeline.job import features
 from pipeline.job.describe import Description, rejection
 from pipeline.job.load import Loaded, load
-from pipeline.job.progress import Progress
+from pipeline.job.reports import Progress
 from pipeline.storage import files
 from records import canonical_json, hashes, manifest, shard_files, wire
 from records.rejections import Rejection

@@ -16,7 +16,7 @@ DECLARING = {
     "evaluation/score.py",
 }
 # The program of a worker process: to import it is to run it.
-_PROGRAMS = {"pipeline/engines/worker.py"}
+_PROGRAMS = {"pipeline/engines/worker_main.py"}
 _IMPORT_ALL = """
 import importlib, json, sys
 from absl import flags

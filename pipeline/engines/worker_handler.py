@@ -26,13 +26,13 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from google.protobuf import json_format, text_format
 
 from cli.errors import UserError
-from pipeline.job import step
+from pipeline.job import stage
 
 _PATIENCE_SECONDS = 5
 
 
 def environment(output_dir: str, failures: list[str]) -> SubprocessSDKEnvironment:
-    """For FnApiRunner: each worker is a process that runs `pipeline.engines.worker`.
+    """For FnApiRunner: each worker is a process that runs `pipeline.engines.worker_main`.
 
     Call arguments:
         failures: takes what went wrong, the first first: what the runner raises may only follow
@@ -42,7 +42,7 @@ def environment(output_dir: str, failures: list[str]) -> SubprocessSDKEnvironmen
     WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
         functools.partial(_Worker, failures)
     )
-    command = [sys.executable, "-m", "pipeline.engines.worker", str(os.getpid()), output_dir]
+    command = [sys.executable, "-m", "pipeline.engines.worker_main", str(os.getpid()), output_dir]
     return SubprocessSDKEnvironment.from_command_string(shlex.join(command))
 
 
@@ -114,7 +114,7 @@ class _Worker(GrpcWorkerHandler):
     def _watch(self) -> None:
         code = self._process.wait()
         if not self._closing:
-            self._fail_all(step.marked(_death(code)))
+            self._fail_all(stage.marked(_death(code)))
 
     def close(self) -> None:
         if self.data_conn._closed:  # it died, and the runner met that before `_watch`
