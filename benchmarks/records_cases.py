@@ -202,7 +202,7 @@ def metadata_job(data_dir: str) -> dict:
     with prepared(build_flags) as config, clock(result):
         job = beam.Pipeline(runner=FnApiRunner())
         described = job | beam.Create(["train"]) | beam.ParDo(graph.Describe(config, None))
-        vocabulary = beam.pvalue.AsSingleton(graph._vocabulary(job, described, config))
+        vocabulary = beam.pvalue.AsSingleton(graph._vocabulary(job, described, config, None))
         grouped = described | beam.GroupByKey()
         _ = grouped | beam.Map(lambda shard, words: len(list(shard[1])) + len(words), vocabulary)
         job.run().wait_until_finish()

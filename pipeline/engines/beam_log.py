@@ -1,16 +1,22 @@
-"""Imported first by the commands: Beam's log stays off the terminal, from its import on.
+"""Import this before Beam: it keeps Beam's log off the terminal.
 
-Beam tells of every stage and prints every traceback several times; errors reach the user anyway, as
-one line or as the exception that ends the command.
+Beam logs every stage and prints every traceback several times. Errors reach the user without that:
+as one line, or as the exception that ends the command.
 """
 
 import logging
 import os
 
-logging.disable(logging.CRITICAL)
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+def quiet() -> None:
+    """Turn all logging off."""
+    logging.disable(logging.CRITICAL)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def undo() -> None:
-    """Let Beam log again, for engines whose log is all that is seen of them."""
+    """Let Beam log again, for engines whose log is all that the user sees of them."""
     logging.disable(logging.NOTSET)
+
+
+quiet()

@@ -29,6 +29,7 @@ from apache_beam.transforms.window import GlobalWindows
 from distributed import Client, Future
 
 from cli.errors import UserError
+from pipeline.job.reports import Message, Report
 
 # Dask's own 30 s are long to wait for a mistyped address.
 _CONNECT_SECONDS = 10
@@ -37,18 +38,18 @@ _CONNECT_SECONDS = 10
 class DaskRunner(PipelineRunner):
     """Runs a pipeline to its end.
 
-    Call arguments:
-        on_report: called with the counts that workers give to `report`, from another thread.
+    Args:
+        on_report: Called, from another thread, with each message that a worker gives to `report`.
     """
 
-    def __init__(self, on_report: Callable[[dict], None]):
+    def __init__(self, on_report: Callable[[Message], None]):
         super().__init__()
         self._topic = f"build-records-{uuid.uuid4().hex}"
         self._on_report = on_report
 
     @property
-    def report(self) -> Callable[[dict], None]:
-        """What workers call, from inside a DoFn, to have counts handed to `on_report`."""
+    def report(self) -> Report:
+        """What a stage calls on its worker to have a message handed to `on_report`."""
         return functools.partial(_report, self._topic)
 
     def is_fnapi_compatible(self) -> bool:
@@ -72,8 +73,8 @@ class DaskRunner(PipelineRunner):
         return PipelineResult(PipelineState.DONE)
 
 
-def _report(topic: str, counts: dict) -> None:
-    distributed.get_worker().log_event(topic, counts)
+def _report(topic: str, message: Message) -> None:
+    distributed.get_worker().log_event(topic, message)
 
 
 @contextlib.contextmanager
@@ -173,7 +174,6 @@ class _Stages(PipelineVisitor):
             transform.args,
             transform.kwargs,
             [(type(side), side._view_options()) for side in node.side_inputs],
-            node.full_label,
         )
         sides = [self._bundles[side.pvalue] for side in node.side_inputs]
         (source,) = node.main_inputs.values()
@@ -219,7 +219,7 @@ class _Results(Receiver):
         self.values.append(windowed_value.value)
 
 
-def _run_bundle(fn, args, kwargs, views, label, elements, sides) -> list:
+def _run_bundle(fn, args, kwargs, views, elements, sides) -> list:
     """The results of a DoFn. `sides`: for each view, the bundles of its PCollection."""
     results = _Results()
     in_window = GlobalWindows.windowed_value
@@ -234,7 +234,7 @@ def _run_bundle(fn, args, kwargs, views, label, elements, sides) -> list:
         maps,
         Windowing(GlobalWindows()),
         tagged_receivers={None: results},
-        step_name=label,
+        # Without a step_name, Beam lets exceptions through unchanged.
     )
     runner.setup()
     try:

@@ -1,85 +1,142 @@
-"""Running the job: on this machine by Beam's own Python runner, elsewhere by the one named."""
+"""Run the job: on this machine by Beam's own Python runner, elsewhere by the runner named."""
 
 import contextlib
 import gc
 import os
+import re
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from types import FrameType
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Config
-from pipeline.engines import beam_log as quiet
-from pipeline.engines import worker_handler
-from pipeline.job import graph, reports, stage
+from pipeline.engines import beam_log, worker_handler
+from pipeline.job import graph, reports
+
+# The line in a traceback of Python or Java that names an exception and what it says.
+_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): .*$", re.MULTILINE)
+_LONGEST_LINE = 500
 
 
 def run(config: Config) -> Counter[str]:
-    """Run the job to its end; returns what its workers counted (`Progress`).
+    """Run the job to its end.
 
-    Nothing is counted on other engines than this machine and Dask: their logs are shown instead.
+    Returns:
+        What the workers counted (`pipeline.job.reports`). Nothing is counted on engines other than
+        this machine and Dask: their log is shown instead.
 
     Raises:
-        UserError: the job met what one line explains; UsageError: Beam refuses its options.
+        UserError: The job failed for a reason that one line explains.
+        UsageError: Beam refuses its options, or a flag does not fit the source.
     """
     options = PipelineOptions(list(config.beam_args))
     if config.engine == "beam":
-        quiet.undo()
-        _run(None, options, config)
+        _run_elsewhere(options, config)
         return Counter()
-    failures: list[str] = []
-    with contextlib.closing(reports.Total()) as total:
-        if config.engine == "dask":
-            from pipeline.engines.dask_runner import DaskRunner
+    with contextlib.closing(reports.Monitor()) as monitor:
+        try:
+            if config.engine == "dask":
+                from pipeline.engines.dask_runner import DaskRunner
 
-            runner = DaskRunner(total.add)
-            _run(runner, options, config, runner.report)
-        else:
-            with reports.by_file(total) as report:
-                runner = _local_runner(options, config.output_dir, failures)
-                _run(runner, options, config, report, failures)
-        return total.counts
+                dask = DaskRunner(monitor.receive)
+                _run_pipeline(dask, options, config, dask.report)
+            else:
+                with reports.through_file(monitor) as report:
+                    local = _local_runner(options, config.output_dir, monitor)
+                    _run_pipeline(local, options, config, report)
+        except Exception:
+            # Beam adds words of its own to a stage's error, or gives its text as another error.
+            if monitor.failure:
+                raise monitor.failure from None
+            raise
+        return monitor.counts
 
 
-def _run(
+def _run_elsewhere(options: PipelineOptions, config: Config) -> None:
+    """Run the job by a runner whose workers cannot report: its own failure must do."""
+    beam_log.undo()
+    try:
+        _run_pipeline(None, options, config, None)
+    except UserError:
+        raise
+    except Exception as error:
+        runner = options.view_as(StandardOptions).runner
+        raise UserError(
+            f"--runner={runner}: the job failed, its log says more: {_one_line(error)}"
+        ) from error
+
+
+def _run_pipeline(
     runner: PipelineRunner | None,
     options: PipelineOptions,
     config: Config,
-    report: reports.Report | None = None,
-    failures: Sequence[str] = (),
+    report: reports.Report | None,
 ) -> None:
     try:
         pipeline = beam.Pipeline(runner=runner, options=options)
     except OSError as error:
-        raise UserError(
-            f"no temporary files can be made: {error}; TMPDIR names the place"
-        ) from None
+        raise reports.no_temporary_files(error) from None
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
+    graph.build(pipeline, config, report)
+    gc.freeze()  # Imported modules are no garbage; looking through them took 10% of the time.
+    # Threads of Beam print the traceback of a failure, besides handing it on.
+    with (
+        _interrupts_kept(),
+        open(os.devnull, "w") as sink,
+        contextlib.redirect_stderr(sink),
+    ):
+        pipeline.run().wait_until_finish()
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the block's end when Beam has made another error of one."""
+    interrupted = threading.Event()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(signum, frame)
+
+    # Other handlers than Python's own (ignore, a program around this one) are left alone.
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
     try:
-        graph.build(pipeline, config, report)
-        gc.freeze()  # what is imported is no garbage: looking through it took a tenth of the time
-        # Threads that run steps print their tracebacks, beside handing them on.
-        with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
-            pipeline.run().wait_until_finish()
-    except Exception as error:
-        if str(error).startswith("KeyboardInterrupt"):  # met inside a step
+        yield
+    except Exception:
+        if interrupted.is_set():
             raise KeyboardInterrupt from None
-        known = stage.user_error(failures[0] if failures else str(error))
-        if known is None:
-            raise
-        raise known from None
+        raise
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _local_runner(options: PipelineOptions, output_dir: str, failures: list[str]) -> FnApiRunner:
-    """FnApiRunner, whose subprocesses are our own quiet worker; `failures` takes theirs."""
+def _local_runner(
+    options: PipelineOptions, output_dir: str, monitor: reports.Monitor
+) -> FnApiRunner:
+    """Return Beam's Python runner; with multi_processing its subprocesses are our own workers."""
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return FnApiRunner()
-    # The runner would put Beam's command in the place of ours.
+    # In this mode the runner would replace our command by Beam's own.
     direct.direct_running_mode = "in_memory"
-    return FnApiRunner(worker_handler.environment(output_dir, failures))
+    return FnApiRunner(worker_handler.environment(output_dir, monitor.fail))
+
+
+def _one_line(error: Exception) -> str:
+    """Return what an error says, without the tracebacks that runners put into its text."""
+    exceptions = _EXCEPTION.findall(str(error))
+    text = exceptions[-1] if exceptions else str(error) or type(error).__name__
+    return " ".join(text.split())[:_LONGEST_LINE]

@@ -15,7 +15,7 @@ from pipeline.job import finish
 from pipeline.job.describe import describe, pack, read_listing, shards_of, unpack
 from pipeline.job.reports import Progress, Report
 from pipeline.job.shard import write_shard
-from pipeline.job.stage import Step
+from pipeline.job.stage import Stage
 from pipeline.storage import files, lock
 from records import manifest, shard_files
 from records.shard_files import Sidecar
@@ -23,35 +23,40 @@ from records.vocabulary import Vocabulary
 
 
 def build(
-    pipeline: beam.Pipeline, config: Config, progress: Report | None = None
+    pipeline: beam.Pipeline, config: Config, report: Report | None = None
 ) -> beam.PCollection:
     """Add the job to `pipeline`; it leaves a finished data set in `config.output_dir`.
 
-    Call arguments:
-        progress: takes the workers' counts to the submitter, None for none.
+    Args:
+        pipeline: The pipeline to add to.
+        config: The job's configuration.
+        report: Takes the workers' messages to the submitter; None where there is no way to.
     """
     described = (
         pipeline
         | "Splits" >> beam.Create(list(config.splits))
-        | "Describe" >> beam.ParDo(Describe(config, progress))
+        | "Describe" >> beam.ParDo(Describe(config, report))
     )
-    vocabulary = beam.pvalue.AsSingleton(_vocabulary(pipeline, described, config))
+    vocabulary = beam.pvalue.AsSingleton(_vocabulary(pipeline, described, config, report))
     return (
         described
         | "Group by shard" >> beam.GroupByKey()
-        | "Write shards" >> beam.ParDo(WriteShard(config, progress), vocabulary)
+        | "Write shards" >> beam.ParDo(WriteShard(config, report), vocabulary)
         | "Gather sidecars" >> beam.GroupByKey()
-        | "Finish" >> beam.ParDo(Finish(config), vocabulary)
+        | "Finish" >> beam.ParDo(Finish(config, report), vocabulary)
     )
 
 
 def _vocabulary(
-    pipeline: beam.Pipeline, described: beam.PCollection, config: Config
+    pipeline: beam.Pipeline,
+    described: beam.PCollection,
+    config: Config,
+    report: Report | None,
 ) -> beam.PCollection:
     """One `Vocabulary`: that of --vocabulary, or of the training captions that were kept."""
     if config.vocabulary:
         path = pipeline | "Vocabulary path" >> beam.Create([config.vocabulary])
-        return path | "Read vocabulary" >> beam.ParDo(ReadVocabulary(config.beam_args))
+        return path | "Read vocabulary" >> beam.ParDo(ReadVocabulary(config, report))
     return (
         described
         | "Count words" >> beam.CombineGlobally(CountWords())
@@ -65,22 +70,17 @@ def _build_vocabulary(counted: tuple[int, Counter[str]], min_count: int) -> Voca
 
 
 @beam.typehints.with_output_types(tuple[str, bytes])
-class Describe(Step):
+class Describe(Stage):
     """split -> (shard name, its Descriptions packed) of every shard."""
 
-    def __init__(self, config: Config, progress: Report | None):
-        super().__init__(config.beam_args)
-        self._config = config
-        self._progress = progress
-
-    def step(self, split: str) -> Iterator[tuple[str, bytes]]:
+    def work(self, split: str) -> Iterator[tuple[str, bytes]]:
         config = self._config
         listing = read_listing(config.dataset, config.data_dir, split)
         count = config.shard_count(split, len(listing.images))
         described = describe(
             listing, split, max_caption_words=config.max_caption_words, seed=config.seed
         )
-        progress = Progress(self._progress)
+        progress = Progress(self._report)
         progress.add(total=len(described))
         progress.flush()
         for index, mine in shards_of(described, count):
@@ -113,27 +113,22 @@ class CountWords(beam.CombineFn):
         return accumulator
 
 
-class ReadVocabulary(Step):
+class ReadVocabulary(Stage):
     """path -> the Vocabulary there."""
 
-    def step(self, path: str) -> list[Vocabulary]:
+    def work(self, path: str) -> list[Vocabulary]:
         return [manifest.read_vocabulary(path, files.open_file)]
 
 
 @beam.typehints.with_output_types(tuple[str, Any])
-class WriteShard(Step):
+class WriteShard(Stage):
     """(shard name, its packs) -> ("", Sidecar), the same key for all."""
 
-    def __init__(self, config: Config, progress: Report | None):
-        super().__init__(config.beam_args)
-        self._config = config
-        self._progress = progress
-
-    def step(
+    def work(
         self, element: tuple[str, Iterable[bytes]], vocabulary: Vocabulary
     ) -> list[tuple[str, Sidecar]]:
         name, packs = element
-        progress = Progress(self._progress)
+        progress = Progress(self._report)
         # An engine's worker may write on when the submitter is dead.
         with lock.same_job(self._config.output_dir):
             sidecar = write_shard(name, unpack(packs), vocabulary, self._config, progress)
@@ -141,14 +136,10 @@ class WriteShard(Step):
         return [("", sidecar)]
 
 
-class Finish(Step):
+class Finish(Stage):
     """("", all Sidecars) -> the manifest, once it is written."""
 
-    def __init__(self, config: Config):
-        super().__init__(config.beam_args)
-        self._config = config
-
-    def step(
+    def work(
         self, element: tuple[str, Iterable[Sidecar]], vocabulary: Vocabulary
     ) -> list[manifest.DatasetInfo]:
         with lock.same_job(self._config.output_dir):

@@ -1,6 +1,5 @@
-"""What every DoFn of the job shares: file systems set up, and errors that arrive as one line."""
+"""What all stages (Beam's DoFns) of the job share."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,42 +7,43 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from cli.errors import UsageError, UserError
+from cli.errors import UserError
+from pipeline.config import Config
+from pipeline.job import reports
 
-# Runners hand an exception on as another one whose text holds the first one's: only text arrives.
-_MARKED = re.compile(r"\[user error (\d): (.*?) :end of user error\]", re.DOTALL)
 
+class Stage(beam.DoFn):
+    """A stage of the job; a subclass defines `work`.
 
-class Step(beam.DoFn):
-    """A DoFn whose subclass writes `step(element, *side_inputs) -> results`."""
+    Args:
+        config: The job's configuration.
+        report: Takes messages to the submitter; None where the engine has no way to.
+    """
 
-    def __init__(self, beam_args: tuple[str, ...]):
-        self._beam_args = beam_args
+    def __init__(self, config: Config, report: reports.Report | None):
+        self._config = config
+        self._report = report
 
     def setup(self) -> None:
-        # Some engines' workers never see the submitter's file system options.
-        FileSystems.set_options(PipelineOptions(list(self._beam_args)))
+        """Set up Beam's file systems: some engines' workers never see the submitter's options."""
+        FileSystems.set_options(PipelineOptions(list(self._config.beam_args)))
 
-    def process(self, element: Any, *side_inputs: Any) -> list:
+    def process(self, element: Any, *side_inputs: Any) -> list[Any]:
+        """Return the results of `work`; report its `UserError` to the submitter.
+
+        From other processes, most runners hand on only the text of an exception, among other text.
+        """
         try:
-            return list(self.step(element, *side_inputs))
+            return list(self.work(element, *side_inputs))
         except UserError as error:
-            raise RuntimeError(marked(error)) from None
+            if self._report:
+                self._report(reports.failure(error))
+            raise
 
-    def step(self, element: Any, *side_inputs: Any) -> Iterable:
-        """The work. Raises UserError for what one line explains."""
+    def work(self, element: Any, *side_inputs: Any) -> Iterable[Any]:
+        """Return or yield the results for one element.
+
+        Raises:
+            UserError: The job cannot go on, for a reason that one line explains.
+        """
         raise NotImplementedError
-
-
-def marked(error: UserError) -> str:
-    """The text in which `user_error` finds the error again."""
-    return f"[user error {error.exit_code}: {error} :end of user error]"
-
-
-def user_error(text: str) -> UserError | None:
-    """The UserError that a step raised, found in the text of what the runner made of it."""
-    found = _MARKED.search(text)
-    if not found:
-        return None
-    kind = UsageError if found[1] == str(UsageError.exit_code) else UserError
-    return kind(" ".join(found[2].split()))

@@ -163,6 +163,17 @@ def test_an_interrupt_does_not_wait_for_the_workers(folder, fresh, tmp_path):
         assert gone(workers)
 
 
+def test_an_interrupt_inside_a_stage_is_one_line(folder, fresh, tmp_path):
+    """Beam makes another error of it on its way."""
+    out = tmp_path / "records"
+    with blocked(image_of(fresh, folder, 1)), job(folder, out) as process:
+        wait_until(lambda: out.exists() and writes(process.pid), process)
+        os.kill(process.pid, signal.SIGINT)
+        code, _, err = finish(process)
+    last = "error: interrupted; run the same command again to go on"
+    assert (code, err.splitlines()[-1]) == (130, last) and "Traceback" not in err
+
+
 def test_a_failing_worker_does_not_wait_for_the_others(folder, fresh, tmp_path):
     unreadable = image_of(fresh, folder, 1)
     unreadable.unlink()

@@ -1,0 +1,137 @@
+"""What workers report reaches the submitter as it was: counts, and the failure that comes first."""
+
+import multiprocessing
+import pickle
+import re
+import tempfile
+import time
+
+import pytest
+
+from cli.errors import UsageError, UserError
+from pipeline.engines import beam_log, runner
+from pipeline.job import graph, reports
+from tests.support.records import CocoFolder, build_coco, checksums
+
+# Any of Beam's runners by its full name; this one is at hand.
+ELSEWHERE = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+
+
+@pytest.fixture
+def monitor():
+    monitor = reports.Monitor()
+    yield monitor
+    monitor.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return CocoFolder(tmp_path / "coco")
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("a: no room\n\t“é🐕 [x] :end"), UsageError("b" * 20_000)]
+)
+def test_a_failure_arrives_as_it_was(monitor, error):
+    with reports.through_file(monitor) as report:
+        # It travels to the workers with the job.
+        pickle.loads(pickle.dumps(report))(reports.failure(error))
+    assert type(monitor.failure) is type(error) and str(monitor.failure) == str(error)
+
+
+def test_the_first_failure_is_kept(monitor):
+    with reports.through_file(monitor) as report:
+        report({"counts": {"listed": 1}})
+        for text in ("first", "second"):
+            report(reports.failure(UserError(text)))
+    monitor.fail(UserError("third"))
+    assert str(monitor.failure) == "first" and monitor.counts == {"listed": 1}
+
+
+def _report_often(report: reports.Report) -> None:
+    for _ in range(500):
+        report({"counts": {"listed": 1, "x" * 300: 1}})
+
+
+def test_messages_of_several_processes_do_not_mix(monitor):
+    context = multiprocessing.get_context("spawn")
+    with reports.through_file(monitor) as report:
+        workers = [context.Process(target=_report_often, args=(report,)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert monitor.counts == {"listed": 1500, "x" * 300: 1500}
+
+
+def test_half_a_line_is_waited_for(monitor, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with reports.through_file(monitor):
+        (path,) = tmp_path.iterdir()
+        with open(path, "a") as file:
+            file.write('{"counts": {"lis')
+            file.flush()
+            time.sleep(3 * reports._POLL_SECONDS)
+            assert not monitor.counts
+            file.write('ted": 7}}\n')
+    assert monitor.counts == {"listed": 7}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_after_the_end_is_lost_and_leaves_nothing(monitor, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with reports.through_file(monitor) as report:
+        pass
+    report({"counts": {"listed": 1}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_in_the_program_keeps_its_traceback(folder, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(graph, "write_shard", broken)
+    with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
+        build_coco(folder, tmp_path / "records")
+
+
+@pytest.fixture
+def quiet_again():
+    """A runner elsewhere turns Beam's log on."""
+    yield
+    beam_log.quiet()
+
+
+def test_a_runner_without_a_way_back_fails_in_one_line(folder, tmp_path, quiet_again):
+    build_coco(folder, tmp_path / "here")
+    build_coco(folder, tmp_path / "elsewhere", f"--runner={ELSEWHERE}")
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "elsewhere")
+    message = "--train_shards=99: the split train has 12 images only [while running 'Describe"
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        build_coco(folder, tmp_path / "records", f"--runner={ELSEWHERE}", train_shards=99)
+    # From Beam's own worker processes the error comes as a traceback's text.
+    processes = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    with pytest.raises(UserError) as caught:
+        options = {"train_shards": 99}
+        build_coco(folder, tmp_path / "r", f"--runner={ELSEWHERE}", *processes, **options)
+    assert type(caught.value) is UserError and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(
+        f"--runner={ELSEWHERE}: the job failed, its log says more: cli.errors.UsageError: {message}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "RuntimeError"),
+        ("no such\njob", "no such job"),
+        (
+            "java.lang.RuntimeException: x\n\tat a.b\nCaused by: it\n\tat c",
+            "java.lang.RuntimeException: x",
+        ),
+        ("Traceback:\n  File\na.B\nOSError: y\n\nThe job\nValueError: z", "ValueError: z"),
+        ("x" * 9999, "x" * 500),
+    ],
+)
+def test_the_text_of_a_runner_becomes_one_line(text, line):
+    assert runner._one_line(RuntimeError(text)) == line
