@@ -45,7 +45,7 @@ class Scores:
     references: Tokens
 
     def mean_over_images(self, metric: str) -> float:
-        """Return the mean of the images' own scores; of METEOR it differs from the corpus score."""
+        """Return the mean of the images' scores. For METEOR it differs from the corpus score."""
         return sum(image[metric] for image in self.images.values()) / len(self.images)
 
 

@@ -1,4 +1,4 @@
-"""The page: all of it there, nothing from outside, and captions are text whatever they hold."""
+"""The report is complete, loads nothing from outside, and shows captions as text only."""
 
 import base64
 import io
@@ -159,6 +159,14 @@ def test_a_look_at_another_caption_is_not_shown(tmp_path, scores):
     _, page = written(tmp_path, scores, attended=attended)
     assert not page.of("img")
     assert page.text.count("captioning the image again gave other words") == len(attended)
+
+
+def test_images_that_were_not_captioned_again_keep_their_captions(tmp_path, scores):
+    html, page = written(tmp_path, scores, attended={})
+    assert html.count('<article class="card">') == 3 * SHOWN
+    assert not page.of("img")
+    assert scores.hypotheses[Selection.of(scores).worst[0]][0] in page.text
+    assert NO_PICTURES in page.text
 
 
 def test_contamination_is_stamped(tmp_path, scores):

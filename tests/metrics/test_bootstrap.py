@@ -1,4 +1,4 @@
-"""Intervals and the paired test: the official scores of what is drawn, by the plain definition."""
+"""Each resample has the scores that the official code gives it; intervals and tests follow."""
 
 import dataclasses
 
@@ -36,9 +36,9 @@ def test_each_resample_is_scored_as_the_official_code_would(scores):
 
 
 def test_images_drawn_once_each_give_the_scores(scores):
-    whole = bootstrap._metrics_of(scores, np.ones((1, IMAGES)))
+    each_once = bootstrap._metrics_of(scores, np.ones((1, IMAGES)))
     for name, value in scores.metrics.items():
-        assert whole[name][0] == pytest.approx(value, abs=1e-12), name
+        assert each_once[name][0] == pytest.approx(value, abs=1e-12), name
 
 
 def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(scores):
@@ -55,9 +55,9 @@ def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(scores):
 
 def test_portions_change_nothing(scores, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
-    whole = bootstrap.intervals(scores)
+    at_once = bootstrap.intervals(scores)
     monkeypatch.setattr(bootstrap, "_DRAWN_AT_ONCE", 7 * IMAGES)
-    assert bootstrap.intervals(scores) == whole
+    assert bootstrap.intervals(scores) == at_once
 
 
 def test_the_paired_test_knows_same_from_better(scores):

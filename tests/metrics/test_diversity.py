@@ -53,7 +53,7 @@ def test_most_missed_words():
     by_word = {word.word: word for word in missed}
     assert by_word["dogs"] == ("dogs", 1, 1)
     assert by_word["black"] == ("black", 1, 1)
-    assert "dog" not in by_word and "sofa" not in by_word  # said
-    assert "ball" not in by_word  # one of four said it
+    assert "dog" not in by_word and "sofa" not in by_word  # the captions have it
+    assert "ball" not in by_word  # one reference of four has it
     assert not {"a", "the", "on", "two", "in"} & set(by_word)
     assert len(diversity.most_missed(CAPTIONS, REFERENCES, limit=1)) == 1

