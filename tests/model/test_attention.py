@@ -1,4 +1,4 @@
-"""What attention is measured by: how widely it looks, and how far it moves."""
+"""Measures of attention: how widely it looks, and how far it moves."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ def test_entropy_of_each_word():
 def test_temporal_variance_is_over_the_real_words():
     attention = np.random.default_rng(1).dirichlet(np.ones(4), (2, 5)).astype(np.float32)
     real = np.arange(5) < np.array([[3], [5]])
-    found = temporal_variance(tf.constant(attention), tf.constant(real))
+    variance = temporal_variance(tf.constant(attention), tf.constant(real))
     expected = [attention[0, :3].var(0).sum(), attention[1].var(0).sum()]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(variance, expected, rtol=1e-5)
     still = tf.tile(tf.constant(attention[:, :1]), [1, 5, 1])
     np.testing.assert_allclose(temporal_variance(still, real), [0, 0], atol=1e-7)
     np.testing.assert_array_equal(temporal_variance(attention, np.zeros_like(real)), [0, 0])

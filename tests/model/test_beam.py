@@ -1,4 +1,4 @@
-"""Beam search against the enumeration of every caption, and against a plain one told in Python."""
+"""Beam search against the enumeration of every caption, and against a plain one in Python."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.support.search import (
     END,
     RULES,
     Steps,
-    assert_told_truly,
+    assert_matches_definition,
     every_caption,
     plain_beam,
     words_of,
@@ -37,11 +37,11 @@ PENALTIES = [0.0, 0.7]
 
 
 def search(steps: Steps, rules: Rules, **options) -> SearchResult:
-    """In graph, all functions at once."""
+    """Search in a graph, with all functions at once."""
     return tf.function(lambda: beam_search(steps.step, steps.state, rules, **options))()
 
 
-def found(result: SearchResult, image: int) -> list[tuple[int, ...]]:
+def captions_of(result: SearchResult, image: int) -> list[tuple[int, ...]]:
     return [words_of(ids) for ids in result.ids[image].numpy()]
 
 
@@ -54,12 +54,12 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(name, penalty):
     totals = np.stack([STEPS.log_probs(ids).sum(-1) for ids in captions])
     scores = (totals.T / lengths**penalty).T  # [captions, B]
     n_best = min(4, len(captions))
-    said = search(STEPS, rules, beam_size=len(captions), length_penalty=penalty, n_best=n_best)
-    np.testing.assert_allclose(said.score, np.sort(scores, 0)[::-1][:n_best].T, atol=1e-4)
+    result = search(STEPS, rules, beam_size=len(captions), length_penalty=penalty, n_best=n_best)
+    np.testing.assert_allclose(result.score, np.sort(scores, 0)[::-1][:n_best].T, atol=1e-4)
     for image in range(FUNCTIONS):
         best, second = np.argsort(-scores[:, image])[:2] if len(captions) > 1 else (0, 0)
         if scores[best, image] - scores[second, image] > 1e-4:
-            assert found(said, image)[0] == captions[best]
+            assert captions_of(result, image)[0] == captions[best]
 
 
 def test_the_space_is_the_whole_of_it():
@@ -71,7 +71,7 @@ def test_length_normalisation_changes_the_winner():
     plain, normalised = (
         search(STEPS, RULES, beam_size=5, length_penalty=penalty) for penalty in PENALTIES
     )
-    length = [sum(len(found(c, i)[0]) for i in range(FUNCTIONS)) for c in (plain, normalised)]
+    length = [sum(len(captions_of(c, i)[0]) for i in range(FUNCTIONS)) for c in (plain, normalised)]
     assert length[1] > length[0] * 1.2
 
 
@@ -80,64 +80,68 @@ def test_length_normalisation_changes_the_winner():
 @pytest.mark.parametrize("name", ["none", "all"])
 def test_a_narrow_beam_keeps_the_likeliest(name, beam_size, penalty):
     rules = RULE_SETS[name]
-    said = search(STEPS, rules, beam_size=beam_size, length_penalty=penalty, n_best=beam_size)
+    result = search(STEPS, rules, beam_size=beam_size, length_penalty=penalty, n_best=beam_size)
     same = 0
     for image in range(FUNCTIONS):
         expected = plain_beam(STEPS, image, rules, beam_size, penalty)
         scores = [score for score, _ in expected]
-        np.testing.assert_allclose(said.score[image, : len(scores)], scores, atol=1e-4)
-        same += found(said, image)[: len(expected)] == [ids for _, ids in expected]
-    assert same > 0.97 * FUNCTIONS  # the rest are ties to within float32
+        np.testing.assert_allclose(result.score[image, : len(scores)], scores, atol=1e-4)
+        same += captions_of(result, image)[: len(expected)] == [ids for _, ids in expected]
+    assert same > 0.97 * FUNCTIONS  # the others are ties to within float32
 
 
 @pytest.mark.parametrize("name", RULE_SETS)
 def test_the_state_and_the_attention_go_with_their_hypothesis(name):
-    said = search(STEPS, RULE_SETS[name], beam_size=4, length_penalty=0.7, n_best=4)
-    assert_told_truly(STEPS, said, RULE_SETS[name])
+    result = search(STEPS, RULE_SETS[name], beam_size=4, length_penalty=0.7, n_best=4)
+    assert_matches_definition(STEPS, result, RULE_SETS[name])
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_scores_are_sorted_distinct_and_what_they_say(penalty):
-    said = search(STEPS, RULES, beam_size=6, length_penalty=penalty, n_best=6)
-    assert np.all(np.diff(said.score) <= 0)
+    result = search(STEPS, RULES, beam_size=6, length_penalty=penalty, n_best=6)
+    assert np.all(np.diff(result.score) <= 0)
     for image in range(FUNCTIONS):
-        captions = found(said, image)
+        captions = captions_of(result, image)
         assert len(set(captions)) == 6
         lengths = np.array([len(ids) for ids in captions])
-        totals = said.log_probabilities[image].numpy().sum(-1)
-        np.testing.assert_allclose(said.score[image], totals / lengths**penalty, atol=1e-5)
+        totals = result.log_probabilities[image].numpy().sum(-1)
+        np.testing.assert_allclose(result.score[image], totals / lengths**penalty, atol=1e-5)
 
 
 def test_finished_hypotheses_never_change():
-    # A word more to say adds captions; those that had ended keep words, score and looks.
+    # A larger maximum adds captions; those that had ended keep words, score and attention.
     shorter, longer = (
         search(STEPS, RULES._replace(max_length=n), beam_size=130, length_penalty=0.7, n_best=130)
         for n in (3, 4)
     )
     for image in range(0, FUNCTIONS, 10):
-        later = {ids: n for n, ids in enumerate(found(longer, image))}
-        ended = [(n, ids) for n, ids in enumerate(found(shorter, image)) if ids[-1:] == (END,)]
+        later = {ids: n for n, ids in enumerate(captions_of(longer, image))}
+        ended = [
+            (n, ids) for n, ids in enumerate(captions_of(shorter, image)) if ids[-1:] == (END,)
+        ]
         assert len(ended) == 1 + 3 + 9
         for n, ids in ended:
             m = later[ids]
             assert shorter.score[image, n] == longer.score[image, m]
-            for one, other in (
+            for short, long in (
                 (s[image, n], q[image, m]) for s, q in zip(shorter[1::2], longer[1::2], strict=True)
             ):
-                np.testing.assert_array_equal(one, other[:3])
-                assert not np.any(other[3:])
+                np.testing.assert_array_equal(short, long[:3])
+                assert not np.any(long[3:])
 
 
 @pytest.mark.parametrize(("name", "penalty"), [*((name, 0.7) for name in RULE_SETS), ("none", 0.0)])
 def test_a_beam_of_one_is_greedy(name, penalty):
     rules = RULE_SETS[name]
-    said = search(STEPS, rules, beam_size=1, length_penalty=penalty)
+    result = search(STEPS, rules, beam_size=1, length_penalty=penalty)
     expected = tf.function(lambda: greedy_search(STEPS.step, STEPS.state, rules))()
-    np.testing.assert_array_equal(said.ids, expected.ids)
-    np.testing.assert_allclose(said.log_probabilities, expected.log_probabilities, atol=1e-5)
-    np.testing.assert_allclose(said.attention, expected.attention, atol=1e-5)
-    lengths = np.array([[len(ids)] for ids in (found(said, i)[0] for i in range(FUNCTIONS))])
-    np.testing.assert_allclose(said.score, expected.score / lengths**penalty, atol=1e-5)
+    np.testing.assert_array_equal(result.ids, expected.ids)
+    np.testing.assert_allclose(result.log_probabilities, expected.log_probabilities, atol=1e-5)
+    np.testing.assert_allclose(result.attention, expected.attention, atol=1e-5)
+    lengths = np.array(
+        [[len(ids)] for ids in (captions_of(result, i)[0] for i in range(FUNCTIONS))]
+    )
+    np.testing.assert_allclose(result.score, expected.score / lengths**penalty, atol=1e-5)
 
 
 def test_batched_equals_one_at_a_time():
@@ -157,12 +161,14 @@ def test_batched_equals_one_at_a_time():
 
 def test_fewer_captions_than_asked_for():
     rules = RULE_SETS["stuck"]
-    said = search(STEPS, rules, beam_size=7, length_penalty=0.7, n_best=4)
+    result = search(STEPS, rules, beam_size=7, length_penalty=0.7, n_best=4)
     for image in range(FUNCTIONS):
-        assert set(found(said, image)[:2]) == {(3, 4, END), (4, 3, END)}
-    assert np.all(said.score[:, 2:] == -np.inf)
-    assert np.all(np.isfinite(said.score[:, :2]))
-    assert not any(np.any(x[:, 2:]) for x in (said.ids, said.log_probabilities, said.attention))
+        assert set(captions_of(result, image)[:2]) == {(3, 4, END), (4, 3, END)}
+    assert np.all(result.score[:, 2:] == -np.inf)
+    assert np.all(np.isfinite(result.score[:, :2]))
+    assert not any(
+        np.any(x[:, 2:]) for x in (result.ids, result.log_probabilities, result.attention)
+    )
 
 
 # Where it stops.
@@ -171,9 +177,9 @@ def test_fewer_captions_than_asked_for():
 def test_stops_when_every_hypothesis_is_finished():
     steps = Steps(4, end_bonus=100.0)
     rules = RULES._replace(max_length=30, min_length=2)
-    said = beam_search(steps.step, steps.state, rules, beam_size=3, n_best=3, length_penalty=0.7)
-    assert steps.calls == said.ids.shape[-1] == 3
-    assert_told_truly(steps, said, rules)
+    result = beam_search(steps.step, steps.state, rules, beam_size=3, n_best=3, length_penalty=0.7)
+    assert steps.calls == result.ids.shape[-1] == 3
+    assert_matches_definition(steps, result, rules)
 
 
 @pytest.mark.parametrize(("n_best", "penalty"), [(1, 0.0), (1, 0.7), (2, 0.7)])
@@ -183,7 +189,7 @@ def test_stops_when_no_hypothesis_can_beat_the_best(n_best, penalty):
     calls = []
     for image in range(20):
         alone = steps.only(image)
-        said = beam_search(
+        result = beam_search(
             alone.step,
             alone.state,
             rules,
@@ -193,5 +199,5 @@ def test_stops_when_no_hypothesis_can_beat_the_best(n_best, penalty):
         )
         calls.append(alone.calls)
         expected = plain_beam(steps, image, rules, 3, penalty)[:n_best]
-        np.testing.assert_allclose(said.score[0], [score for score, _ in expected], atol=1e-4)
+        np.testing.assert_allclose(result.score[0], [score for score, _ in expected], atol=1e-4)
     assert np.mean(calls) < 6

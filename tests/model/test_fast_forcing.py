@@ -1,4 +1,4 @@
-"""The fast recurrence and the fast loss: the plain formulation, to the last gradient."""
+"""The fast recurrence and the fast loss equal the definition, to the last gradient."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def uncompiled():
 
 
 def assert_equals_plain(captioner, features, ids, weights, tolerance=1e-4, **options):
-    """Loss and every gradient; returns those of the plain formulation."""
+    """Compare the loss and every gradient; return the gradients of the plain formulation."""
     expected, expected_gradients = forced_loss(captioner, features, ids, weights, **options)
-    found, gradients = forced_loss(
+    result, gradients = forced_loss(
         captioner, features, ids, weights, formulation=fast_forcing, **options
     )
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
     assert_same(gradients, expected_gradients, tolerance)
     return expected_gradients
 
@@ -93,7 +93,7 @@ def test_equals_the_plain_formulation_whatever_the_shapes(draw):
 
 
 def test_every_weight_of_the_losses_has_its_gradient():
-    """Not the recipe's objective alone: any weight of any word, and of any look."""
+    """Any weight of any word and any alpha, not just those of the recipe's objective."""
     captioner = small_captioner()
     decoder, features, ids = captioner.decoder, some_features(), padded(CAPTIONS)
     rng = np.random.default_rng(0)
@@ -103,11 +103,10 @@ def test_every_weight_of_the_losses_has_its_gradient():
     def gradients(formulation):
         variables = [v.value for v in decoder.trainable_variables]
         with tf.GradientTape() as tape:
-            found = formulation.teacher_force(decoder, features, ids)
-            looks = tf.where(found.real[..., None], of_attention * found.attention, 0.0)
-            loss = tf.reduce_sum(of_losses * found.losses) + tf.reduce_sum(looks)
-        found = tape.gradient(loss, variables)
-        return dict(enumerate(map(tf.convert_to_tensor, found)))
+            forced = formulation.teacher_force(decoder, features, ids)
+            weighted = tf.where(forced.real[..., None], of_attention * forced.attention, 0.0)
+            loss = tf.reduce_sum(of_losses * forced.losses) + tf.reduce_sum(weighted)
+        return dict(enumerate(map(tf.convert_to_tensor, tape.gradient(loss, variables))))
 
     assert_same(gradients(fast_forcing), gradients(forcing))
 
@@ -115,15 +114,15 @@ def test_every_weight_of_the_losses_has_its_gradient():
 def test_forced_is_the_same_for_each_word():
     captioner = small_captioner()
     features, ids = some_features(), padded(CAPTIONS, texts=4, words=9)
-    expected, found = (
+    expected, fast = (
         formulation.teacher_force(captioner.decoder, features, ids, 0.5, tf.constant([1, 2]), 0.1)
         for formulation in (forcing, fast_forcing)
     )
-    np.testing.assert_array_equal(found.real, expected.real)
-    for one, other in ((found.losses, expected.losses), (found.nll, expected.nll)):
-        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
+    np.testing.assert_array_equal(fast.real, expected.real)
+    for values, plain in ((fast.losses, expected.losses), (fast.nll, expected.nll)):
+        np.testing.assert_allclose(values, plain, atol=1e-5, rtol=1e-5)
     real = expected.real.numpy()
-    np.testing.assert_allclose(found.attention[real], expected.attention[real], atol=1e-5)
+    np.testing.assert_allclose(fast.attention[real], expected.attention[real], atol=1e-5)
 
 
 def test_finished_captions_leave_the_batch():
@@ -165,9 +164,9 @@ def test_bfloat16_is_as_close_to_float32_as_the_plain_formulation():
     features, ids = some_features(), padded(CAPTIONS)
     exact, gradients = forced_loss(small_captioner(), features, ids, EVERYTHING)
     half = small_captioner(precision="bfloat16")
-    found, half_gradients = forced_loss(half, features, ids, EVERYTHING, formulation=fast_forcing)
-    assert float(found.total) == pytest.approx(float(exact.total), rel=0.01)
-    assert float(found.total) != float(exact.total)
+    result, half_gradients = forced_loss(half, features, ids, EVERYTHING, formulation=fast_forcing)
+    assert float(result.total) == pytest.approx(float(exact.total), rel=0.01)
+    assert float(result.total) != float(exact.total)
     for name, expected in gradients.items():
         error = np.linalg.norm(half_gradients[name] - expected) / np.linalg.norm(expected)
         assert error < 0.05, name
@@ -175,7 +174,7 @@ def test_bfloat16_is_as_close_to_float32_as_the_plain_formulation():
 
 
 def compiled(captioner, formulation, dropout=DROPOUT, **options):
-    """Losses and gradients as `forced_loss` gives them, in a graph."""
+    """Compile what `forced_loss` computes into a graph."""
     decoder = captioner.decoder
     variables = [v.value for v in decoder.trainable_variables]
     weights = {name: w for name, w in EVERYTHING.items() if name != "label_smoothing"}
@@ -193,11 +192,11 @@ def compiled(captioner, formulation, dropout=DROPOUT, **options):
 
 def assert_compiled(step, captioner, captions, formulation, tolerance, dropout=DROPOUT):
     features, ids = some_features(len(captions)), padded(captions)
-    found, gradients = step(features, ids)
+    result, gradients = step(features, ids)
     expected, by_name = forced_loss(
         captioner, features, ids, EVERYTHING, formulation=formulation, **dropout
     )
-    np.testing.assert_allclose(found, expected, rtol=tolerance)
+    np.testing.assert_allclose(result, expected, rtol=tolerance)
     by_name.pop("features")
     assert_same(dict(zip(by_name, gradients, strict=True)), by_name, tolerance)
 
@@ -218,7 +217,7 @@ def test_compiled_in_bfloat16():
 
 
 def test_xla_compiles_the_plain_formulation_whole():
-    """What a GPU runs; XLA draws masks of its own."""
+    """A GPU runs it this way. There is no dropout here, because XLA draws other masks."""
     tf.config.run_functions_eagerly(False)
     captioner = small_captioner()
     none = DROPOUT | {"dropout": 0.0}

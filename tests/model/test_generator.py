@@ -1,4 +1,4 @@
-"""Captions of real decoders: the fast step is the definition, and ensembles speak as one."""
+"""Searches over real decoders: the fast step equals the definition, and ensembles average."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,15 @@ def lively(seed: int = 0, **sizes):
     return captioner, some_features(5, seed=2, depth=sizes.get("feature_depth", 10)) * 3
 
 
-def assert_told_truly(said, members) -> None:
-    """Each caption's words have the log-probabilities and looks of `Decoder.step`, averaged.
+def assert_matches_definition(result, members) -> None:
+    """Check that words have the log-probabilities and alphas of `Decoder.step`, averaged.
 
-    Call arguments:
+    Args:
+        result: of a search.
         members: captioners and their features.
     """
-    n = said.ids.shape[1]
-    ids = said.ids.numpy()
+    n = result.ids.shape[1]
+    ids = result.ids.numpy()
     memories = [captioner.decoder.memory(features) for captioner, features in members]
     decoders = [captioner.decoder for captioner, _ in members]
     states = [d.initial_state(m, n) for d, m in zip(decoders, memories, strict=True)]
@@ -43,10 +44,10 @@ def assert_told_truly(said, members) -> None:
         for image, caption in np.argwhere(tokens != 0):
             place = (image, caption, t)
             expected = np.log(shares[image, caption, ids[place]])
-            np.testing.assert_allclose(said.log_probabilities[place], expected, atol=1e-4)
-            looks = steps[0][2][image, caption]
-            np.testing.assert_allclose(said.attention[place], looks, atol=1e-5)
-    assert not np.any(said.log_probabilities.numpy()[ids == 0])
+            np.testing.assert_allclose(result.log_probabilities[place], expected, atol=1e-4)
+            alphas = steps[0][2][image, caption]
+            np.testing.assert_allclose(result.attention[place], alphas, atol=1e-5)
+    assert not np.any(result.log_probabilities.numpy()[ids == 0])
     assert np.all(ids[..., 0] != 0)
 
 
@@ -76,42 +77,44 @@ def test_the_fast_step_is_the_decoders_step(sizes, captions):
     tolerance = 0.05 if "precision" in sizes else 1e-5
     for words in tokens:
         logits, state, alpha = fast_step.step(laid_out, memory, words, state)
-        expected, expected_state, looks = decoder.step(words, expected_state, memory)
+        expected, expected_state, alphas = decoder.step(words, expected_state, memory)
         np.testing.assert_allclose(logits, expected, atol=tolerance * 10)
-        np.testing.assert_allclose(alpha, looks, atol=tolerance)
+        np.testing.assert_allclose(alpha, alphas, atol=tolerance)
         for part, expected_part in zip(state, expected_state, strict=True):
             np.testing.assert_allclose(part, expected_part, atol=tolerance)
 
 
 def test_greedy_says_the_likeliest_words():
     captioner, features = lively()
-    said = CaptionGenerator([captioner]).greedy([features], RULES)
-    assert_told_truly(said, [(captioner, features)])
-    assert len({np.count_nonzero(ids) for ids in said.ids}) > 2
-    # Teacher forcing on what was said gives the same probabilities.
-    ids = padded([[[RULES.start, *(i for i in ids if i)]] for ids in said.ids[:, 0].numpy()])
+    result = CaptionGenerator([captioner]).greedy([features], RULES)
+    assert_matches_definition(result, [(captioner, features)])
+    assert len({np.count_nonzero(ids) for ids in result.ids}) > 2
+    # Teacher forcing on the result gives the same probabilities.
+    ids = padded([[[RULES.start, *(i for i in ids if i)]] for ids in result.ids[:, 0].numpy()])
     nll = captioner.teacher_force(features, ids).nll  # [T, B, 1]
-    np.testing.assert_allclose(said.score, -np.sum(nll, 0), rtol=1e-4)
+    np.testing.assert_allclose(result.score, -np.sum(nll, 0), rtol=1e-4)
     beam = CaptionGenerator([captioner]).beam([features], RULES, beam_size=1)
-    np.testing.assert_array_equal(said.ids, beam.ids)
+    np.testing.assert_array_equal(result.ids, beam.ids)
 
 
 def test_a_beam_carries_state_and_attention_of_the_decoder():
     captioner, features = lively()
-    said = CaptionGenerator([captioner]).beam([features], RULES, **OPTIONS)
-    assert_told_truly(said, [(captioner, features)])
-    assert np.all(np.diff(said.score) <= 0)
+    result = CaptionGenerator([captioner]).beam([features], RULES, **OPTIONS)
+    assert_matches_definition(result, [(captioner, features)])
+    assert np.all(np.diff(result.score) <= 0)
     greedy = CaptionGenerator([captioner]).greedy([features], RULES)
-    assert np.any(said.ids[:, 0, : greedy.ids.shape[-1]] != greedy.ids[:, 0, : said.ids.shape[-1]])
+    assert np.any(
+        result.ids[:, 0, : greedy.ids.shape[-1]] != greedy.ids[:, 0, : result.ids.shape[-1]]
+    )
 
 
 def test_samples_are_drawn_from_the_decoder():
     captioner, features = lively()
     seeds = tf.stack([tf.fill([5], 3), tf.range(5)], 1)
     generator = CaptionGenerator([captioner])
-    said = generator.sample([features], RULES, seeds, samples=4, temperature=2.0, top_p=0.9)
-    assert_told_truly(said, [(captioner, features)])
-    assert len(np.unique(said.ids.numpy().reshape(20, -1), axis=0)) > 10
+    result = generator.sample([features], RULES, seeds, samples=4, temperature=2.0, top_p=0.9)
+    assert_matches_definition(result, [(captioner, features)])
+    assert len(np.unique(result.ids.numpy().reshape(20, -1), axis=0)) > 10
 
 
 def test_batched_equals_one_at_a_time():
@@ -132,10 +135,10 @@ def test_new_weights_are_taken_over():
     other, _ = lively(seed=1)
     captioner.decoder.set_weights(other.decoder.get_weights())
     generator.refresh()
-    said = generator.greedy([features], RULES)
+    result = generator.greedy([features], RULES)
     expected = CaptionGenerator([other]).greedy([features], RULES)
-    np.testing.assert_array_equal(said.ids, expected.ids)
-    np.testing.assert_allclose(said.score, expected.score, rtol=1e-5)
+    np.testing.assert_array_equal(result.ids, expected.ids)
+    np.testing.assert_allclose(result.score, expected.score, rtol=1e-5)
 
 
 # Several.
@@ -146,11 +149,11 @@ def test_an_ensemble_averages_probabilities_at_each_word():
     members[2] = (members[2][0], tf.concat([members[2][1], members[2][1][:, :2]], 1))  # 8 locations
     features = [features for _, features in members]
     generator = CaptionGenerator([captioner for captioner, _ in members])
-    said = generator.beam(features, RULES, **OPTIONS)
-    assert_told_truly(said, members)
+    result = generator.beam(features, RULES, **OPTIONS)
+    assert_matches_definition(result, members)
     alone = CaptionGenerator([members[0][0]]).beam(features[:1], RULES, **OPTIONS)
-    assert said.score.numpy().tolist() != alone.score.numpy().tolist()
-    assert_told_truly(generator.greedy(features, RULES), members)
+    assert result.score.numpy().tolist() != alone.score.numpy().tolist()
+    assert_matches_definition(generator.greedy(features, RULES), members)
 
 
 def test_a_captioner_twice_is_that_captioner():

@@ -70,9 +70,9 @@ def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, 
 
 def gradients_of(tape, loss, captioner, variables, features) -> dict[str, np.ndarray]:
     """Path of a weight, or "features" -> dense gradient."""
-    found = tape.gradient(loss, [*variables, features])
+    gradients = tape.gradient(loss, [*variables, features])
     names = [*(v.path for v in captioner.decoder.trainable_variables), "features"]
-    return {name: tf.convert_to_tensor(g).numpy() for name, g in zip(names, found, strict=True)}
+    return {name: tf.convert_to_tensor(g).numpy() for name, g in zip(names, gradients, strict=True)}
 
 
 def assert_same(gradients, expected, tolerance=1e-4) -> None:
@@ -89,8 +89,8 @@ def padded(captions: list[list[list[int]]], texts: int = 0, words: int = 0) -> t
     """Ids [B, N, T + 1] padded with 0, N and T + 1 at least `texts` and `words`."""
     texts = max(texts, *map(len, captions))
     words = max(words, *(len(ids) for image in captions for ids in image))
-    whole = np.zeros((len(captions), texts, words), np.int32)
+    ids_of_all = np.zeros((len(captions), texts, words), np.int32)
     for b, image in enumerate(captions):
         for n, ids in enumerate(image):
-            whole[b, n, : len(ids)] = ids
-    return tf.constant(whole)
+            ids_of_all[b, n, : len(ids)] = ids
+    return tf.constant(ids_of_all)

@@ -1,7 +1,7 @@
 """Random step functions, and what a search must find in them, by enumeration.
 
-Every function hangs on the whole caption so far, through a state that is carried along: a search
-that loses track of whose state is whose gets other logits.
+The logits depend on all words so far, through the state. A search that mixes up the states of its
+captions therefore gets other logits.
 """
 
 import functools
@@ -20,7 +20,7 @@ RULES = Rules(START, END, max_length=6)
 
 
 class Steps:
-    """B step functions in one batch: each image has random weights of its own."""
+    """B step functions in one batch; each image has random weights of its own."""
 
     def __init__(self, count: int, seed: int = 0, end_bonus: float = 0.0):
         rng = np.random.default_rng(seed)
@@ -29,14 +29,14 @@ class Steps:
         self.recurrent = rng.normal(size=(count, STATE, STATE))
         self.words = rng.normal(size=(count, V, STATE))
         self.logits = rng.normal(size=(count, STATE, V)) * 1.5
-        self.looks = rng.normal(size=(count, STATE, L)) * 2
+        self.alphas = rng.normal(size=(count, STATE, L)) * 2
         self.end_bonus = np.eye(V)[END] * end_bonus
         self.calls = 0
 
     def only(self, image: int) -> "Steps":
-        """The function of one image."""
+        """Return the step function of one image alone."""
         other = Steps(1)
-        for name in ("first", "recurrent", "words", "logits", "looks"):
+        for name in ("first", "recurrent", "words", "logits", "alphas"):
             setattr(other, name, getattr(self, name)[image : image + 1])
         other.end_bonus = self.end_bonus
         return other
@@ -46,31 +46,31 @@ class Steps:
         return tf.constant(self.first, tf.float32)
 
     def step(self, tokens, state):
-        """As search takes it."""
+        """Be the step function that a search calls."""
         self.calls += 1
         words = tf.gather(tf.constant(self.words, tf.float32), tokens, batch_dims=1)
         state = tf.tanh(tf.matmul(state, self.recurrent.astype(np.float32)) + words)
         logits = tf.matmul(state, self.logits.astype(np.float32)) + self.end_bonus
-        return logits, state, tf.nn.softmax(tf.matmul(state, self.looks.astype(np.float32)))
+        return logits, state, tf.nn.softmax(tf.matmul(state, self.alphas.astype(np.float32)))
 
     @functools.cache  # noqa: B019  a test's own object
     def after(self, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The definition: state, log-probabilities [B, V] of the word after `ids`, looks [B, L]."""
+        """Define state, log-probabilities [B, V] of the word after `ids`, and alpha [B, L]."""
         state = self.after(ids[:-1])[0] if ids else self.first[:, 0]
         word = self.words[:, ids[-1] if ids else START]
         state = np.tanh(np.einsum("bs,bst->bt", state, self.recurrent) + word)
         logits = np.einsum("bs,bsv->bv", state, self.logits) + self.end_bonus
-        looks = np.exp(np.einsum("bs,bsl->bl", state, self.looks))
+        alphas = np.exp(np.einsum("bs,bsl->bl", state, self.alphas))
         log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        return state, log_probs, looks / looks.sum(-1, keepdims=True)
+        return state, log_probs, alphas / alphas.sum(-1, keepdims=True)
 
     def log_probs(self, ids: tuple[int, ...]) -> np.ndarray:
-        """Log-probability of each word of a caption: [B, T]."""
+        """Return the log-probability of each word of a caption: [B, T]."""
         return np.stack([self.after(ids[:t])[1][:, word] for t, word in enumerate(ids)], -1)
 
 
 def allowed(ids: tuple[int, ...], rules: Rules) -> list[int]:
-    """Words that may follow."""
+    """Return the words that may follow."""
     n = rules.no_repeat_ngram
     before = {ids[i : i + n] for i in range(len(ids) - n + 1)} if n else set()
     words = [w for w in range(1, V) if w not in rules.banned]
@@ -80,7 +80,7 @@ def allowed(ids: tuple[int, ...], rules: Rules) -> list[int]:
 
 
 def every_caption(rules: Rules, ids: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
-    """All captions that the rules allow: those that end and those that are cut."""
+    """Yield all captions that the rules allow: those that end and those that are cut."""
     if ids and (ids[-1] == rules.end or len(ids) == rules.max_length):
         yield ids
     else:
@@ -91,7 +91,7 @@ def every_caption(rules: Rules, ids: tuple[int, ...] = ()) -> Iterator[tuple[int
 def plain_beam(
     steps: Steps, image: int, rules: Rules, beam_size: int, length_penalty: float
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """Beam search as told, for one image, to the very end: (score, ids), the best first."""
+    """Search one image with a beam, in plain Python to the end: (score, ids), the best first."""
     beams = [(0.0, ())]
     for _ in range(rules.max_length):
         candidates = []
@@ -106,16 +106,16 @@ def plain_beam(
 
 
 def words_of(ids: np.ndarray) -> tuple[int, ...]:
-    """[T] -> the words up to `end`, with it; what follows must be 0."""
+    """Return the words of ids [T] up to `end`, with it; everything after it must be 0."""
     words = tuple(itertools.takewhile(bool, map(int, ids)))
     words = words[: words.index(END) + 1] if END in words else words
     assert not any(ids[len(words) :]), ids
     return words
 
 
-def assert_told_truly(steps: Steps, result: SearchResult, rules: Rules) -> None:
-    """Every word is within the rules; its log-probability and look are those of the definition."""
-    ids, log_probs, looks = (
+def assert_matches_definition(steps: Steps, result: SearchResult, rules: Rules) -> None:
+    """Check that every word keeps the rules and has the definition's log-probability and alpha."""
+    ids, log_probs, alphas = (
         x.numpy() for x in (result.ids, result.log_probabilities, result.attention)
     )
     for image, n in np.ndindex(ids.shape[:2]):
@@ -129,6 +129,6 @@ def assert_told_truly(steps: Steps, result: SearchResult, rules: Rules) -> None:
         expected = steps.log_probs(words)[image]
         np.testing.assert_allclose(log_probs[image, n, : len(words)], expected, atol=1e-4)
         expected = [steps.after(words[:t])[2][image] for t in range(len(words))]
-        np.testing.assert_allclose(looks[image, n, : len(words)], expected, atol=1e-4)
+        np.testing.assert_allclose(alphas[image, n, : len(words)], expected, atol=1e-4)
         assert not log_probs[image, n, len(words) :].any()
-        assert not looks[image, n, len(words) :].any()
+        assert not alphas[image, n, len(words) :].any()

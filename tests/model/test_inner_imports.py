@@ -1,0 +1,34 @@
+"""Imports inside model/ run one way: the definition does not know how it is made fast."""
+
+import pytest
+
+from tests.house.test_imports import ROOT, imported
+
+# Part of model/ -> what else of model/ it may import.
+ALLOWED = {
+    "definition": (),
+    "encoder.py": (),
+    "search": (),
+    "fast": ("definition", "encoder"),
+    "captioner.py": ("definition", "encoder", "fast"),
+    "caption_generator.py": ("captioner", "fast", "search"),
+}
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_run_one_way(part):
+    path = ROOT / "model" / part
+    files = [path] if path.is_file() else sorted(path.glob("*.py"))
+    allowed = {part.removesuffix(".py"), *ALLOWED[part]}
+    for file in files:
+        ours = {name.split(".")[1] for name in imported(file) if name.startswith("model.")}
+        assert ours <= allowed, file
+
+
+def test_every_part_is_checked():
+    parts = {
+        path.name
+        for path in (ROOT / "model").iterdir()
+        if (path.is_dir() and path.name != "__pycache__") or path.suffix == ".py"
+    }
+    assert parts == {*ALLOWED, "__init__.py"}
