@@ -88,13 +88,11 @@ def parse(
 
 
 def _help(values: flags.FlagValues) -> str:
-    """Return what the command does, then its own flags, then those that it shares with others."""
-    main = sys.modules["__main__"]
-    sections = [(main.__doc__ or "").strip()]
-    by_module = values.flags_by_module_dict()
-    own = sys.argv[0]  # Under this name absl keeps the flags of the main module.
-    for module in sorted(by_module, key=lambda name: (name != own, name)):
-        title = "Flags" if module == own else f"Flags of {module}"
+    """Return what the command does, and its flags by the module that declares them."""
+    sections = [(sys.modules["__main__"].__doc__ or "").strip()]
+    for module in values.flags_by_module_dict():
+        # absl calls the main module by the name of the program.
+        title = "Flags" if module in ("__main__", sys.argv[0]) else f"Flags of {module}"
         _, _, lines = values.module_help(module).partition(":\n")
         sections.append(f"{title}:\n{lines}")
     sections.append("--flagfile=FILE reads more flags from a file, one a line.")

@@ -11,7 +11,7 @@ in its `main`. Nothing below `main` knows of flags; tests make the dataclass dir
 import dataclasses
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from absl import flags
 
@@ -52,23 +52,9 @@ def define(options: type, values: flags.FlagValues) -> None:
     """
     hints = typing.get_type_hints(options)
     for field in _flag_fields(options):
-        kind, choices = _base_type(hints[field.name]), field.metadata["choices"]
-        arguments: dict[str, Any] = {"flag_values": values}
-        if choices:
-            declare, arguments["enum_values"] = flags.DEFINE_enum, list(choices)
-        else:
-            declare = {
-                bool: flags.DEFINE_bool,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-                str: flags.DEFINE_string,
-            }[kind]
-        if kind in (int, float):
-            arguments |= {
-                "lower_bound": field.metadata["at_least"],
-                "upper_bound": field.metadata["at_most"],
-            }
-        declare(field.name, field.default, help=field.metadata[_HELP], **arguments)
+        declared = _absl_flag(field, _base_type(hints[field.name]))
+        # --help groups the flags by the module that declares them: that of the dataclass.
+        flags.DEFINE_flag(declared, values, options.__module__)
 
 
 def read(options: type[_Options], values: flags.FlagValues) -> _Options:
@@ -103,8 +89,23 @@ def _flag_fields(options: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(options) if _HELP in field.metadata]
 
 
+def _absl_flag(field: dataclasses.Field[Any], kind: type) -> flags.Flag[Any]:
+    named = (field.name, field.default, field.metadata[_HELP])
+    if field.metadata["choices"]:
+        return flags.EnumFlag(*named, list(field.metadata["choices"]))
+    if kind is bool:
+        return flags.BooleanFlag(*named)
+    bounds = (field.metadata["at_least"], field.metadata["at_most"])
+    parsers: dict[type, flags.ArgumentParser[Any]] = {
+        int: flags.IntegerParser(*bounds),
+        float: flags.FloatParser(*bounds),
+        str: flags.ArgumentParser(),
+    }
+    return flags.Flag(parsers[kind], flags.ArgumentSerializer(), *named)
+
+
 def _base_type(hint: Any) -> type:
-    """The type of a field, `int` for `int | None`."""
+    """Return the type of a field; `int` for `int | None`."""
     if isinstance(hint, types.UnionType):
         (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
-    return hint
+    return cast(type, hint)
