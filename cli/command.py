@@ -1,16 +1,15 @@
 """How every command starts, fails and exits."""
 
-import contextlib
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TextIO
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from absl import flags
 
 from cli.errors import UsageError, UserError
+from cli.output_streams import guarded_streams
 
-# What the arguments are allowed to be that are no flag of the command.
+# What a command does with arguments that are not its flags; `run` explains the values.
 Others = Literal["refused", "positional", "passed"]
 INTERRUPTED = 130
 READER_GONE = 141
@@ -25,10 +24,12 @@ def run(
 ) -> None:
     """Parse the command line, call `main(values, rest)` and exit the process.
 
-    The exit code is what `main` returns (None is 0); 1 when the work failed, 2 for wrong usage
-    (both a `UserError`, printed as one line), 130 when interrupted, 141 when the reader of the
-    output closed it. When stderr cannot be written (a log on a full disk), the messages are lost
-    but the work goes on.
+    The exit code is what `main` returns (None is 0), or
+
+        1    the work failed: a `UserError`, printed as one line
+        2    wrong usage: a `UsageError`, printed as one line
+        130  interrupted
+        141  the reader of the output closed it
 
     Args:
         main: Does the work. It takes the parsed flags and the other arguments.
@@ -37,7 +38,7 @@ def run(
             "positional": they are files and the like; unknown flags are errors. "passed": all of
             them, unknown flags included, go to `main`, which must refuse what it does not know.
     """
-    with _guarded_streams():
+    with guarded_streams():
         try:
             code = main(*parse(sys.argv, define_flags, others=others))
             sys.stdout.flush()
@@ -48,7 +49,7 @@ def run(
         except BrokenPipeError:  # The reader closed the pipe: stop quietly.
             sys.exit(READER_GONE)
         except KeyboardInterrupt:
-            print("error: interrupted; run the same command again to go on", file=sys.stderr)
+            print("error: interrupted; run the same command again to continue", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
 
@@ -97,51 +98,3 @@ def _help(values: flags.FlagValues) -> str:
         sections.append(f"{title}:\n{lines}")
     sections.append("--flagfile=FILE reads more flags from a file, one a line.")
     return "\n\n".join(sections)
-
-
-class _Stream:
-    """A text stream that hands its failures to `failed`, but for a reader that is gone."""
-
-    def __init__(self, stream: TextIO, failed: Callable[[OSError], None]):
-        self._stream, self._failed = stream, failed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(self._stream.write, text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def _try(self, work: Callable[..., object], *args: str) -> None:
-        try:
-            work(*args)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self._failed(error)
-
-
-def _no_output(error: OSError) -> None:
-    raise UserError(f"standard output: cannot be written ({error.strerror or error})") from None
-
-
-@contextlib.contextmanager
-def _guarded_streams() -> Iterator[None]:
-    """Drop what cannot be written to stderr; make a failing stdout a `UserError`."""
-    streams = sys.stdout, sys.stderr
-    out, err = _Stream(sys.stdout, _no_output), _Stream(sys.stderr, lambda error: None)
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            yield
-        finally:
-            for stream in streams:
-                try:
-                    stream.flush()
-                except OSError:  # Python's own flush at exit must not fail again.
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

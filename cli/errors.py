@@ -1,16 +1,20 @@
-"""What a command says when it cannot go on."""
+"""Failures that a command explains in one line."""
 
 
 class UserError(Exception):
-    """A failure that one line explains: where, what was expected, what was found, what to do.
+    """The work cannot go on, for a reason that the user can mend.
 
-    Every command prints it as `error: <line>` and exits with `exit_code`, never a traceback.
+    Its message is one line that names the place, what was expected, what was found and the remedy.
+    Every command prints it as `error: <line>`, without a traceback.
+
+    Attributes:
+        exit_code: The command's exit code.
     """
 
     exit_code = 1
 
 
 class UsageError(UserError):
-    """The command line is wrong: an unknown flag, a value out of range, two flags at odds."""
+    """The command line is wrong: an unknown flag, a value out of range, a contradiction."""
 
     exit_code = 2

@@ -1,36 +1,34 @@
-"""The one way long work shows how far it is."""
+"""The progress bar of long work."""
 
 import io
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    Bar = tqdm[NoReturn]  # No iterable. At run time the class takes no type arguments.
+
 _LOG_SECONDS = 10
+_LOG_FORMAT = (
+    "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+)
 
 
-class _Lines(io.StringIO):
-    """Takes what tqdm draws over and over on one line of a terminal, and prints lines of it.
+def bar(total: int, what: str, unit: str, initial: int = 0, scaled: bool = False) -> "Bar":
+    """Return a progress bar on stderr with rate and ETA.
 
-    They go to the stderr of its making: Beam's is turned away while a job runs.
-    """
+    On a terminal it is redrawn in place; in a log file it is a line about every ten seconds.
 
-    def __init__(self):
-        super().__init__()
-        self._out = sys.stderr
+    Args:
+        total: How many units there are.
+        what: What is being done, such as "writing".
+        unit: Name of a unit, such as "images".
+        initial: Units that an earlier run has done.
+        scaled: Whether to show thousands as k, M, G.
 
-    def write(self, text: str) -> int:
-        line = text.strip("\r\n\x1b[A ")
-        if line:
-            print(line, file=self._out, flush=True)
-        return len(text)
-
-
-def bar(total: int, what: str, unit: str, initial: int = 0, scaled: bool = False) -> tqdm:
-    """A progress bar on stderr with rate and ETA; in a log file, a line every ten seconds or so.
-
-    Call arguments:
-        total: how many units there are. what: says what goes on. unit: of one step.
-        initial: units that an earlier run has done. scaled: show thousands as k, M, G.
+    Returns:
+        The bar; call `update` for finished units and use it in a `with` statement.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -45,8 +43,23 @@ def bar(total: int, what: str, unit: str, initial: int = 0, scaled: bool = False
         mininterval=0.2 if terminal else _LOG_SECONDS,
         maxinterval=_LOG_SECONDS,
         smoothing=0.1,
-        bar_format=None
-        if terminal
-        else "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt}"
-        " [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        bar_format=None if terminal else _LOG_FORMAT,
     )
+
+
+class _Lines(io.StringIO):
+    """Prints each state of a bar as a line, where tqdm would redraw one line of a terminal.
+
+    The lines go to the stderr of the time when the bar is made: Beam's is redirected while a job
+    runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stderr = sys.stderr
+
+    def write(self, text: str) -> int:
+        line = text.strip("\r\n\x1b[A ")
+        if line:
+            print(line, file=self._stderr, flush=True)
+        return len(text)

@@ -1,8 +1,8 @@
-"""Importing this before TensorFlow takes the latter's C++ log off the terminal.
+"""Import this before TensorFlow to keep TensorFlow's C++ log off the terminal.
 
-TensorFlow writes a dozen lines about CPU features and missing GPUs to file descriptor 2, at every
-start and at no log level's bidding. Python's own stderr is kept. TF_CPP_MIN_LOG_LEVEL set to any
-value shows it all.
+At every start TensorFlow writes a dozen lines about CPU features and missing GPUs to file
+descriptor 2; no log level stops them. This module sends descriptor 2 to /dev/null and keeps
+Python's own stderr. Set TF_CPP_MIN_LOG_LEVEL, to any value, to see the log.
 """
 
 import faulthandler
@@ -10,13 +10,13 @@ import os
 import sys
 
 
-def _silence() -> None:
-    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding)
+def _silence_descriptor_2() -> None:
+    stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    sys.stderr = terminal
-    faulthandler.enable(terminal)  # a crash in C++ must still say where
+    sys.stderr = stderr
+    faulthandler.enable(stderr)  # A crash in C++ must still say where.
 
 
 if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-    _silence()
+    _silence_descriptor_2()

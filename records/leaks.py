@@ -2,46 +2,57 @@
 
 from records.manifest import DatasetInfo
 
-_SHOWN = 5
+_MAX_EXAMPLES = 5
 
 
 def leaked(train: DatasetInfo, info: DatasetInfo, split: str) -> dict[int, int]:
-    """The images of a split that lie in a train split too, in the order written.
+    """Return the images of a split that are in a train split too.
 
-    The same bytes are the same picture. So is the same id, whatever the bytes (another size, saved
-    again), where both ids come from one space. Ids of a space of their own mean the same picture
-    within one data set only, which is known by its train split.
+    The same bytes are the same picture. In a shared space of ids the same id is the same picture,
+    too, whatever the bytes: they may be of another size or saved again. Ids of a space of their own
+    are compared within one data set only; the same train split shows that it is one.
 
-    Call arguments:
-        train: the manifest whose train split was, or would be, trained on.
-        info: that of the data set with `split`; `train` itself for leaks inside one data set.
+    Args:
+        train: The manifest whose train split was, or would be, trained on.
+        info: The manifest of the data set with `split`; `train` itself for leaks inside one.
+        split: The split to look at.
 
-    Returns: image id in `split` -> image id in the train split.
+    Returns:
+        Image id in `split` -> image id in the train split, in the order of `split`.
     """
     trained = train.content_hashes("train")
-    by_hash = {content: image_id for image_id, content in trained.items()}
-    one_space = info.ids == train.ids and (
+    id_of_hash = {content_hash: image_id for image_id, content_hash in trained.items()}
+    same_id_is_same_picture = info.ids == train.ids and (
         info.ids != "own" or info.content_hashes("train") == trained
     )
-    found = {}
-    for image_id, content in info.content_hashes(split).items():
-        if one_space and image_id in trained:
-            found[image_id] = image_id
-        elif content in by_hash:
-            found[image_id] = by_hash[content]
-    return found
+    leaked_images = {}
+    for image_id, content_hash in info.content_hashes(split).items():
+        if same_id_is_same_picture and image_id in trained:
+            leaked_images[image_id] = image_id
+        elif content_hash in id_of_hash:
+            leaked_images[image_id] = id_of_hash[content_hash]
+    return leaked_images
 
 
-def examples(found: dict[int, int]) -> str:
-    """The first few of what `leaked` found, for a message: `139, 285 (in train as 9)`."""
-    said = [
-        f"{image_id}" if image_id == other else f"{image_id} (in train as {other})"
-        for image_id, other in list(found.items())[:_SHOWN]
+def examples(leaked_images: dict[int, int]) -> str:
+    """Return the first few leaked images for a message: `139, 285 (in train as 9)`.
+
+    Args:
+        leaked_images: What `leaked` returns.
+    """
+    shown = [
+        f"{image_id}" if image_id == train_id else f"{image_id} (in train as {train_id})"
+        for image_id, train_id in list(leaked_images.items())[:_MAX_EXAMPLES]
     ]
-    more = len(found) - len(said)
-    return ", ".join(said) + (f" and {more:,} more" if more else "")
+    more = len(leaked_images) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def stamp(leaked_images: int, images: int) -> str:
-    """What stands on every output of a split of which so many of its images were trained on."""
+    """Return the mark for every output about a split that was trained on.
+
+    Args:
+        leaked_images: Number of its images that were trained on.
+        images: Number of all its images.
+    """
     return f"CONTAMINATED {100 * leaked_images / images:.3g}%"

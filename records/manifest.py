@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from cli.errors import UserError
 from records.canonical_json import to_json
 from records.recorded_flags import FLAGS_VERSION, RecordedFlags
-from records.schema import SCHEMA_VERSION, SPLITS
+from records.schema import SCHEMA_VERSION, SPLITS, IdSpace
 from records.shard_files import WRITER_VERSION, Shard
 from records.vocabulary import Vocabulary
 
@@ -97,7 +97,7 @@ class DatasetInfo:
 
     Attributes:
         dataset: Name of the source: coco2017, flickr8k, scenes and so on.
-        ids: The space of its image ids: "coco", "flickr", or "own", which no other data set shares.
+        ids: The space of its image ids.
         splits: By name.
         vocabulary_size: V, special words included.
         vocabulary_fingerprint: `Vocabulary.fingerprint`.
@@ -112,7 +112,7 @@ class DatasetInfo:
     """
 
     dataset: str
-    ids: str
+    ids: IdSpace
     splits: dict[str, Split]
     vocabulary_size: int
     vocabulary_fingerprint: str
@@ -202,7 +202,7 @@ def read_info(records_dir: str, open_file: Open = _open_local) -> DatasetInfo:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{records_dir}: not a finished data set, {DATASET_INFO} is missing; build it with"
-            " `python -m pipeline.build_records` (a build that was stopped goes on when its"
+            " `python -m pipeline.build_records` (a build that was stopped continues when its"
             " command is run again)"
         ) from None
     except OSError as error:

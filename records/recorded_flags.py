@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from cli.errors import UserError
 
@@ -25,10 +25,10 @@ class RecordedFlags:
         every: Flag name -> value of all flags of the build, for people and for the manifest.
     """
 
-    store: str
+    store: Literal["image", "features", "both"]
     captions_per_record: int
     max_caption_words: int
-    verify: str
+    verify: Literal["header", "decode"]
     encoder_weights: str | None
     scenes_images: int
     scenes_seed: int
@@ -36,7 +36,10 @@ class RecordedFlags:
 
     @classmethod
     def from_values(cls, every: Mapping[str, Any]) -> "RecordedFlags":
-        """Take what readers need from all flags of a build; there may be flags unknown here.
+        """Take what readers need from all flags of a build.
+
+        Args:
+            every: Flag name -> value; flags that are unknown here are kept in `every`.
 
         Raises:
             KeyError: A flag that readers need is missing.

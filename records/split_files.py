@@ -15,11 +15,11 @@ class SplitFiles:
     """The shards of one split on a local disk.
 
     Attributes:
-        split: "train", "val" or "test".
-        paths: the shards, in the order of the manifest.
-        records: records in the split: its images, or its pairs with --captions_per_record=1.
-        bytes: size of all shards together.
-        grid: grid of the stored features to read in place of the images; None to read the images.
+        split: train, val or test.
+        paths: The shards, in the order of the manifest.
+        records: Records in the split: its images, or its pairs with --captions_per_record=1.
+        bytes: Size of all shards together.
+        grid: Grid of the stored features to read in place of the images; None to read the images.
     """
 
     split: str
@@ -36,6 +36,10 @@ class SplitFiles:
 
 def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, SplitFiles]:
     """Return the manifest of a records directory and the files of one of its splits.
+
+    Args:
+        records_dir: The directory.
+        split: train, val or test.
 
     Raises:
         UserError: The data set, the split or a shard is missing, or a shard has another size than

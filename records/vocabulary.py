@@ -1,4 +1,7 @@
-"""Words <-> ids: built from the training split, kept beside the records and in every run."""
+"""The vocabulary: words and their ids, built from the train split.
+
+Its file, vocabulary.tsv, lies beside the records and in every run.
+"""
 
 import hashlib
 import itertools
@@ -13,11 +16,11 @@ SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 
 
 class Vocabulary:
-    """An ordered list of words; a word's place is its id. The first four are special.
+    """An ordered list of words: a word's place is its id.
 
     Attributes:
-        words: V strings, `<pad> <start> <end> <unk>` first.
-        counts: V ints, how often each was seen in the training captions.
+        words: V strings; the first four are `SPECIAL`.
+        counts: V ints: how often each word was seen in the train captions.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]):
@@ -27,11 +30,12 @@ class Vocabulary:
 
     @classmethod
     def build(cls, counts: Counter[str], min_count: int, captions: int = 0) -> "Vocabulary":
-        """All words seen `min_count` times or more, the most frequent first, ties by the word.
+        """Build a vocabulary: the most frequent words first, ties in the order of the words.
 
-        Call arguments:
-            counts: how often each word was seen.
-            captions: number of captions counted, kept as the count of `<start>` and `<end>`.
+        Args:
+            counts: How often each word was seen.
+            min_count: Words that were seen less often become `<unk>`.
+            captions: Number of captions counted; it becomes the count of `<start>` and `<end>`.
         """
         kept = sorted(
             ((word, n) for word, n in counts.items() if n >= min_count and word not in SPECIAL),
@@ -47,20 +51,31 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, caption: str) -> list[int]:
-        """Ids of a caption as annotated: `<start>`, its words (`<unk>` for unknown), `<end>`."""
+        """Return the ids of a caption: `<start>`, its words (`<unk>` for others), `<end>`.
+
+        Args:
+            caption: As annotated.
+        """
         return self.encode_words(tokenise(caption))
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
-        """Ids of a caption whose words are known, as `encode` gives them."""
+        """Return the ids of a caption that is split into words; `encode` says which.
+
+        Args:
+            words: As `text.tokenise` returns them.
+        """
         return [START, *map(self._ids.get, words, itertools.repeat(UNK)), END]
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
-        """The words up to `<end>`, without `<start>` and `<pad>`.
+        """Return the words up to `<end>`, without `<start>` and `<pad>`.
+
+        Args:
+            ids: Of a caption.
 
         Raises:
-            IndexError: an id outside the vocabulary.
+            IndexError: An id is outside the vocabulary.
         """
-        words = []
+        words: list[str] = []
         for index in ids:
             if index == END:
                 break
@@ -69,31 +84,40 @@ class Vocabulary:
         return words
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The caption of ids as people write it: `dog 's` becomes `dog's`."""
+        """Return the caption as people write it: `dog 's` becomes `dog's`.
+
+        Args:
+            ids: Of a caption.
+
+        Raises:
+            IndexError: An id is outside the vocabulary.
+        """
         return detokenise(self.words_of(ids))
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the words in order: what ids mean, whatever the counts."""
+        """sha256 of the words in order: what the ids mean, whatever the counts."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
     def to_tsv(self) -> str:
-        """The content of vocabulary.tsv: `word<TAB>count` lines, line order is the id."""
-        return "".join(f"{w}\t{n}\n" for w, n in zip(self.words, self.counts, strict=True))
+        """Return the content of vocabulary.tsv: lines `word<TAB>count`, in the order of the ids."""
+        return "".join(f"{word}\t{n}\n" for word, n in zip(self.words, self.counts, strict=True))
 
     @classmethod
     def from_tsv(cls, text: str, where: str) -> "Vocabulary":
-        """The inverse of `to_tsv`.
+        """Return the vocabulary that `to_tsv` wrote.
 
-        Call arguments:
-            where: the file's name, for messages.
+        Args:
+            text: The file's content.
+            where: The file's name, for messages.
 
         Raises:
-            UserError: a line is no `word<TAB>count`, a word comes twice, or the special words
-                are not the first four.
+            UserError: A line is no `word<TAB>count`, a word comes twice, or the special words are
+                not the first four.
         """
-        words, counts = [], []
-        # Not splitlines(): a word may hold a character that it takes for a line's end.
+        words: list[str] = []
+        counts: list[int] = []
+        # Not splitlines(): a word may contain a character that it takes for the end of a line.
         for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
             word, _, count = line.partition("\t")
             if not word or not (count.isascii() and count.isdigit()):
@@ -103,6 +127,6 @@ class Vocabulary:
         if tuple(words[:4]) != SPECIAL:
             raise UserError(f"{where}: the first four words must be {' '.join(SPECIAL)}")
         if len(set(words)) != len(words):
-            word = next(w for w, n in Counter(words).items() if n > 1)
+            word = next(word for word, n in Counter(words).items() if n > 1)
             raise UserError(f"{where}: the word {word!r} comes twice")
         return cls(words, counts)

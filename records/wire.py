@@ -1,11 +1,11 @@
-"""CaptionedImage <-> SequenceExample bytes, and TFRecord framing, without TensorFlow.
+"""Records as bytes, and TFRecord framing, without TensorFlow.
 
-The proto classes are TensorFlow Datasets' own copies of tf.train.*, which need no TensorFlow.
+The proto classes are TensorFlow Datasets' copies of tf.train.*, which need no TensorFlow.
 """
 
 import struct
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import google_crc32c
 import numpy as np
@@ -15,16 +15,23 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as proto
 from records import schema
 from records.schema import CaptionedImage
 
-# A longer record is taken for a damaged length, not for an allocation to try.
+# A longer record means a damaged length: do not try to allocate it.
 MAX_RECORD_BYTES = 1 << 30
 
 
 class CorruptRecordError(ValueError):
-    """Bytes that are no whole record of this schema; the message says what is wrong and where."""
+    """Bytes that are not a complete record of this schema; the message says what is wrong where."""
 
 
 def to_bytes(image: CaptionedImage) -> bytes:
-    """The record of one image: a serialised SequenceExample, the same bytes in every process."""
+    """Return the record of an image, a serialised SequenceExample.
+
+    Args:
+        image: The image and its captions.
+
+    Returns:
+        The same bytes for the same image, in every process.
+    """
     example = proto.SequenceExample()
     context = example.context.feature
     context[schema.IMAGE_ID].int64_list.value.append(image.image_id)
@@ -41,15 +48,18 @@ def to_bytes(image: CaptionedImage) -> bytes:
     for text, ids in zip(image.captions, image.caption_ids, strict=True):
         all_ids.add().int64_list.value.extend(ids)
         texts.add().bytes_list.value.append(text.encode())
-    # Map fields have no order of their own between processes.
+    # Otherwise the order of map fields differs between processes.
     return example.SerializeToString(deterministic=True)
 
 
 def from_bytes(record: bytes) -> CaptionedImage:
-    """The inverse of `to_bytes`.
+    """Return the image whose record `to_bytes` wrote.
+
+    Args:
+        record: A serialised SequenceExample.
 
     Raises:
-        CorruptRecordError: the bytes are no SequenceExample, or one that breaks the schema.
+        CorruptRecordError: It is no SequenceExample, or one that breaks the schema.
     """
     try:
         example = proto.SequenceExample.FromString(record)
@@ -79,7 +89,7 @@ def from_bytes(record: bytes) -> CaptionedImage:
         raise CorruptRecordError(f"text is not UTF-8: {error}") from None
 
 
-def _features(context) -> np.ndarray | None:
+def _features(context: Mapping[str, Any]) -> np.ndarray | None:
     values = context[schema.FEATURES].bytes_list.value
     if not values:
         return None
@@ -90,14 +100,20 @@ def _features(context) -> np.ndarray | None:
 
 
 def _masked_crc(data: bytes) -> bytes:
-    # TFRecord rotates and offsets its CRCs so that a CRC of data holding CRCs stays a good one.
+    # TFRecord rotates and offsets its CRCs, because a CRC of data that contains CRCs is weak.
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def frame(record: bytes) -> tuple[bytes, bytes, bytes]:
-    """`record` in TFRecord framing, in three pieces so that it is not copied: its length with that
-    one's CRC, the record itself, its CRC."""
+    """Return a record in TFRecord framing, in three pieces so that it is not copied.
+
+    Args:
+        record: A serialised SequenceExample.
+
+    Returns:
+        The length and its CRC, the record itself, and the record's CRC.
+    """
     length = struct.pack("<Q", len(record))
     return length + _masked_crc(length), record, _masked_crc(record)
 
@@ -110,11 +126,17 @@ class Readable(Protocol):
 
 
 def read_frames(file: Readable) -> Iterator[bytes]:
-    """The records of an open TFRecord file, CRCs checked.
+    """Read the records of an open TFRecord file and check their CRCs.
+
+    Args:
+        file: At its start.
+
+    Yields:
+        One serialised SequenceExample at a time.
 
     Raises:
-        CorruptRecordError: a CRC does not match or the file ends inside a record; the message
-            gives the record's number and byte offset.
+        CorruptRecordError: A CRC does not match or the file ends inside a record. The message gives
+            the record's number and byte offset.
     """
     number = offset = 0
     while header := file.read(12):

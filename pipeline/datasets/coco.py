@@ -12,6 +12,7 @@ from pipeline.datasets.fields import int_of, parse, str_of
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined
 from pipeline.datasets.source import ImageFiles
 from pipeline.storage import files
+from records.schema import IdSpace
 
 _ZIPS = "annotations_trainval2017.zip, train2017.zip and val2017.zip from cocodataset.org"
 
@@ -38,7 +39,7 @@ def lies_under(data_dir: str) -> bool:
 class Coco2017(ImageFiles):
     """COCO 2017: 118,287 train and 5,000 val images."""
 
-    ids = "coco"
+    ids: IdSpace = "coco"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return train and val; `DataSource.splits` says more.

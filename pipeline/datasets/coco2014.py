@@ -14,6 +14,7 @@ from pipeline.datasets.karpathy import Entry
 from pipeline.datasets.listing import Listing, clean, confined
 from pipeline.datasets.source import ImageFiles
 from pipeline.storage import files
+from records.schema import IdSpace
 
 _DATASET = "coco"
 _FOLDERS = ("train2014", "val2014")
@@ -26,7 +27,7 @@ def _annotations(data_dir: str) -> str:
 class Coco2014(ImageFiles):
     """COCO 2014: 113,287 train, 5,000 val and 5,000 test images."""
 
-    ids = "coco"
+    ids: IdSpace = "coco"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return those of train, val and test that have images; `DataSource.splits` says more.

@@ -11,6 +11,7 @@ from pipeline.datasets import flickr, karpathy
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.source import ImageFiles
 from pipeline.storage import files
+from records.schema import IdSpace
 
 _DATASET = "flickr30k"
 _FOLDERS = ("flickr30k-images", "flickr30k_images", "images")
@@ -23,7 +24,7 @@ def _annotations(data_dir: str) -> str:
 class Flickr30k(ImageFiles):
     """Flickr30k: 29,000 train, 1,014 val and 1,000 test images."""
 
-    ids = "flickr"
+    ids: IdSpace = "flickr"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return those of train, val and test that have images; `DataSource.splits` says more."""

@@ -14,6 +14,7 @@ from pipeline.datasets import flickr, karpathy
 from pipeline.datasets.listing import Caption, ListedImage, Listing, confined, text_of
 from pipeline.datasets.source import TRAIN_NEEDED, ImageFiles
 from pipeline.storage import files
+from records.schema import IdSpace
 
 _TOKENS = "Flickr8k.token.txt"
 _KARPATHY = "dataset_flickr8k.json"
@@ -29,7 +30,7 @@ def _list_path(data_dir: str, split: str) -> str:
 class Flickr8k(ImageFiles):
     """Flickr8k: 6,000 train, 1,000 val and 1,000 test images."""
 
-    ids = "flickr"
+    ids: IdSpace = "flickr"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return the splits whose list is present; `DataSource.splits` says more.

@@ -21,7 +21,7 @@ from pipeline.datasets.fields import is_int64, shown
 from pipeline.datasets.listing import Caption, ListedImage, Listing, clean, confined, text_of
 from pipeline.datasets.source import TRAIN_NEEDED, ImageFiles
 from pipeline.storage import files
-from records.schema import SPLITS
+from records.schema import SPLITS, IdSpace
 
 _KEYS = ("image", "captions", "id", "split")
 _MAX_PROBLEMS_SHOWN = 5
@@ -30,7 +30,7 @@ _MAX_PROBLEMS_SHOWN = 5
 class JsonLines(ImageFiles):
     """A list of images and captions that a user has written."""
 
-    ids = "own"
+    ids: IdSpace = "own"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return the splits that have lines; `DataSource.splits` says more.

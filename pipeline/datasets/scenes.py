@@ -3,14 +3,14 @@
 from cli.errors import UserError
 from pipeline.datasets import coco
 from pipeline.storage import files
-from records.schema import SPLITS
+from records.schema import SPLITS, IdSpace
 from scenes import dataset
 
 
 class Scenes(coco.Coco2017):
     """Drawn scenes: COCO 2017's layout with a test split and image ids of its own."""
 
-    ids = "own"
+    ids: IdSpace = "own"
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return train, val and test; `prepare` has drawn all of them."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pipeline.datasets.listing import Listing
 from pipeline.storage import files
+from records.schema import IdSpace
 
 # The end of an error message about a missing train split.
 TRAIN_NEEDED = "the vocabulary is built from the train split; --vocabulary=FILE names another one"
@@ -38,7 +39,7 @@ class DataSource(Protocol):
             in this source only. In a shared space the same id is the same picture.
     """
 
-    ids: str
+    ids: IdSpace
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Find the splits of the source.

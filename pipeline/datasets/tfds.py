@@ -27,6 +27,7 @@ from cli.errors import UsageError, UserError
 from pipeline.datasets.listing import Caption, ListedImage, Listing
 from pipeline.datasets.source import TRAIN_NEEDED, ImageVersion
 from pipeline.storage import files
+from records.schema import IdSpace
 
 # Our split -> the splits of TFDS that go into it.
 _SPLITS = {"train": ("train", "restval"), "val": ("val", "validation"), "test": ("test",)}
@@ -60,7 +61,7 @@ class TfdsSource:
                 f"--dataset=tfds:{name}: expected tfds:NAME, tfds:NAME/CONFIG or"
                 " tfds:NAME/CONFIG:1.2.3"
             )
-        self.ids = "coco" if match["name"] == _COCO else "own"
+        self.ids: IdSpace = "coco" if match["name"] == _COCO else "own"
         self._name = name
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:

@@ -158,7 +158,7 @@ def test_an_interrupt_does_not_wait_for_the_workers(folder, fresh, tmp_path):
         for pid in (*workers, process.pid):  # as a terminal does
             os.kill(pid, signal.SIGINT)
         code, _, err = finish(process)
-        last = "error: interrupted; run the same command again to go on"
+        last = "error: interrupted; run the same command again to continue"
         assert (code, err.splitlines()[-1]) == (130, last) and "Traceback" not in err
         assert gone(workers)
 
