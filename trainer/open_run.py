@@ -38,7 +38,10 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
     """
     if not info.encoder:
         return recipe
-    stored = {"encoder": info.encoder.name, "encoder_weights": info.flags.encoder_weights}
+    stored: dict[str, Any] = {
+        "encoder": info.encoder.name,
+        "encoder_weights": info.flags.encoder_weights,
+    }
     folder = RunFolder(recipe.run_dir)
     if folder.exists:
         trained = RunConfig.read(folder).training
@@ -104,6 +107,10 @@ def _resume(
     vocabulary: Vocabulary,
     cluster: Cluster,
 ) -> tuple[Captioner, int]:
+    """Check that recipe and records are those of the run, and load what training leaves as it is.
+
+    The loop restores the trained weights from the newest checkpoint.
+    """
     config = RunConfig.read(folder)
     recipes.refuse_contradictions(config.training, dataclasses.asdict(recipe))
     if config.data.vocabulary_fingerprint != vocabulary.fingerprint:
@@ -126,6 +133,33 @@ def _resume(
         except (weights_file.DamagedError, FileNotFoundError) as error:
             raise UserError(f"{error}; remove {folder.path} to train from the start") from None
     return captioner, config.data.preprocessing
+
+
+def _start(
+    folder: RunFolder,
+    recipe: Recipe,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    captioner: Captioner,
+) -> None:
+    """Write the run's folder; config.json last, because with it the folder is a run."""
+    data = DataConfig(
+        dataset=info.dataset,
+        vocabulary_fingerprint=vocabulary.fingerprint,
+        encoder_fingerprint=captioner.encoder.fingerprint(),
+        preprocessing=PREPROCESSING_VERSION,
+    )
+    config = RunConfig(recipe.model(len(vocabulary)), dataclasses.asdict(recipe), data)
+    try:
+        os.makedirs(folder.path, exist_ok=True)
+        atomic_file.write(folder.vocabulary, vocabulary.to_tsv().encode())
+        if captioner.non_trainable_variables:
+            frozen = weights_file.gather(captioner.non_trainable_variables)
+            weights_file.save(folder.frozen, frozen, {})
+        provenance.write(folder, info)
+        config.write(folder)
+    except OSError as error:
+        raise UserError(f"{folder.path}: the run cannot be written ({error})") from None
 
 
 def repeat_random_weights(captioner: Captioner, recipe: Recipe, info: DatasetInfo) -> None:
@@ -164,32 +198,5 @@ def choose_inputs(
     """
     if not stored_features.usable(info, files.folder, captioner.encoder, preprocessing):
         return files
-    assert info.encoder is not None
+    assert info.encoder is not None  # or `usable` would be False
     return dataclasses.replace(files, grid=info.encoder.grid)
-
-
-def _start(
-    folder: RunFolder,
-    recipe: Recipe,
-    info: DatasetInfo,
-    vocabulary: Vocabulary,
-    captioner: Captioner,
-) -> None:
-    """Write the run's folder; config.json last, because with it the folder is a run."""
-    data = DataConfig(
-        dataset=info.dataset,
-        vocabulary_fingerprint=vocabulary.fingerprint,
-        encoder_fingerprint=captioner.encoder.fingerprint(),
-        preprocessing=PREPROCESSING_VERSION,
-    )
-    config = RunConfig(recipe.model(len(vocabulary)), dataclasses.asdict(recipe), data)
-    try:
-        os.makedirs(folder.path, exist_ok=True)
-        atomic_file.write(folder.vocabulary, vocabulary.to_tsv().encode())
-        if captioner.non_trainable_variables:
-            frozen = weights_file.gather(captioner.non_trainable_variables)
-            weights_file.save(folder.frozen, frozen, {})
-        provenance.write(folder, info)
-        config.write(folder)
-    except OSError as error:
-        raise UserError(f"{folder.path}: the run cannot be written ({error})") from None
