@@ -11,15 +11,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from artifacts.provenance import find_contamination
-from metrics import meteor
 from records import manifest
 from tests.support.records import CocoFolder, build, build_coco, jpeg
 from tests.support.training import events, run_evaluate, train
 
-
-@pytest.fixture(autouse=True)
-def no_meteor(monkeypatch):
-    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
+pytestmark = pytest.mark.usefixtures("without_meteor")
 
 
 def pictures(*numbers: int, size: int = 40) -> dict[int, bytes]:

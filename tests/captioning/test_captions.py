@@ -13,23 +13,17 @@ from artifacts import weights_file
 from captioning import devices, image_list, parts, replica
 from captioning import image_file as image_files
 from captioning import job as captioning
-from metrics import meteor
+from tests.support.commands import one_error
 from tests.support.disk import full_disk
-from tests.support.training import (
-    FOUR,
-    four_picture,
-    four_records,
-    four_run,
-    run_evaluate,
-)
+from tests.support.four import FOUR, FOUR_DETOKENISED, four_picture
+from tests.support.training import run_evaluate
 
-SAID = {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
+pytestmark = pytest.mark.usefixtures("without_meteor")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prepared():
-    """Trains before a test looks at what is printed; replicas are kept: each compiles anew."""
-    four_run()
+def kept_replicas():
+    """Tests use the same replicas: each new one compiles anew."""
     patch, kept = pytest.MonkeyPatch(), {}
 
     def built(device, run_dirs, source, search, *wanted):
@@ -40,7 +34,6 @@ def prepared():
         return kept[key]
 
     patch.setattr(captioning, "Replica", built)
-    patch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     yield
     patch.undo()
 
@@ -63,12 +56,21 @@ def write_photos(folder: Path) -> Path:
 
 def said_of(folder: Path) -> dict[str, str]:
     """What is right for `photos`: path -> caption."""
-    return {str(path): SAID[int(path.stem) % 4 + 1] for path in sorted(folder.glob("*/*.jpg"))}
+    return {
+        str(path): FOUR_DETOKENISED[int(path.stem) % 4 + 1]
+        for path in sorted(folder.glob("*/*.jpg"))
+    }
 
 
-def caption(out: Path, *args: str, **options) -> int:
-    defaults = {"run_dir": four_run(), "output_dir": out, "part_images": 4}
-    return run_evaluate(*args, **(defaults | options))
+@pytest.fixture
+def caption(four_run):
+    """`evaluation.main` with `four_run`: a function that returns the exit code."""
+
+    def run(out: Path, *args: str, **options) -> int:
+        defaults = {"run_dir": four_run, "output_dir": out, "part_images": 4}
+        return run_evaluate(*args, **(defaults | options))
+
+    return run
 
 
 def lines(path: Path) -> list[dict]:
@@ -89,17 +91,10 @@ def read(monkeypatch) -> list[str]:
     return paths
 
 
-def one_error(capsys) -> str:
-    err = capsys.readouterr().err
-    assert "Traceback" not in err
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    return line
-
-
 # What is captioned.
 
 
-def test_a_folder_is_captioned_in_order_of_its_paths(photos, tmp_path, capsys):
+def test_a_folder_is_captioned_in_order_of_its_paths(photos, tmp_path, capsys, caption):
     assert caption(tmp_path / "out", images=photos) == 0
     expected = said_of(photos)
     assert list(captions(tmp_path / "out").items()) == list(expected.items())
@@ -109,7 +104,7 @@ def test_a_folder_is_captioned_in_order_of_its_paths(photos, tmp_path, capsys):
     assert not (tmp_path / "out" / "rejected.jsonl").exists()
 
 
-def test_globs_lists_and_files_each_image_once(photos, tmp_path):
+def test_globs_lists_and_files_each_image_once(photos, tmp_path, caption):
     listed = tmp_path / "lists" / "some.jsonl"
     listed.parent.mkdir()
     entries = [{"image": "../photos/b/04.jpg", "id": 7, "captions": ["else"]}, {"image": "b.png"}]
@@ -119,9 +114,9 @@ def test_globs_lists_and_files_each_image_once(photos, tmp_path):
     assert caption(tmp_path / "out", images=",".join(map(str, sources))) == 0
     found = lines(tmp_path / "out" / "captions.jsonl")
     assert [(Path(line["image"]).name, line.get("id"), line["caption"]) for line in found] == [
-        ("04.jpg", 7, SAID[1]),
-        ("b.png", None, SAID[2]),
-        *((f"0{n}.jpg", None, SAID[n + 1]) for n in range(4)),
+        ("04.jpg", 7, FOUR_DETOKENISED[1]),
+        ("b.png", None, FOUR_DETOKENISED[2]),
+        *((f"0{n}.jpg", None, FOUR_DETOKENISED[n + 1]) for n in range(4)),
     ]
 
 
@@ -136,7 +131,7 @@ def test_a_list_is_sorted_on_disk(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
-def test_n_best(photos, tmp_path):
+def test_n_best(photos, tmp_path, caption):
     assert caption(tmp_path / "out", images=photos / "a", n_best=3) == 0
     for line in lines(tmp_path / "out" / "captions.jsonl"):
         best = line["n_best"]
@@ -147,7 +142,7 @@ def test_n_best(photos, tmp_path):
         assert (line["caption"], line["score"]) == (best[0]["caption"], best[0]["score"])
 
 
-def test_few_images_are_in_memory_at_once(photos, tmp_path, monkeypatch):
+def test_few_images_are_in_memory_at_once(photos, tmp_path, monkeypatch, caption):
     """Decoded ones: two batches ahead, one at the encoder."""
     alive, most, lock = 0, 0, threading.Lock()
     original = replica.decode
@@ -192,7 +187,7 @@ def stop_after(monkeypatch, n_parts: int) -> None:
     monkeypatch.setattr(parts.PartsFolder, "write", write)
 
 
-def test_what_was_stopped_goes_on(photos, tmp_path, monkeypatch, read, capsys):
+def test_what_was_stopped_goes_on(photos, tmp_path, monkeypatch, read, capsys, caption):
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         assert caption(tmp_path / "out", images=photos) == 130
@@ -208,7 +203,9 @@ def test_what_was_stopped_goes_on(photos, tmp_path, monkeypatch, read, capsys):
     assert read == [] and captions(tmp_path / "out") == said_of(photos)
 
 
-def test_other_flags_or_weights_start_anew_and_say_so(photos, tmp_path, read, capsys):
+def test_other_flags_or_weights_start_anew_and_say_so(
+    photos, tmp_path, read, capsys, four_run, caption
+):
     out, folder = tmp_path / "out", photos / "a"
     assert caption(out, images=folder) == 0
     capsys.readouterr()
@@ -216,7 +213,7 @@ def test_other_flags_or_weights_start_anew_and_say_so(photos, tmp_path, read, ca
     said = capsys.readouterr().out
     assert "starting anew: --beam_size=1 (was 3); earlier captions stay in" in said
     other = tmp_path / "other"
-    shutil.copytree(four_run(), other, ignore=shutil.ignore_patterns("events", "evaluation"))
+    shutil.copytree(four_run, other, ignore=shutil.ignore_patterns("events", "evaluation"))
     assert len(read) == 8
     assert caption(out, images=folder, run_dir=other) == 0  # a copy: the same weights
     assert len(read) == 8
@@ -229,18 +226,21 @@ def test_other_flags_or_weights_start_anew_and_say_so(photos, tmp_path, read, ca
     assert len(read) == 12
 
 
-def test_only_parts_whose_images_changed_are_done_again(photos, tmp_path, read):
+def test_only_parts_whose_images_changed_are_done_again(photos, tmp_path, read, caption):
     assert caption(tmp_path / "out", images=photos) == 0
     read.clear()
     (photos / "b" / "05.jpg").write_bytes(four_picture(4, quality=70))
     (photos / "d.jpg").write_bytes(four_picture(3))
     assert caption(tmp_path / "out", images=photos) == 0
     assert sorted(map(Path, read)) == [*sorted((photos / "b").iterdir()), photos / "d.jpg"]
-    expected = said_of(photos) | {str(photos / "b/05.jpg"): SAID[4], str(photos / "d.jpg"): SAID[3]}
+    expected = said_of(photos) | {
+        str(photos / "b/05.jpg"): FOUR_DETOKENISED[4],
+        str(photos / "d.jpg"): FOUR_DETOKENISED[3],
+    }
     assert captions(tmp_path / "out") == expected
 
 
-def test_unreadable_images_are_listed_and_the_exit_code_says_so(photos, tmp_path, capsys):
+def test_unreadable_images_are_listed_and_the_exit_code_says_so(photos, tmp_path, capsys, caption):
     out, broken = tmp_path / "out", photos / "b" / "05.jpg"
     (photos / "a" / "00.jpg").write_bytes(b"<html>not found</html>")
     broken.write_bytes(four_picture(2)[:700])
@@ -266,7 +266,7 @@ def test_unreadable_images_are_listed_and_the_exit_code_says_so(photos, tmp_path
     assert not (out / "rejected.jsonl").exists()
 
 
-def test_a_full_disk_is_a_line_and_nothing_is_lost(photos, tmp_path, capsys):
+def test_a_full_disk_is_a_line_and_nothing_is_lost(photos, tmp_path, capsys, caption):
     out, options = tmp_path / "out", {"images": photos / "a", "n_best": 3}
     with full_disk(700):  # room for the list and job.json, none for a part
         assert caption(out, **options) == 1
@@ -280,7 +280,9 @@ def test_a_full_disk_is_a_line_and_nothing_is_lost(photos, tmp_path, capsys):
 # Several jobs, several devices.
 
 
-def test_shards_of_several_jobs_are_put_together_by_the_last(photos, tmp_path, capsys, read):
+def test_shards_of_several_jobs_are_put_together_by_the_last(
+    photos, tmp_path, capsys, read, caption
+):
     out = tmp_path / "out"
     assert caption(out, images=photos, shard="2/2") == 0
     assert "this shard is done; 2 of 3 parts of the others are not" in capsys.readouterr().out
@@ -292,7 +294,7 @@ def test_shards_of_several_jobs_are_put_together_by_the_last(photos, tmp_path, c
         assert f"--shard={wrong}: expected i/n, from 1/n to n/n" in one_error(capsys)
 
 
-def test_every_device_takes_parts(photos, tmp_path, monkeypatch, read):
+def test_every_device_takes_parts(photos, tmp_path, monkeypatch, read, caption):
     """Each has its replica and gets parts as long as there are any; no part is done twice."""
     monkeypatch.setattr(devices, "devices", lambda: ["/device:CPU:0", "/CPU:0"])
     used, together = set(), threading.Barrier(2, timeout=300)
@@ -310,7 +312,7 @@ def test_every_device_takes_parts(photos, tmp_path, monkeypatch, read):
     assert captions(tmp_path / "out") == said_of(photos)
 
 
-def test_a_device_that_fails_stops_the_others(photos, tmp_path, monkeypatch, capsys):
+def test_a_device_that_fails_stops_the_others(photos, tmp_path, monkeypatch, capsys, caption):
     monkeypatch.setattr(devices, "devices", lambda: ["/device:CPU:0", "/CPU:0"])
     used = []
 
@@ -349,8 +351,10 @@ def test_batches_grow_while_they_are_worth_it(monkeypatch):
 # A split of the records.
 
 
-def test_a_killed_evaluation_of_a_split_goes_on(tmp_path, monkeypatch, capsys):
-    options = {"records_dir": four_records(), "part_images": 1}
+def test_a_killed_evaluation_of_a_split_goes_on(
+    tmp_path, monkeypatch, capsys, four_records, caption
+):
+    options = {"records_dir": four_records, "part_images": 1}
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         assert caption(tmp_path / "out", **options) == 130
@@ -360,7 +364,7 @@ def test_a_killed_evaluation_of_a_split_goes_on(tmp_path, monkeypatch, capsys):
     assert caption(tmp_path / "out", **options) == 0
     assert "3 of 4 images are captioned already" in capsys.readouterr().out
     found = lines(tmp_path / "out" / "captions_val_four-run.jsonl")
-    assert {line["id"]: line["caption"] for line in found} == SAID
+    assert {line["id"]: line["caption"] for line in found} == FOUR_DETOKENISED
     assert {line["id"]: line["references"] for line in found} == {i: [t] for i, t in FOUR.items()}
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["images"] == 4
 
@@ -378,7 +382,7 @@ def image_info(photos):
     return path
 
 
-def test_a_submission_is_what_the_server_takes(photos, image_info, tmp_path, capsys):
+def test_a_submission_is_what_the_server_takes(photos, image_info, tmp_path, capsys, caption):
     options = {"image_info": image_info, "images_dir": photos / "a"}
     assert caption(tmp_path / "out", **options) == 0
     path = tmp_path / "out" / "captions_test2017_four-run_results.json"
@@ -386,7 +390,7 @@ def test_a_submission_is_what_the_server_takes(photos, image_info, tmp_path, cap
     found = json.loads(path.read_text())
     assert all(entry.keys() == {"image_id", "caption"} for entry in found)
     assert {entry["image_id"]: entry["caption"] for entry in found} == {
-        100 - n: SAID[n + 1] for n in range(4)
+        100 - n: FOUR_DETOKENISED[n + 1] for n in range(4)
     }
     assert len(COCO(str(image_info)).loadRes(str(path)).getImgIds()) == 4
     (photos / "a" / "02.jpg").unlink()
@@ -408,7 +412,7 @@ def test_a_submission_is_what_the_server_takes(photos, image_info, tmp_path, cap
         (None, "an object with the keys"),
     ],
 )
-def test_a_file_that_lists_no_images(photos, image_info, tmp_path, capsys, images, found):
+def test_a_file_that_lists_no_images(photos, image_info, tmp_path, capsys, images, found, caption):
     content = {"info": {}} if images is None else {"info": {}, "images": images}
     image_info.write_text(json.dumps(content))
     assert caption(tmp_path / "out", image_info=image_info, images_dir=photos) == 1
@@ -419,7 +423,7 @@ def test_a_file_that_lists_no_images(photos, image_info, tmp_path, capsys, image
 # Wrong usage.
 
 
-def test_what_is_no_source_of_images(photos, tmp_path, capsys):
+def test_what_is_no_source_of_images(photos, tmp_path, capsys, caption):
     out, bad = tmp_path / "out", tmp_path / "bad.jsonl"
     (tmp_path / "empty").mkdir()
     for source in (tmp_path / "none", tmp_path / "empty", f"{photos}/*.png"):
@@ -434,7 +438,7 @@ def test_what_is_no_source_of_images(photos, tmp_path, capsys):
     assert not list(out.rglob("*.jsonl"))
 
 
-def test_flags_that_need_others(photos, tmp_path, capsys):
+def test_flags_that_need_others(photos, tmp_path, capsys, caption):
     assert caption(tmp_path, image_info=tmp_path / "a.json") == 2
     assert "--image_info and --images_dir need each other" in one_error(capsys)
     assert caption(tmp_path, image_info=tmp_path / "a.json", images_dir=tmp_path / "none") == 1

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from scenes import drawing, world
-from tests.support.training import four_run
+from tests.support.commands import ROOT, users_environment
 
-ROOT = Path(__file__).parents[2]
 IMAGES, KILLS = 1000, 10
 PARTS = -(-(IMAGES + 2) // 16)
 _TWO_DEVICES = """
@@ -38,20 +37,24 @@ def pictures(tmp_path_factory):
     return path
 
 
-@contextlib.contextmanager
-def evaluation(pictures, out, *program):
-    """The command at work; killed when the test leaves it."""
-    command = [*(program or ("-m", "evaluation.main")), f"--run_dir={four_run()}"]
-    command += [f"--images={pictures}", f"--output_dir={out}", "--part_images=16", "--n_best=2"]
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    with subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.kill()
+@pytest.fixture(scope="module")
+def evaluation(pictures, four_run):
+    """A function that starts the command; the process is killed when the test leaves it."""
+
+    @contextlib.contextmanager
+    def start(out, *program):
+        command = [*(program or ("-m", "evaluation.main")), f"--run_dir={four_run}"]
+        command += [f"--images={pictures}", f"--output_dir={out}", "--part_images=16", "--n_best=2"]
+        with subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=users_environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    return start
 
 
 def finished(process) -> str:
@@ -77,10 +80,10 @@ def wait_for_parts(process, out: Path, count: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(pictures, tmp_path_factory):
+def undisturbed(evaluation, tmp_path_factory):
     """What one run leaves."""
     out = tmp_path_factory.mktemp("undisturbed")
-    with evaluation(pictures, out) as process:
+    with evaluation(out) as process:
         finished(process)
     lines, rejected = found(out)
     assert len(lines.splitlines()) == IMAGES and len(rejected.splitlines()) == 2
@@ -88,14 +91,14 @@ def undisturbed(pictures, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(pictures, undisturbed, tmp_path):
+def test_killed_at_random_moments(evaluation, undisturbed, tmp_path):
     said = {line.partition('"caption"')[2] for line in undisturbed[0].splitlines()}
     assert len(said) > 100
     seed = int.from_bytes(os.urandom(4))
     print(f"random.Random({seed})")  # shown when the test fails
     rng, out, kills, moments = random.Random(seed), tmp_path / "out", 0, set()
     while kills < KILLS:
-        with evaluation(pictures, out) as process:
+        with evaluation(out) as process:
             if rng.random() < 0.2:
                 time.sleep(rng.uniform(0, 15))  # while it starts
             else:
@@ -110,13 +113,13 @@ def test_killed_at_random_moments(pictures, undisturbed, tmp_path):
             assert found(out) == undisturbed
             out = tmp_path / f"out-{kills}"
     assert len(moments) > 3
-    with evaluation(pictures, out) as process:
+    with evaluation(out) as process:
         print(finished(process))
     assert found(out) == undisturbed
 
 
 @pytest.mark.slow
-def test_two_devices_say_the_same(pictures, undisturbed, tmp_path):
-    with evaluation(pictures, tmp_path, "-c", _TWO_DEVICES) as process:
+def test_two_devices_say_the_same(evaluation, undisturbed, tmp_path):
+    with evaluation(tmp_path, "-c", _TWO_DEVICES) as process:
         finished(process)
     assert found(tmp_path) == undisturbed

@@ -16,12 +16,12 @@ from evaluation.attention import (
     attended_captions,
     described,
 )
-from metrics import meteor
 from model.caption_generator import CaptionGenerator
 from model.encoder import decode
 from records.manifest import read_vocabulary
 from records.split_files import open_split
-from tests.support.training import FOUR, four_records, four_run, run_evaluate, scenes_records
+from tests.support.four import FOUR
+from tests.support.training import run_evaluate
 
 SEARCH = BeamSearch(beam_size=3, length_penalty=0.5, no_repeat_ngram=0)
 
@@ -32,16 +32,16 @@ def split_of(records_dir, split: str, part_images: int = 256) -> RecordsSource:
 
 
 @pytest.fixture(scope="module")
-def looks() -> dict[int, AttendedCaption]:
-    records = split_of(four_records(), "val")
-    found = list(attended_captions([str(four_run())], records, SEARCH, [4, 2, 1]))
+def looks(four_records, four_run) -> dict[int, AttendedCaption]:
+    records = split_of(four_records, "val")
+    found = list(attended_captions([str(four_run)], records, SEARCH, [4, 2, 1]))
     assert sorted(look.image_id for look in found) == [1, 2, 4]  # those asked for, each once
     return {look.image_id: look for look in found}
 
 
-def test_looks_are_those_of_the_words(looks):
-    captioner = restore.restore(str(four_run())).captioner
-    vocabulary = read_vocabulary(str(four_run()))
+def test_looks_are_those_of_the_words(looks, four_run):
+    captioner = restore.restore(str(four_run)).captioner
+    vocabulary = read_vocabulary(str(four_run))
     decoder, size = captioner.decoder, captioner.encoder.spec.size
     for image_id, look in looks.items():
         assert list(look.words) == FOUR[image_id].split()
@@ -58,9 +58,10 @@ def test_looks_are_those_of_the_words(looks):
     assert np.abs(moved - moved[:1]).max() > 0.02  # so that another step would be noticed
 
 
-def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("without_meteor")
+def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch, four_run, four_records):
     run_dir = tmp_path / "run"
-    shutil.copytree(four_run(), run_dir, ignore=shutil.ignore_patterns("events", "evaluation"))
+    shutil.copytree(four_run, run_dir, ignore=shutil.ignore_patterns("events", "evaluation"))
     config = json.loads((run_dir / "config.json").read_text())
     config["model"]["decoder"]["precision"] = "bfloat16"  # of the encoder, too: other features
     (run_dir / "config.json").write_text(json.dumps(config))
@@ -71,9 +72,8 @@ def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch):
         return beam(generator, features, *args, **options)
 
     monkeypatch.setattr(CaptionGenerator, "beam", noted)
-    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     output = tmp_path / "out"
-    assert run_evaluate(records_dir=four_records(), run_dir=run_dir, output_dir=output) == 0
+    assert run_evaluate(records_dir=four_records, run_dir=run_dir, output_dir=output) == 0
     evaluated, looked = given
     np.testing.assert_array_equal(evaluated, looked)
 
@@ -98,8 +98,8 @@ def test_statistics_are_of_words_and_captions():
     assert "2 images" in described(found.as_json())
 
 
-def test_of_strict_pairs_each_image_is_looked_at_once(tmp_path):
-    records = split_of(scenes_records(captions_per_record=1), "val", part_images=4)
+def test_of_strict_pairs_each_image_is_looked_at_once(scenes_pairs):
+    records = split_of(scenes_pairs, "val", part_images=4)
     images = {image.image_id for part in records.parts for image in records.read(part)}
     assert records.images > len(images) == 6
     wanted = sorted(images)[1:]

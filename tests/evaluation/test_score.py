@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metrics import coco_files, meteor, official
+from metrics import coco_files, official
 from metrics.summary import table
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,7 +38,8 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_scores_part_of_the_images(files, monkeypatch):
+@pytest.mark.usefixtures("without_meteor")
+def test_scores_part_of_the_images(files):
     # In a locale that knows ASCII only, the captions must arrive whole all the same.
     arguments = [f"--results={files}/R.json", f"--annotations={files}/A.json"]
     output = files / "new" / "S.json"
@@ -51,7 +52,6 @@ def test_scores_part_of_the_images(files, monkeypatch):
     printed = table(written["metrics"], written["unavailable"], intervals=intervals)
     assert done.stdout.startswith(f"3 of 4 images\n{printed}\nMETEOR's interval is of its mean ")
     assert "mean length 4.0 words (references 4.6)" in done.stdout
-    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     expected = official.evaluate(REFERENCES, CAPTIONS)
     for values in (written["metrics"], *images.values()):
         assert 0.05 < values.pop("METEOR") < 1

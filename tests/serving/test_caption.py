@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,19 +24,11 @@ from model import encoder
 from model.caption_generator import CaptionGenerator
 from records import limits
 from serving import caption
+from tests.support.commands import ROOT, users_environment
 from tests.support.disk import full_disk
-from tests.support.training import FOUR, four_picture, four_run
+from tests.support.four import FOUR_DETOKENISED, four_picture
 
-ROOT = Path(__file__).parents[2]
-# What the run that has learnt four pictures by heart says of each.
-SAID = {image_id: text.replace(" 's", "'s") for image_id, text in FOUR.items()}
 _ROTATIONS = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def learnt():
-    """Trains before a test looks at what is printed."""
-    four_run()
 
 
 def picture(number: int) -> Image.Image:
@@ -51,9 +41,14 @@ def flag_values(**options) -> flags.FlagValues:
     return command.parse(argv, caption.define_flags)[0]
 
 
-def run(*paths, **options) -> int:
-    """The command in this process: its exit code."""
-    return caption.main(flag_values(**{"run_dir": four_run()} | options), list(map(str, paths)))
+@pytest.fixture
+def run(four_run):
+    """The command in this process: a function that returns its exit code."""
+
+    def command(*paths, **options) -> int:
+        return caption.main(flag_values(**{"run_dir": four_run} | options), list(map(str, paths)))
+
+    return command
 
 
 @pytest.fixture
@@ -67,18 +62,18 @@ def good(tmp_path):
             path.write_bytes(four_picture(1))
         else:
             picture(number).save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
-        found[path] = SAID[number]
+        found[path] = FOUR_DETOKENISED[number]
     return found
 
 
-def test_every_format_gets_its_caption_in_order(good, capsys):
+def test_every_format_gets_its_caption_in_order(good, capsys, run):
     assert run(*good) == 0
     out = capsys.readouterr().out
     assert out == "".join(f"{path}\t{said}\n" for path, said in good.items())
 
 
 @pytest.mark.parametrize("orientation", _ROTATIONS)
-def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation):
+def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation, run):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "held.jpg"
@@ -88,11 +83,11 @@ def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation):
     assert np.abs(upright - np.asarray(picture(2), float)).mean() < 3
     assert np.abs(np.asarray(turned, float) - np.asarray(picture(2), float)).mean() > 6
     assert run(path) == 0
-    assert capsys.readouterr().out == f"{path}\t{SAID[2]}\n"
+    assert capsys.readouterr().out == f"{path}\t{FOUR_DETOKENISED[2]}\n"
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "I;16", "1"])
-def test_every_mode_is_taken(tmp_path, capsys, mode):
+def test_every_mode_is_taken(tmp_path, capsys, mode, run):
     path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
     image = picture(3)
     if mode == "I;16":
@@ -105,10 +100,10 @@ def test_every_mode_is_taken(tmp_path, capsys, mode):
     name, _, said = capsys.readouterr().out.partition("\t")
     assert name == str(path)
     if mode in ("RGBA", "P", "CMYK"):
-        assert said == SAID[3] + "\n"
+        assert said == FOUR_DETOKENISED[3] + "\n"
 
 
-def test_broken_files_are_named_and_the_good_ones_captioned(good, tmp_path, capsys):
+def test_broken_files_are_named_and_the_good_ones_captioned(good, tmp_path, capsys, run):
     first = next(iter(good))
     broken = {
         "cut.jpg": first.read_bytes()[:700],
@@ -137,7 +132,7 @@ def test_broken_files_are_named_and_the_good_ones_captioned(good, tmp_path, caps
     assert "Traceback" not in err
 
 
-def test_nothing_but_broken_files(tmp_path, capsys):
+def test_nothing_but_broken_files(tmp_path, capsys, run):
     assert run(tmp_path / "none.jpg", attention=tmp_path / "out.png") == 1
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "out.png").exists()
@@ -154,13 +149,13 @@ def test_sizes_are_bounded_before_a_pixel_is_decoded(tmp_path, monkeypatch):
         image_files.read(str(path))
 
 
-def test_more_files_than_a_batch(good, capsys):
+def test_more_files_than_a_batch(good, capsys, run):
     paths = [*good] * 5
     assert run(*paths) == 0
     assert capsys.readouterr().out == "".join(f"{path}\t{good[path]}\n" for path in paths)
 
 
-def test_attention_is_drawn(good, tmp_path, capsys):
+def test_attention_is_drawn(good, tmp_path, capsys, run):
     out = tmp_path / "attention.png"
     assert run(*good, attention=out) == 0
     captured = capsys.readouterr()
@@ -181,12 +176,12 @@ def test_attention_is_drawn(good, tmp_path, capsys):
         assert drawn.size[1] < height / 2
 
 
-def test_attention_of_each_word_is_that_of_the_search(good):
-    captioner = restore.restore(str(four_run())).captioner
+def test_attention_of_each_word_is_that_of_the_search(good, four_run):
+    captioner = restore.restore(str(four_run)).captioner
     generator = CaptionGenerator([captioner])
     pixels = np.stack([encoder.decode(image_files.read(str(path)), 64) for path in good])
     source = GivenFiles(list(map(str, good)), 4)
-    outcomes = caption_at_once([str(four_run())], source, BeamSearch(), Wanted(attention=True))
+    outcomes = caption_at_once([str(four_run)], source, BeamSearch(), Wanted(attention=True))
     looks = [outcome.captions[0] for outcome in outcomes]
     features = tf.cast(captioner.encoder(pixels), tf.float16)  # as all captioning takes them
     greedy = generator.greedy([features], rules()).attention[:, 0]
@@ -206,7 +201,7 @@ def lines(capsys) -> list[str]:
     return [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_flags_of_the_search_reach_it(good, capsys):
+def test_the_flags_of_the_search_reach_it(good, capsys, run):
     assert run(*good, beam_size=1, length_penalty=0) == 0
     assert lines(capsys) == list(good.values())
     assert run(*good, min_length=11) == 0
@@ -218,13 +213,13 @@ def test_the_flags_of_the_search_reach_it(good, capsys):
         assert len(words) == len(set(words)) >= 12
 
 
-def test_a_seed_and_an_image_give_the_same_sample(good, capsys):
+def test_a_seed_and_an_image_give_the_same_sample(good, capsys, run):
     options = {"sample": True, "temperature": 20}
     assert run(*good, *good, **options) == 0
     first = lines(capsys)
     assert len(set(first)) == 4  # the same file twice: the same caption
     assert first[:4] == first[4:]
-    assert not set(first) & set(SAID.values())
+    assert not set(first) & set(FOUR_DETOKENISED.values())
     path = list(good)[2]
     assert run(path, **options) == 0
     assert lines(capsys) == first[2:3]
@@ -234,29 +229,29 @@ def test_a_seed_and_an_image_give_the_same_sample(good, capsys):
     assert lines(capsys) == list(good.values())
 
 
-def test_flags_of_two_ways_to_search_are_refused(good):
+def test_flags_of_two_ways_to_search_are_refused(good, run):
     with pytest.raises(UsageError, match="--beam_size contradicts --sample"):
         run(*good, sample=True, beam_size=3)
     with pytest.raises(UsageError, match="--top_p needs --sample"):
         run(*good, top_p=0.9)
 
 
-def test_several_runs_speak_together(good, tmp_path, capsys):
-    assert run(*good, run_dir=f"{four_run()},{four_run()}") == 0
+def test_several_runs_speak_together(good, tmp_path, capsys, four_run, run):
+    assert run(*good, run_dir=f"{four_run},{four_run}") == 0
     assert lines(capsys) == list(good.values())
     other = tmp_path / "other"
     other.mkdir()
-    config = json.loads((four_run() / "config.json").read_text())
+    config = json.loads((four_run / "config.json").read_text())
     config["data"]["vocabulary_fingerprint"] = "0" * 64
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"other: its vocabulary is not the one of .*four"):
-        run(*good, run_dir=f"{four_run()},{other}")
+        run(*good, run_dir=f"{four_run},{other}")
 
 
 # Wrong usage.
 
 
-def test_what_is_missing(good, tmp_path):
+def test_what_is_missing(good, tmp_path, run):
     with pytest.raises(UsageError, match="--run_dir is missing"):
         run(*good, run_dir="")
     with pytest.raises(UsageError, match="no image files given"):
@@ -269,15 +264,16 @@ def test_what_is_missing(good, tmp_path):
         run(*good, attention=tmp_path)
 
 
-def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys):
+def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys, run):
     with full_disk(20_000), pytest.raises(UserError, match=r"out\.png: .*File too large"):
         run(*good, attention=tmp_path / "out.png")
     assert len(capsys.readouterr().out.splitlines()) == 4  # the captions are said all the same
 
 
 def test_as_a_process(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=users_environment(), capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", done.stderr)

@@ -90,6 +90,13 @@ def _coco_options(folder: CocoFolder, output_dir: Path, options: dict) -> dict:
     return defaults | named | options
 
 
+def build_scenes(data_dir: Path, output_dir: Path, **options):
+    """`build` of sixty drawn scenes, 48, 6 and 6, which it draws unless `data_dir` has them."""
+    defaults = {"scenes_images": 60, "min_word_count": 1, "train_shards": 3}
+    named = {"dataset": "scenes", "data_dir": data_dir, "output_dir": output_dir}
+    return build(**(defaults | named | options))
+
+
 def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
     """The command as a process, or the program `code` in its place."""
     program = ["-c", code] if code else ["-m", "pipeline.build_records"]

@@ -1,7 +1,6 @@
 """Steps that several devices or workers share: the same as on one."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,12 +14,12 @@ import tensorflow as tf
 
 from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
-from tests.support.training import TINY, scenes_records, train
+from tests.support.commands import ROOT, users_environment
+from tests.support.training import TINY, train
 from trainer import losses
 from trainer.distribution import parse_tf_config
 from trainer.input import order
 
-ROOT = Path(__file__).parents[2]
 # The command, without XLA: compiling takes most of a short run's time.
 _COMMAND = """
 import cli.tensorflow_log
@@ -154,7 +153,6 @@ class Workers:
 
     def start(self, **of_second) -> None:
         hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
         self.logs = [self.run_dir.with_suffix(f".{index}.log") for index in range(2)]
         self.processes = []
         for index, log in enumerate(self.logs):
@@ -165,7 +163,7 @@ class Workers:
                     subprocess.Popen(
                         [sys.executable, "-c", _COMMAND, *flags],
                         cwd=ROOT,
-                        env={**environment, "TF_CONFIG": tf_config(hosts, index=index)},
+                        env={**users_environment(), "TF_CONFIG": tf_config(hosts, index=index)},
                         stdout=file,
                         stderr=subprocess.STDOUT,
                     )
@@ -211,11 +209,11 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture
-def workers(tmp_path):
+def workers(tmp_path, scenes_records):
     started = []
 
     def make(name, **options):
-        started.append(Workers(tmp_path / name, records_dir=scenes_records(), **options))
+        started.append(Workers(tmp_path / name, records_dir=scenes_records, **options))
         return started[-1]
 
     yield make
@@ -228,12 +226,12 @@ def newest(run_dir: Path):
 
 
 @pytest.mark.slow
-def test_two_workers_end_where_one_does(workers, tmp_path):
+def test_two_workers_end_where_one_does(workers, tmp_path, scenes_records):
     # 48 images: the second batch of an epoch has one, and none for the second worker.
     same = {"batch_size": 47, "epochs": 2, "dropout": 0, "l2": 1e-3}
     two = workers("two", **same)
     two.start()
-    assert train(records_dir=scenes_records(), run_dir=tmp_path / "one", **same) == 0
+    assert train(records_dir=scenes_records, run_dir=tmp_path / "one", **same) == 0
     assert two.ended() == [0, 0], two.said()
     (arrays, note), (expected, expected_note) = newest(two.run_dir), newest(tmp_path / "one")
     assert note["step"] == expected_note["step"] == 4

@@ -1,6 +1,7 @@
 """Training and evaluation on features that the records hold."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -11,57 +12,50 @@ import tensorflow as tf
 
 from artifacts import restore
 from cli.errors import UserError
-from metrics import meteor
 from model import encoder
 from model.captioner import Captioner
 from model.definition.decoder import DecoderConfig
 from records import manifest
 from records.split_files import open_split
-from tests.support.records import build
-from tests.support.training import config, folder, run_evaluate, scenes_records, train
+from tests.support.commands import one_error
+from tests.support.records import build_scenes
+from tests.support.shared import make_once
+from tests.support.training import config, run_evaluate, train
 from trainer.input import reading
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import FeatureCache, stream
 from trainer.open_run import choose_inputs, repeat_random_weights
 
-
-@pytest.fixture(scope="module", autouse=True)
-def without_meteor():
-    """Saves the seconds it loads."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(meteor.official_meteor, "METEOR_JAR", "")
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("without_meteor")
 
 
-def scenes_features(output_dir: Path, **options) -> Path:
-    """The records of `scenes_records` with features of the small network."""
-    scenes_records()  # draws them
-    defaults = {
-        "dataset": "scenes",
-        "data_dir": folder() / "scenes",
-        "scenes_images": 60,
-        "min_word_count": 1,
-        "train_shards": 3,
-        "features": "small_cnn",
-        "encoder_weights": "random",
-        "feature_dtype": "float32",
-        "seed": 7,
-    }
-    build(output_dir=output_dir, **(defaults | options))
-    return output_dir
+@pytest.fixture(scope="session")
+def scenes_features(scenes_data):
+    """A function that builds records of the sixty scenes with features of the small network."""
+
+    def build(output_dir: Path, **options) -> None:
+        defaults = {
+            "features": "small_cnn",
+            "encoder_weights": "random",
+            "feature_dtype": "float32",
+            "seed": 7,
+        }
+        build_scenes(scenes_data, output_dir, **(defaults | options))
+
+    return build
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    """Features alone."""
-    return scenes_features(tmp_path_factory.mktemp("alone"))
+@pytest.fixture(scope="session")
+def alone(scenes_features, shared_folder) -> Path:
+    """Records that hold features and no images."""
+    return make_once(shared_folder / "features-alone", scenes_features)
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory) -> Path:
-    """Features beside the images."""
-    return scenes_features(tmp_path_factory.mktemp("both"), store="both")
+@pytest.fixture(scope="session")
+def both(scenes_features, shared_folder) -> Path:
+    """Records that hold features beside the images."""
+    build = functools.partial(scenes_features, store="both")
+    return make_once(shared_folder / "features-both", build)
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +65,6 @@ def run(alone, tmp_path_factory) -> Path:
     named = {"encoder": None, "encoder_weights": None}
     assert train(records_dir=alone, run_dir=run_dir, epochs=1, **named) == 0
     return run_dir
-
-
-def one_error(capsys) -> str:
-    err = capsys.readouterr().err
-    assert "Traceback" not in err
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, err
-    return lines[0]
 
 
 def sources(records_dir: Path, split: str):
@@ -121,9 +107,10 @@ def test_a_split_of_features_streams_and_caches_as_one_of_images(both):
         np.testing.assert_allclose(computed.features, other.features, rtol=2e-3, atol=2e-3)
 
 
-def test_strict_pairs_carry_the_features_of_their_image(both, tmp_path):
+def test_strict_pairs_carry_the_features_of_their_image(both, scenes_features, tmp_path):
     _, whole, captioner = sources(both, "val")
-    _, pairs, _ = sources(scenes_features(tmp_path, captions_per_record=1), "val")
+    scenes_features(tmp_path, captions_per_record=1)
+    _, pairs, _ = sources(tmp_path, "val")
     of_image = {}
     for batch in stream(whole, captioner, "test"):
         of_image |= dict(zip(batch.image_ids, batch.features, strict=True))
@@ -164,9 +151,11 @@ def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
     assert run_evaluate(records_dir=alone, run_dir=run_dir, output_dir=tmp_path / "out") == 0
 
 
-def test_runs_on_images_and_on_features_are_evaluated_on_either(run, alone, both, tmp_path):
+def test_runs_on_images_and_on_features_are_evaluated_on_either(
+    run, alone, both, tmp_path, scenes_records
+):
     said = []
-    for name, records in (("features", alone), ("images", scenes_records())):
+    for name, records in (("features", alone), ("images", scenes_records)):
         output = tmp_path / name
         assert run_evaluate(records_dir=records, run_dir=run, output_dir=output) == 0
         captions = json.loads((output / "captions_val_run_results.json").read_text())
@@ -176,7 +165,7 @@ def test_runs_on_images_and_on_features_are_evaluated_on_either(run, alone, both
     path = tmp_path / "drawn.weights.h5"
     restore.restore(str(run)).captioner.encoder.network.save_weights(path)
     other = tmp_path / "other"
-    code = train(records_dir=scenes_records(), run_dir=other, epochs=1, encoder_weights=path)
+    code = train(records_dir=scenes_records, run_dir=other, epochs=1, encoder_weights=path)
     assert code == 0
     assert run_evaluate(records_dir=alone, run_dir=other, output_dir=tmp_path / "o") == 0
     # And it goes on with features.
@@ -199,7 +188,7 @@ def test_images_serve_where_features_do_not(both, alone, tmp_path, capsys):
     assert "the model's encoder is trained with the decoder; give" in one_error(capsys)
 
 
-def test_features_of_others_are_refused(run, alone, both, tmp_path, capsys):
+def test_features_of_others_are_refused(run, alone, scenes_features, tmp_path, capsys):
     run_dir = tmp_path / "run"
     assert train(records_dir=alone, run_dir=run_dir, encoder="mobilenet_v2") == 2
     assert f"--encoder=mobilenet_v2 contradicts {alone}" in one_error(capsys)
@@ -212,7 +201,8 @@ def test_features_of_others_are_refused(run, alone, both, tmp_path, capsys):
     assert f"{alone}: its features are of small_cnn with the weights " in said
     assert not run_dir.exists()
     # Other weights than those of the run that goes on, or is evaluated.
-    others = scenes_features(tmp_path / "others", seed=8)
+    others = tmp_path / "others"
+    scenes_features(others, seed=8)
     assert train(records_dir=others, run_dir=run, epochs=2) == 1
     assert "the model's encoder has the weights " in one_error(capsys)
     assert run_evaluate(records_dir=others, run_dir=run, output_dir=tmp_path) == 1

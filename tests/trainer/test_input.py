@@ -12,7 +12,7 @@ from model.encoder import Encoder, decode
 from records import wire
 from records.split_files import SplitFiles, open_split
 from tests.support.records import records as read_records
-from tests.support.training import config, scenes_records
+from tests.support.training import config
 from trainer.input import order, reading
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import FeatureCache, cache_bytes, stream
@@ -31,8 +31,8 @@ def captioner():
 
 
 @pytest.fixture(scope="module")
-def train() -> SplitFiles:
-    return open_split(str(scenes_records()), "train")[1]
+def train(scenes_records) -> SplitFiles:
+    return open_split(str(scenes_records), "train")[1]
 
 
 def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
@@ -156,13 +156,13 @@ def test_cached_features_come_in_the_order_of_the_images(captioner, train, epoch
         np.testing.assert_allclose(captioner.encoder(images), features, rtol=2e-3, atol=2e-3)
 
 
-def test_strict_pairs_are_batches_of_one_caption_each(captioner):
-    _, pairs = open_split(str(scenes_records(1)), "train")
+def test_strict_pairs_are_batches_of_one_caption_each(captioner, scenes_pairs, scenes_records):
+    _, pairs = open_split(str(scenes_pairs), "train")
     assert pairs.records == 240
     found = batches(captioner, pairs)
     assert len(found) == 60
     assert {ids.shape[1] for _, ids in found} == {1}
-    whole = open_split(str(scenes_records()), "train")[1]
+    whole = open_split(str(scenes_records), "train")[1]
     together = [
         row[row != 0]
         for _, ids in batches(captioner, whole)
@@ -175,8 +175,8 @@ def test_strict_pairs_are_batches_of_one_caption_each(captioner):
 # Reading.
 
 
-def test_parse_gives_what_was_written(train):
-    expected = {record.image_id: record for record in read_records(scenes_records(), "train")}
+def test_parse_gives_what_was_written(train, scenes_records):
+    expected = {record.image_id: record for record in read_records(scenes_records, "train")}
     found = list(reading.parsed_records(train).as_numpy_iterator())
     assert len(found) == len(expected) == 48
     for parsed in found:
@@ -189,13 +189,13 @@ def test_parse_gives_what_was_written(train):
             assert not row[len(ids) :].any()
 
 
-def test_a_split_streams_and_caches_the_same(captioner, train):
+def test_a_split_streams_and_caches_the_same(captioner, train, scenes_records):
     streamed = list(stream(train, captioner, "test"))
     cache = FeatureCache.fill(train, captioner)
     assert cache.split.features.nbytes == cache_bytes(train, captioner)
     cached = list(cache.batches(32))
     assert [len(part.image_ids) for part in streamed] == [32, 16]
-    records = {record.image_id: record for record in read_records(scenes_records(), "train")}
+    records = {record.image_id: record for record in read_records(scenes_records, "train")}
     for one, other in zip(streamed, cached, strict=True):
         np.testing.assert_array_equal(one.image_ids, other.image_ids)
         np.testing.assert_array_equal(one.features, other.features)
@@ -229,9 +229,9 @@ def test_nothing_that_is_read_is_tuned(captioner, train, monkeypatch):
 # What cannot be read.
 
 
-def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
+def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner, scenes_records):
     folder = tmp_path / "records"
-    shutil.copytree(scenes_records(), folder)
+    shutil.copytree(scenes_records, folder)
     shard = folder / "train-00001-of-00003.tfrecord"
     content = shard.read_bytes()
     flipped = bytearray(content)
@@ -241,11 +241,11 @@ def test_a_record_that_cannot_be_read_is_a_line(tmp_path, captioner):
         b"".join(
             wire.frame(wire.to_bytes(dataclasses.replace(record, encoded=b"\xff\xd8 no image")))
         )
-        for record in read_records(scenes_records(), "train")[:10]
+        for record in read_records(scenes_records, "train")[:10]
     ]
     for damage in (bytes(flipped), b"".join(undecodable)):
         shard.write_bytes(damage)
-        _, damaged = open_split(str(scenes_records()), "train")
+        _, damaged = open_split(str(scenes_records), "train")
         paths = (damaged.paths[0], str(shard), damaged.paths[2])
         damaged = dataclasses.replace(damaged, paths=paths)
         for read in (

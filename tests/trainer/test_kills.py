@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from artifacts import weights_file
-from tests.support.training import TINY, scenes_records
+from tests.support.commands import ROOT
+from tests.support.training import TINY
 
-ROOT = Path(__file__).parents[2]
 KILLS = 20
 EPOCHS = 24  # of 12 steps: more than are done before the last kill
 # The command with checkpoints all the time, which kills itself some time after its STEP-th step.
@@ -36,9 +36,9 @@ runpy.run_module("trainer.main", run_name="__main__")
 """
 
 
-def start(run_dir: Path, step: int = 0, seconds: float = 0) -> int:
+def start(records_dir: Path, run_dir: Path, step: int = 0, seconds: float = 0) -> int:
     """The training from where it is to its end, or to the kill after that step (0: none)."""
-    options = TINY | {"records_dir": scenes_records(), "run_dir": run_dir, "epochs": EPOCHS}
+    options = TINY | {"records_dir": records_dir, "run_dir": run_dir, "epochs": EPOCHS}
     flags = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-c", _KILLED, str(step), str(seconds), "--deterministic", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True).returncode
@@ -52,14 +52,16 @@ def digests(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_no_bit(tmp_path):
-    assert start(tmp_path / "undisturbed") == 0
+def test_twenty_kills_change_no_bit(tmp_path, scenes_records):
+    assert start(scenes_records, tmp_path / "undisturbed") == 0
     random.seed(7)
     for kill in range(KILLS):
         # At any moment: inside a step, a checkpoint, a validation.
-        code = start(tmp_path / "killed", random.randint(1, 14), random.uniform(0, 0.5))
+        code = start(
+            scenes_records, tmp_path / "killed", random.randint(1, 14), random.uniform(0, 0.5)
+        )
         assert code == -9, f"kill {kill + 1}: ended with {code}"
-    assert start(tmp_path / "killed") == 0
+    assert start(scenes_records, tmp_path / "killed") == 0
     for name in (f"step-{12 * EPOCHS:09d}.npz", "best.npz"):
         found, expected = (
             digests(tmp_path / run / "checkpoints" / name) for run in ("killed", "undisturbed")

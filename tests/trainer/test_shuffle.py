@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from model.encoder import Encoder
 from records.split_files import open_split
-from tests.support.training import config, scenes_records
+from tests.support.training import config
 from trainer.input import order
 from trainer.input.batches import TrainingBatches
 
@@ -67,9 +67,9 @@ def test_images_move_as_far_as_uniform_draws_from_the_window_take_them(window):
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_epochs_have_orders_that_know_nothing_of_each_other(cached):
+def test_epochs_have_orders_that_know_nothing_of_each_other(cached, scenes_records):
     captioner = types.SimpleNamespace(encoder=Encoder("small_cnn"))
-    _, train = open_split(str(scenes_records()), "train")
+    _, train = open_split(str(scenes_records), "train")
     batches = TrainingBatches(config(batch_size=1), train, captioner, cached)
     epochs = [np.array([int(batch.image_ids[0]) for batch in batches.epoch(e)]) for e in range(8)]
     places = [np.argsort(found) for found in epochs]

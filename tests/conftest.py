@@ -1,0 +1,85 @@
+"""Records and runs that tests of several rooms share.
+
+They are made once for all workers of pytest-xdist, when the first test asks for them. Nothing here
+imports TensorFlow before a test needs it.
+"""
+
+import functools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.shared import file_stamps, make_once
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """The folder of this test run that all workers see."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def scenes_data(shared_folder) -> Path:
+    """Sixty drawn scenes as images and annotations: 48 train, 6 val, 6 test."""
+    from tests.support.records import build_scenes
+
+    def make(folder: Path) -> None:
+        build_scenes(folder, shared_folder / "scenes-records")
+
+    return make_once(shared_folder / "scenes", make)
+
+
+@pytest.fixture(scope="session")
+def scenes_records(scenes_data, shared_folder) -> Path:
+    """Records of the sixty scenes, all captions of an image in one record."""
+    return shared_folder / "scenes-records"
+
+
+@pytest.fixture(scope="session")
+def scenes_pairs(scenes_data, shared_folder) -> Path:
+    """Records of the sixty scenes, one record for each pair of image and caption."""
+    from tests.support.records import build_scenes
+
+    def make(folder: Path) -> None:
+        build_scenes(scenes_data, folder, captions_per_record=1)
+
+    return make_once(shared_folder / "scenes-pairs", make)
+
+
+@pytest.fixture(scope="session")
+def four_records(shared_folder) -> Path:
+    """Records of the four pictures of tests.support.four."""
+    from tests.support.four import build_four
+
+    return make_once(
+        shared_folder / "four-records", functools.partial(build_four, shared_folder / "four")
+    )
+
+
+@pytest.fixture(scope="session")
+def four_run(four_records, shared_folder) -> Iterator[Path]:
+    """A run that has learnt the four pictures by heart. Tests read it and write nothing into it."""
+    from tests.support.four import train_four
+
+    run_dir = make_once(shared_folder / "four-run", functools.partial(train_four, four_records))
+    before = file_stamps(run_dir)
+    yield run_dir
+    assert file_stamps(run_dir) == before, "a test wrote into four_run; it needs four_run_copy"
+
+
+@pytest.fixture
+def four_run_copy(four_run, tmp_path) -> Path:
+    """A copy of `four_run`, of the same name, for a test that writes into the run."""
+    return shutil.copytree(four_run, tmp_path / four_run.name)
+
+
+@pytest.fixture
+def without_meteor(monkeypatch) -> None:
+    """No METEOR: saves the seconds that its Java program takes to start."""
+    from metrics import meteor
+
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")
