@@ -1,11 +1,8 @@
-"""The flags of `build_records`: their defaults, their help, their values as one frozen object."""
+"""The flags of `build_records`: name, type, default, help and range of each, in one frozen class."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
-from absl import flags
-
+from cli.flags import flag
 from pipeline import datasets
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, MIN_IMAGES
 
@@ -16,179 +13,106 @@ CHECKS = ("header", "decode")
 
 @dataclasses.dataclass(frozen=True)
 class BuildFlags:
-    """What the user asks for; `define_flags` says what each flag means.
+    """What the user asks for. Every field is a flag.
 
     None stands for a default that depends on other flags or on the machine:
     `pipeline.prepare` fills it in.
     """
 
-    dataset: str | None = None
-    data_dir: str | None = None
-    output_dir: str | None = None
-    vocabulary: str | None = None
-    train_shards: int = 0
-    val_shards: int = 0
-    min_word_count: int = 5
-    max_caption_words: int = 21
-    captions_per_record: int = 0
-    image_size: int = 0
-    features: str | None = None
-    store: str | None = None
-    feature_dtype: str | None = None
-    encoder_weights: str | None = None
-    verify: str = "header"
-    max_rejected_fraction: float = 0.01
-    allow_leak: bool = False
-    seed: int = 0
-    scenes_images: int = DEFAULT_IMAGES
-    scenes_seed: int = DEFAULT_SEED
-    download: bool = False
-    download_url: str | None = None
-
-    @classmethod
-    def from_absl(cls, values: flags.FlagValues) -> "BuildFlags":
-        """Return the values of parsed flags that `define_flags` has declared."""
-        return cls(**{field.name: values[field.name].value for field in dataclasses.fields(cls)})
-
-
-def define_flags(values: flags.FlagValues) -> None:
-    """Declare every field of `BuildFlags` as a flag in `values`."""
-    _define_source_flags(values)
-    _define_record_flags(values)
-    _define_feature_flags(values)
-
-
-def _define_source_flags(values: flags.FlagValues) -> None:
-    _define_text(
-        values,
-        "dataset",
+    # The source.
+    dataset: str | None = flag(
+        None,
         f"Data set to build, one of {', '.join(datasets.NAMES)}. By default coco2017 if it lies in"
         " --data_dir, else scenes.",
     )
-    _define_text(
-        values,
-        "data_dir",
-        "Folder of the source. By default data/<dataset>; for tfds:NAME the folder of TFDS.",
+    data_dir: str | None = flag(
+        None, "Folder of the source. By default data/<dataset>; for tfds:NAME the folder of TFDS."
     )
-    _define_bool(
-        values,
-        "download",
+    download: bool = flag(
+        False,
         "First download what --data_dir lacks of coco2017 (the default) or coco2014, up to 20 GB.",
     )
-    _define_text(
-        values,
-        "download_url",
+    download_url: str | None = flag(
+        None,
         "Address of a mirror to download from. By default the address where the data set is"
         " published.",
     )
-    _define_integer(
-        values, "scenes_images", f"Number of scenes to draw, at least {MIN_IMAGES}.", lower=1
+    scenes_images: int = flag(
+        DEFAULT_IMAGES, f"Number of scenes to draw, at least {MIN_IMAGES}.", at_least=1
     )
-    _define_integer(values, "scenes_seed", "Seed of the drawn scenes; another seed draws others.")
+    scenes_seed: int = flag(DEFAULT_SEED, "Seed of the drawn scenes; another seed draws others.")
 
-
-def _define_record_flags(values: flags.FlagValues) -> None:
-    _define_text(values, "output_dir", "Folder for the records. By default data/records/<dataset>.")
-    _define_text(
-        values,
-        "vocabulary",
+    # The records.
+    output_dir: str | None = flag(
+        None, "Folder for the records. By default data/records/<dataset>."
+    )
+    vocabulary: str | None = flag(
+        None,
         "A vocabulary.tsv, or records that have one, to use unchanged. By default the vocabulary"
         " is built from the train split.",
     )
-    by_size = "0 to 99999; 0 chooses by the number of images"
-    _define_integer(values, "train_shards", f"Shards of the train split, {by_size}.", 0, 99_999)
-    _define_integer(values, "val_shards", f"Shards of val, and of test, {by_size}.", 0, 99_999)
-    _define_integer(
-        values,
-        "min_word_count",
+    train_shards: int = flag(
+        0,
+        "Shards of the train split, 0 to 99999; 0 chooses by the number of images.",
+        at_least=0,
+        at_most=99_999,
+    )
+    val_shards: int = flag(
+        0,
+        "Shards of val, and of test, 0 to 99999; 0 chooses by the number of images.",
+        at_least=0,
+        at_most=99_999,
+    )
+    min_word_count: int = flag(
+        5,
         "Times that a word must occur in the train split, at least 1; rarer words become <unk>.",
-        lower=1,
+        at_least=1,
     )
-    _define_integer(
-        values,
-        "max_caption_words",
-        "Most words of a train caption; longer ones are left out. 0: no limit.",
-        lower=0,
+    max_caption_words: int = flag(
+        21, "Most words of a train caption; longer ones are left out. 0: no limit.", at_least=0
     )
-    _define_integer(
-        values,
-        "captions_per_record",
+    captions_per_record: int = flag(
+        0,
         "Captions in a record: 0 for all of an image, 1 for strict pairs.",
-        0,
-        1,
+        at_least=0,
+        at_most=1,
     )
-    _define_integer(
-        values,
-        "image_size",
+    image_size: int = flag(
+        0,
         "Pixels of the shorter side after resizing, up to 8192; 0 keeps the original bytes.",
-        0,
-        8192,
+        at_least=0,
+        at_most=8192,
     )
-    _define_choice(
-        values,
-        "verify",
-        CHECKS,
+    verify: str = flag(
+        "header",
         "How far images are checked: `header` finds files that are cut or no JPEG, `decode` finds"
         " damaged pixels too.",
+        choices=CHECKS,
     )
-    flags.DEFINE_float(
-        "max_rejected_fraction",
-        BuildFlags.max_rejected_fraction,
+    max_rejected_fraction: float = flag(
+        0.01,
         "Fraction of a split's images that may be rejected, 0 to 1; with more the build fails.",
-        0,
-        1,
-        flag_values=values,
+        at_least=0,
+        at_most=1,
     )
-    _define_bool(
-        values,
-        "allow_leak",
+    allow_leak: bool = flag(
+        False,
         "Build although images of val or test are in train too; dataset_info.json counts them.",
     )
-    _define_integer(values, "seed", "Seed of the permutation that deals images to shards.")
+    seed: int = flag(0, "Seed of the permutation that deals images to shards.")
 
-
-def _define_feature_flags(values: flags.FlagValues) -> None:
-    _define_text(values, "features", "Encoder whose features to compute, such as nasnet_large.")
-    _define_choice(
-        values,
-        "store",
-        STORES,
+    # Features.
+    features: str | None = flag(None, "Encoder whose features to compute, such as nasnet_large.")
+    store: str | None = flag(
+        None,
         "What records hold. By default `features` with --features, else `image`.",
+        choices=STORES,
     )
-    _define_choice(
-        values,
-        "feature_dtype",
-        PRECISIONS,
+    feature_dtype: str | None = flag(
+        None,
         "Precision of the encoder's matrix products. By default bfloat16 where the CPU has it.",
+        choices=PRECISIONS,
     )
-    _define_text(
-        values,
-        "encoder_weights",
-        "Weights of the encoder: `imagenet` (the default), `random` or a .weights.h5 file.",
+    encoder_weights: str | None = flag(
+        None, "Weights of the encoder: `imagenet` (the default), `random` or a .weights.h5 file."
     )
-
-
-def _default(name: str) -> Any:
-    return getattr(BuildFlags, name)
-
-
-def _define_text(values: flags.FlagValues, name: str, text: str) -> None:
-    flags.DEFINE_string(name, _default(name), text, flag_values=values)
-
-
-def _define_bool(values: flags.FlagValues, name: str, text: str) -> None:
-    flags.DEFINE_bool(name, _default(name), text, flag_values=values)
-
-
-def _define_choice(values: flags.FlagValues, name: str, choices: Sequence[str], text: str) -> None:
-    flags.DEFINE_enum(name, _default(name), choices, text, flag_values=values)
-
-
-def _define_integer(
-    values: flags.FlagValues,
-    name: str,
-    text: str,
-    lower: int | None = None,
-    upper: int | None = None,
-) -> None:
-    flags.DEFINE_integer(name, _default(name), text, lower, upper, flag_values=values)

@@ -5,11 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from absl import flags
+from absl.flags import FlagValues
 
 import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
-from cli import command
-from pipeline.build_flags import BuildFlags, define_flags
+from cli import command, flags
+from pipeline.build_flags import BuildFlags
 from pipeline.engines import runner
 from pipeline.prepare import prepared
 from pipeline.storage import files
@@ -17,14 +17,19 @@ from records import leaks, manifest
 from records.manifest import DatasetInfo
 
 
-def main(values: flags.FlagValues, rest: list[str]) -> int:
+def define_flags(values: FlagValues) -> None:
+    """Declare the flags of this command."""
+    flags.define(BuildFlags, values)
+
+
+def main(values: FlagValues, rest: list[str]) -> int:
     """Build records as the parsed flags say.
 
     Args:
         values: The flags that `define_flags` declares.
         rest: The other arguments: Beam's options.
     """
-    build(BuildFlags.from_absl(values), rest)
+    build(flags.read(BuildFlags, values), rest)
     return 0
 
 

@@ -3,35 +3,40 @@
 python -m pipeline.verify_records --records_dir=data/records/coco2017 [--data_dir=data/coco2017]
 """
 
+import dataclasses
 from collections.abc import Iterable
 
-from absl import flags
+from absl.flags import FlagValues
 
 import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
-from cli import command
+from cli import command, flags
 from cli.errors import UsageError
+from cli.flags import flag
 from pipeline.engines import beam_options
 from pipeline.storage import files
 from pipeline.verify import compare, directory
 from records import manifest
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """Declare the flags of this command."""
-    flags.DEFINE_string("records_dir", None, "Folder of the records to verify.", flag_values=values)
-    flags.DEFINE_bool(
-        "decode", False, "Decode every image, not only check its header.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "data_dir",
-        None,
+@dataclasses.dataclass(frozen=True)
+class VerifyFlags:
+    """What to verify. Every field is a flag."""
+
+    records_dir: str = flag("", "Folder of the records to verify.")
+    decode: bool = flag(False, "Decode every image, not only check its header.")
+    data_dir: str = flag(
+        "",
         "Folder of the source that the records were built from: also report which of its images"
         " and captions have changed since.",
-        flag_values=values,
     )
 
 
-def main(values: flags.FlagValues, rest: list[str]) -> int:
+def define_flags(values: FlagValues) -> None:
+    """Declare the flags of this command."""
+    flags.define(VerifyFlags, values)
+
+
+def main(values: FlagValues, rest: list[str]) -> int:
     """Print each problem on a line, or a summary if there is none.
 
     Args:
@@ -42,14 +47,15 @@ def main(values: flags.FlagValues, rest: list[str]) -> int:
         The exit code: 0 when all is well, else 1.
     """
     beam_options.checked(rest)
-    records_dir, data_dir = values.records_dir, values.data_dir
+    options = flags.read(VerifyFlags, values)
+    records_dir, data_dir = options.records_dir, options.data_dir
     if not records_dir:
         raise UsageError("--records_dir is missing: the folder of the records to verify")
     info = manifest.read_info(records_dir, files.open_file)
     vocabulary = manifest.read_vocabulary(records_dir, files.open_file)
     # A missing source is an error at once, not after the long reading of the records.
     changes = compare.changes(records_dir, info, data_dir) if data_dir else iter(())
-    n_problems = _print_all(directory.problems(records_dir, info, vocabulary, values.decode))
+    n_problems = _print_all(directory.problems(records_dir, info, vocabulary, options.decode))
     n_changes = _print_all(changes)
     if n_changes:
         print(

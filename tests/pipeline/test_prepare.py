@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from cli import command
+from cli import command, flags
 from cli.errors import UsageError, UserError
 from pipeline import prepare
-from pipeline.build_flags import BuildFlags, define_flags
+from pipeline.build_flags import BuildFlags
+from pipeline.build_records import define_flags
 from pipeline.prepare import prepared
 from tests.support.records import CocoFolder
 
@@ -15,7 +16,7 @@ from tests.support.records import CocoFolder
 def parsed(*args: str) -> BuildFlags:
     values, rest = command.parse(["build_records", *args], define_flags, others="passed")
     assert rest == []
-    return BuildFlags.from_absl(values)
+    return flags.read(BuildFlags, values)
 
 
 @pytest.fixture
