@@ -67,8 +67,8 @@ def read(options: type[_Options], values: flags.FlagValues) -> _Options:
     Returns:
         The dataclass with the flags' values.
     """
-    names = (field.name for field in _flag_fields(options))
-    return options(**{name: values[name].value for name in names})
+    given = {field.name: values[field.name].value for field in _flag_fields(options)}
+    return options(**{name: value for name, value in given.items() if value is not None})
 
 
 def given(options: type, values: flags.FlagValues) -> dict[str, Any]:
@@ -90,7 +90,9 @@ def _flag_fields(options: type) -> list[dataclasses.Field[Any]]:
 
 
 def _absl_flag(field: dataclasses.Field[Any], kind: type) -> flags.Flag[Any]:
-    named = (field.name, field.default, field.metadata[_HELP])
+    # Without a default in absl, --help does not print "(default: '')".
+    default = None if field.default == "" else field.default
+    named = (field.name, default, field.metadata[_HELP])
     if field.metadata["choices"]:
         return flags.EnumFlag(*named, list(field.metadata["choices"]))
     if kind is bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from artifacts import provenance
 from artifacts.run_folder import RunFolder
@@ -56,48 +56,78 @@ def evaluate(
     if state.missing:
         print(unfinished(state))
         return 0
-    by_image = parts.by_image(state.results())
-    captions = {image_id: result.caption for image_id, result in by_image.items()}
-    references = {image_id: list(result.references) for image_id, result in by_image.items()}
-    listed = info.splits[options.split].total("listed")
-    if len(captions) < listed:
-        print(f"{len(captions):,} of {listed:,} images: the others were rejected at the build")
+    captioned = _Captioned(run_dirs, name, info, records, state, stamp)
+    _score(captioned, output_dir, options, how)
+    return 0
+
+
+class _Captioned(NamedTuple):
+    """A split that is captioned."""
+
+    run_dirs: Sequence[str]
+    name: str
+    info: DatasetInfo
+    records: RecordsSource
+    state: JobState
+    stamp: str  # what every output says of images that were trained on
+
+
+def _score(
+    captioned: _Captioned, output_dir: str, options: EvaluationOptions, how: JobOptions
+) -> None:
+    """Write the captions, their scores and, if asked, the report."""
+    run_dirs, name, info, records, state, stamp = captioned
+    captions, references = _by_image(state)
+    n_listed = info.splits[options.split].total("listed")
+    if len(captions) < n_listed:
+        print(f"{len(captions):,} of {n_listed:,} images: the others were rejected at the build")
     prefix = os.path.join(output_dir, f"captions_{options.split}_")
     path = _write_captions(prefix, name, state, captions, references, stamp)
     scores = official.evaluate(references, captions, say=lambda line: print(line, flush=True))
-    coco_files.write_json(
-        os.path.join(output_dir, "images.json"),
-        {"contamination": stamp or None, "images": scores.images},
-    )
+    images = {"contamination": stamp or None, "images": scores.images}
+    coco_files.write_json(os.path.join(output_dir, "images.json"), images)
     summary = Summary.of(scores)
     print(f"captions: {path}\n{summary.as_text(stamp)}")
-    about = {
+    findings = {
         "run": name,
         "dataset": info.dataset,
         "split": options.split,
         "images": len(captions),
-        "listed": listed,
+        "listed": n_listed,
         "contamination": stamp or None,
         "search": _search_flags(how),
         **summary.as_json(),
     }
     if scene_report.is_drawn(info):
         ceiling = official.leave_one_out_cider(references)
-        about |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
+        findings |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
     selection = Selection.of(scores)
-    wanted = selection.image_ids() if options.report else ()
+    shown = selection.image_ids() if options.report else ()
     search = dataclasses.replace(how.search, n_best=1)
-    attention, attended = survey(run_dirs, records, info, search, list(captions), wanted)
-    about |= attention
-    coco_files.write_json(os.path.join(output_dir, "metrics.json"), about)
+    attention, attended = survey(run_dirs, records, info, search, list(captions), shown)
+    findings |= attention
+    coco_files.write_json(os.path.join(output_dir, "metrics.json"), findings)
     if options.report:
         gallery = Gallery(selection, captions, references, scores.images, attended)
-        html = page.render(about, summary, gallery, RunFolder(run_dirs[0]))
-        path = page.write(options.report, html)
-        if not gallery.has_pictures:
-            print(NO_PICTURES)
-        print(f"report: {path}")
-    return 0
+        _write_report(options.report, findings, summary, gallery, run_dirs[0])
+
+
+def _by_image(state: JobState) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """Return the caption and the references of each image by its id."""
+    results = parts.by_image(state.results())
+    captions = {image_id: result.caption for image_id, result in results.items()}
+    references = {image_id: list(result.references) for image_id, result in results.items()}
+    return captions, references
+
+
+def _write_report(
+    directory: str, findings: Mapping[str, Any], summary: Summary, gallery: Gallery, run_dir: str
+) -> None:
+    html = page.render(findings, summary, gallery, RunFolder(run_dir))
+    path = page.write(directory, html)
+    if not gallery.has_pictures:
+        print(NO_PICTURES)
+    print(f"report: {path}")
 
 
 def _contamination_stamp(

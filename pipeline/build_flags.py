@@ -1,4 +1,4 @@
-"""The flags of `build_records`: name, type, default, help and range of each, in one frozen class."""
+"""The flags of `build_records`: name, type, default, help and range of each, in one class."""
 
 import dataclasses
 
