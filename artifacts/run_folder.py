@@ -52,7 +52,7 @@ class RunFolder:
         return os.path.join(self.checkpoints, "best.npz")
 
     def checkpoint(self, step: int) -> str:
-        """The checkpoint after `step` steps: weights, optimizer and step."""
+        """Return the path of the checkpoint after `step` steps: weights, optimizer and step."""
         return os.path.join(self.checkpoints, f"step-{step:09d}.npz")
 
     @property
@@ -71,7 +71,7 @@ class RunFolder:
         return self._inside("samples")
 
     def evaluation(self, subject: str) -> str:
-        """The folder for an evaluation of `subject`: a split, or a set of images."""
+        """Return the folder for an evaluation of `subject`: a split, or a set of images."""
         return os.path.join(self.path, "evaluation", subject)
 
     @property

@@ -1,4 +1,4 @@
-"""Anybody's image files, as bytes that the encoder's own decoder takes."""
+"""Image files of any origin, as bytes that the encoder's own decoder takes."""
 
 import io
 import os
@@ -10,18 +10,24 @@ from records import limits
 
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
-# What TensorFlow decodes by itself, giving the very pixels that training saw.
+# Formats that TensorFlow decodes itself, to the same pixels as in training.
 _DIRECT = ("JPEG", "PNG", "BMP", "GIF")
 
 
 def read(path: str) -> bytes:
-    """An image file as JPEG, PNG, BMP or GIF bytes, upright.
+    """Read an image file as JPEG, PNG, BMP or GIF bytes, upright.
 
-    Cameras store how they were held; that is undone here. Other formats that Pillow knows become
-    PNG. Sizes are bounded before a pixel is decoded.
+    Cameras store how they were held in the EXIF orientation; the image is turned accordingly. Other
+    formats that Pillow knows are converted to PNG. Sizes are checked before a pixel is decoded.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The bytes of the file, or of an equal PNG.
 
     Raises:
-        UserError: missing, no image, cut short or too large.
+        UserError: The file is missing, no image, cut short or too large.
     """
     try:
         size = os.path.getsize(path)
@@ -38,7 +44,7 @@ def read(path: str) -> bytes:
             return content if _usable(image, path) else _as_png(image)
     except UserError:
         raise
-    except UnidentifiedImageError:  # its message has an address in memory, another in every run
+    except UnidentifiedImageError:  # its message holds an address in memory that always differs
         raise UserError(
             f"{path}: expected an image, found none that can be read (of no known format)"
         ) from None
