@@ -1,25 +1,27 @@
-# Everything below runs in .venv, which `make setup` makes; nothing has to be installed by hand.
+# Every target runs in .venv, which `make setup` makes. Nothing has to be installed by hand.
 
 PY := .venv/bin/python
-# TensorFlow takes all cores by itself, so two workers keep two cores busy without thrashing.
+# TensorFlow uses all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
-# By worksteal a worker takes tests in their order, so that those of a file share what it sets up.
+ROOMS := cli records scenes metrics pipeline model artifacts captioning trainer evaluation serving
+# With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
-.PHONY: help setup demo test test-all check lock clean
+.PHONY: help setup demo test test-all check coverage lock clean
 .PHONY: bench-records bench-score bench-train bench-search
 
 help:
-	@echo "make setup     .venv with the pinned dependencies (Python 3.11 or 3.12)"
-	@echo "make demo      scenes -> records -> training -> scores -> a picture"
-	@echo "make test      the test suite"
-	@echo "make test-all  the slow tests too; CAPTION_DATA=DIR adds those on real data"
-	@echo "make check     ruff: format and lint"
-	@echo "make bench-records  the job's speed and memory, against named baselines"
-	@echo "make bench-score    scoring beside the official code alone; CAPTION_DATA=DIR"
-	@echo "make bench-train    a training step against textbook ones; installs PyTorch into .venv"
-	@echo "make bench-search   beam and greedy search against simpler ones; installs PyTorch too"
-	@echo "make lock      pin the dependencies anew (requirements.lock)"
-	@echo "make clean     remove .venv and what the demo made"
+	@echo "make setup          make .venv with the pinned dependencies (Python 3.11 or 3.12)"
+	@echo "make demo           draw scenes, build records, train, caption, score, draw a picture"
+	@echo "make test           run the test suite"
+	@echo "make test-all       run the slow tests too; CAPTION_DATA=DIR adds those on real data"
+	@echo "make check          check format and lint (ruff)"
+	@echo "make coverage       run the test suite and list the lines that it does not reach"
+	@echo "make bench-records  measure the job's speed and memory against named baselines"
+	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
+	@echo "make bench-train    measure a training step against textbook ones; installs PyTorch into .venv"
+	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
+	@echo "make lock           pin the dependencies anew in requirements.lock"
+	@echo "make clean          remove .venv and what the demo made"
 
 setup: .venv/installed
 
@@ -32,11 +34,11 @@ setup: .venv/installed
 	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@# Some pips leave this out, and then every start of TensorFlow takes three times as long.
+	@# Some versions of pip do not compile; then every start of TensorFlow takes three times as long.
 	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m compileall -q -j 0 .venv/lib > .venv/compiled.log || true
 	@touch $@
 
-# --no_repeat_ngram=0: a scene may well be "a small red ball above a small red box".
+# --no_repeat_ngram=0: a true caption may repeat words, as in "a small red ball above a small red box".
 demo: setup
 	$(PY) -m pipeline.build_records --runner=DirectRunner --dataset=scenes --scenes_images=6000
 	$(PY) -m trainer.main --flagfile=flags/demo.flags
@@ -55,6 +57,9 @@ check: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 
+coverage: setup
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ROOMS:%=--cov=%) --cov-report=term-missing:skip-covered
+
 bench-records: setup
 	$(PY) -m benchmarks.records
 
@@ -67,7 +72,7 @@ bench-train: .venv/bench
 bench-search: .venv/bench
 	$(PY) -m benchmarks.search
 
-# PyTorch is what we are measured against, nothing that we run on: it is not in the lock.
+# PyTorch is only a baseline of benchmarks, so it is not in the lock.
 .venv/bench: .venv/installed
 	$(PY) -m uv pip install --quiet --requirements setup.py --extra bench
 	@touch $@

@@ -26,8 +26,8 @@ ROOMS = (
 
 setup(
     name="captioner",
-    version="0.1.0",
-    description="Image captioning: a Beam job, a tf.data trainer, Show, Attend and Tell",
+    version="0.2.0",
+    description="Train an image captioner: a Beam job, a tf.data trainer, Show, Attend and Tell",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

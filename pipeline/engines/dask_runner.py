@@ -111,7 +111,7 @@ def _explained() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UserError(
             f"the Dask cluster cannot import {error.name!r}: install this program and what it needs"
-            " where its scheduler and workers run (`pip install captioner-0.1.0.tar.gz`), or start"
+            " where its scheduler and workers run (`pip install .[dask]` in its folder), or start"
             " them with its folder in PYTHONPATH"
         ) from None
     except distributed.KilledWorker as error:
