@@ -1,1 +1,1 @@
-"""Speed, each figure a ratio to a named baseline measured in the same run."""
+"""Speed: every benchmark prints ratios to named baselines that it measured in the same run."""

@@ -1,5 +1,8 @@
-"""Contenders that take turns on one core, each a process of its own, so that whatever the machine
-does meets all of them. Time is the processor's: other work on the machine counts little."""
+"""Contenders that take turns on one core, each in a process of its own.
+
+In turns, whatever the machine does meets all of them. Time is the processor's, so other work on the
+machine counts little. A contender is described by a spec: a list that JSON can hold.
+"""
 
 import argparse
 import json
@@ -10,25 +13,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.measure import usable_cores
+
+Step = Callable[[], object]
+Spec = list[Any]
 
 
 def parser(purpose: str, rounds: int) -> argparse.ArgumentParser:
-    """The flags of a contest; `worker` is given where `serve` is to be called."""
-    flags = argparse.ArgumentParser(description=purpose)
-    flags.add_argument("--rounds", type=int, default=rounds)
-    flags.add_argument("--only", default="", help="contenders whose name has this in it")
+    """Return a parser with the flags of a contest.
+
+    With --worker the process is a contender's, and must call `serve`.
+
+    Args:
+        purpose: what --help says of the benchmark.
+        rounds: default of --rounds.
+    """
+    flags = argparse.ArgumentParser(description=purpose, allow_abbrev=False)
+    flags.add_argument(
+        "--rounds", type=int, default=rounds, help=f"steps of each contender (default: {rounds})"
+    )
+    flags.add_argument("--only", default="", help="only contenders whose name contains this")
     flags.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     return flags
 
 
-def serve(build: Callable[[list], Callable[[], object]], what: list) -> None:
-    """The contender's process: take a step of `build(what)` for each line on stdin."""
+def serve(build: Callable[[Spec], Step], spec: Spec) -> None:
+    """Be a contender's process: take one step for each line on stdin, and answer with its cost.
+
+    Args:
+        build: returns the function that takes a step.
+        spec: of the contender.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed goes to stderr
     step = None
     for _ in sys.stdin:
         began = time.process_time()
-        step = step or build(what)
+        step = step or build(spec)
         step()
         seconds = time.process_time() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -39,16 +62,19 @@ class Contender:
     """A process that takes steps.
 
     Attributes:
-        what: what its module builds it from; JSON.
-        first: seconds of the first step, building the model included.
-        seconds: of each later one.
-        peak: MB.
+        name: as the table prints it.
+        spec: what its module builds it from.
+        first: processor seconds of the first step, with building the model.
+        seconds: processor seconds of each step that counts.
+        peak: most memory held at once, MB.
+        process: the contender's own.
     """
 
-    def __init__(self, module: str, name: str, what: list):
-        self.name, self.what, self.seconds = name, what, []
+    def __init__(self, module: str, name: str, spec: Spec):
+        self.name, self.spec = name, spec
+        self.seconds: list[float] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--worker", json.dumps(what)],
+            [sys.executable, "-m", module, "--worker", json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -56,7 +82,7 @@ class Contender:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         self.first = self._turn()
-        self._turn()  # and once more before it counts
+        self._turn()  # once more before it counts
 
     def _turn(self) -> float:
         self.process.stdin.write("\n")
@@ -68,7 +94,7 @@ class Contender:
         return seconds
 
     def step(self) -> None:
-        """One step that counts."""
+        """Take a step that counts."""
         self.seconds.append(self._turn())
 
     def close(self) -> None:
@@ -78,27 +104,36 @@ class Contender:
 
     @property
     def median(self) -> float:
-        """Seconds a step."""
+        """Processor seconds of a step."""
         return statistics.median(self.seconds)
 
 
-def compete(module: str, contenders: Mapping[str, list], rounds: int) -> dict[str, Contender]:
-    """All contenders (name -> what), after so many rounds on the last of our cores."""
+def compete(module: str, specs: Mapping[str, Spec], rounds: int) -> dict[str, Contender]:
+    """Let contenders take turns on the last of our cores.
+
+    Args:
+        module: whose command serves a contender.
+        specs: name -> spec.
+        rounds: steps of each contender.
+
+    Returns:
+        Name -> contender, with its times.
+    """
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    found = {}
-    for name, what in contenders.items():
-        _say(f"starting {name}")
-        found[name] = Contender(module, name, what)
+        os.sched_setaffinity(0, {usable_cores()[-1]})
+    contenders = {}
+    for name, spec in specs.items():
+        _show_progress(f"starting {name}")
+        contenders[name] = Contender(module, name, spec)
     for number in range(rounds):
-        _say(f"round {number + 1} of {rounds}")
-        for contender in found.values():
+        _show_progress(f"round {number + 1} of {rounds}")
+        for contender in contenders.values():
             contender.step()
-    _say("")
-    for contender in found.values():
+    _show_progress("")
+    for contender in contenders.values():
         contender.close()
-    return found
+    return contenders
 
 
-def _say(line: str) -> None:
+def _show_progress(line: str) -> None:
     print(f"\r{line:70}" + ("" if line else "\r"), end="", file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
-"""Cases measured each in its own process, in turns, so that a noisy machine is noisy to all."""
+"""Measures cases, each in a process of its own and in turns, so that noise meets all of them."""
 
 import argparse
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -10,31 +11,60 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 
-class Measured(NamedTuple):
-    """What the runs of one case gave."""
+class Measurement(NamedTuple):
+    """What the runs of one case took."""
 
     seconds: float  # median
     spread: float  # (slowest - fastest) / median
     peak_mb: float  # most memory held at once, of the process and its largest child: median
-    n: float  # what the case says it did: images, pairs, captions
-    cores: float  # processor seconds a second, median; 0 where a case does not say
+    n: float  # how much the case says it did: images, pairs, captions
+    cores: float  # processor seconds per second, median; 0 where a case does not report it
+
+
+def describe_machine() -> str:
+    """Return the CPU's model, the cores that we may use, and whether it has bfloat16 units.
+
+    bfloat16 products are several times as fast as float32 ones with AMX, faster with AVX-512 BF16,
+    and not faster without either.
+    """
+    cpu_info = Path("/proc/cpuinfo")
+    fields: dict[str, str] = {}
+    if cpu_info.exists():
+        for line in cpu_info.read_text().split("\n\n")[0].splitlines():
+            name, _, value = line.partition(":")
+            fields[name.strip()] = value.strip()
+    model = fields.get("model name") or platform.processor() or platform.machine()
+    features = fields.get("flags", "").split()
+    units = [
+        f"{label}: {('yes' if flag in features else 'no') if features else 'unknown'}"
+        for label, flag in (("AVX-512 BF16", "avx512_bf16"), ("AMX", "amx_bf16"))
+    ]
+    return f"CPU: {model}, {len(usable_cores())} cores; {'; '.join(units)}"
+
+
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 @contextmanager
 def clock(result: dict[str, Any]) -> Iterator[None]:
-    """Note the seconds that the block takes, start-up of the process apart."""
+    """Put the seconds that the block takes into `result`; the process's start is not in them."""
     began = time.perf_counter()
     yield
     result["seconds"] = time.perf_counter() - began
 
 
 def serve(cases: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
-    """The measured process: `CASE '{"argument": value}'` -> what the case returns, as JSON."""
+    """Be the measured process: run `CASE '{"argument": value}'` and print its result as JSON."""
     result = cases[sys.argv[1]](**json.loads(sys.argv[2]))
     usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     result["peak_mb"] = sum(u.ru_maxrss for u in usage) / 1024
@@ -43,24 +73,30 @@ def serve(cases: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
 
 def interleaved(
     module: str, cases: Mapping[str, tuple[str, dict[str, Any]]], repeats: int, cpus: Sequence[int]
-) -> dict[str, Measured]:
-    """Measure `cases` (label -> (case of `module`, its arguments)) in turns, `repeats` times.
+) -> dict[str, Measurement]:
+    """Measure cases in turns.
 
-    Call arguments:
+    Args:
+        module: calls `serve`.
+        cases: label -> (case of `module`, its arguments).
+        repeats: runs of each case.
         cpus: cores that the processes may use.
+
+    Returns:
+        Label -> measurement.
     """
-    runs: dict[str, list[dict]] = {label: [] for label in cases}
+    runs: dict[str, list[dict[str, Any]]] = {label: [] for label in cases}
     with tqdm(total=repeats * len(cases), unit="run", file=sys.stderr) as progress:
         for _ in range(repeats):
             for label, (case, arguments) in cases.items():
                 progress.set_description(label)
                 runs[label].append(_run(module, case, arguments, cpus))
                 progress.update()
-    return {label: _summary(found) for label, found in runs.items()}
+    return {label: _summary(results) for label, results in runs.items()}
 
 
 def _run(module: str, case: str, arguments: dict[str, Any], cpus: Sequence[int]) -> dict[str, Any]:
-    os.sync()  # what the last one wrote is not this one's to wait for
+    os.sync()  # this run must not wait for what the run before it wrote
     done = subprocess.run(
         [sys.executable, "-m", module, case, json.dumps(arguments)],
         capture_output=True,
@@ -72,24 +108,31 @@ def _run(module: str, case: str, arguments: dict[str, Any], cpus: Sequence[int])
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _summary(runs: list[dict]) -> Measured:
+def _summary(runs: Sequence[Mapping[str, Any]]) -> Measurement:
     seconds = [run["seconds"] for run in runs]
     median = statistics.median(seconds)
     spread = (max(seconds) - min(seconds)) / median
     peak = statistics.median(run["peak_mb"] for run in runs)
     cores = statistics.median(run.get("cores", 0) for run in runs)
-    return Measured(median, spread, peak, runs[0]["n"], cores)
+    return Measurement(median, spread, peak, runs[0]["n"], cores)
 
 
-def repeats_flag(default: int = 3) -> argparse.ArgumentParser:
-    """The parser that every benchmark starts from."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--repeats", type=int, default=default, help="runs of each case")
+def repeats_parser(purpose: str, default: int = 3) -> argparse.ArgumentParser:
+    """Return a parser with the flag --repeats.
+
+    Args:
+        purpose: what --help says of the benchmark.
+        default: runs of each case.
+    """
+    parser = argparse.ArgumentParser(description=purpose, allow_abbrev=False)
+    parser.add_argument(
+        "--repeats", type=int, default=default, help=f"runs of each case (default: {default})"
+    )
     return parser
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows under a header, numbers to the right."""
+    """Return rows under a header as text, with numbers to the right."""
     cells = [list(map(str, header)), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [

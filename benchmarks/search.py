@@ -1,49 +1,50 @@
-"""Our search against simpler ones, on one core: `make bench-search`.
+"""Our search against simpler ones, on one core.
 
-Untrained weights never end a caption, so that all of them have `WORDS` words, whoever searches.
-The contenders take turns (contest.py), a batch each a round; the medians are compared.
+Run it with `make bench-search`, which installs PyTorch, or `python -m benchmarks.search`. Untrained
+weights never end a caption, so every caption has `WORDS` words, whoever searches. The contenders
+take turns (benchmarks/contest.py), one batch each per round; their medians are compared.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
 import cli.tensorflow_log  # noqa: F401, before TensorFlow
 from benchmarks import contest
 from benchmarks import train_work as work
+from benchmarks.contest import Contender, Spec, Step
+from benchmarks.measure import describe_machine
 
 IMAGES, WORDS, START, END = 64, 12, 1, 2
-FEW = 4  # images of a batch that a search of one image at a time is given
+FEW = 4  # images that a search of one image at a time gets
 SIZE = "S"
-ONE = "one image at a time, PyTorch textbook"
-BATCH = "greedy by word, all images, PyTorch textbook"
-PLAIN = "by Decoder.step, eager"
-COMPILED = "by Decoder.step, compiled"
+ONE_BY_ONE = "one image at a time, PyTorch textbook"
+TEXTBOOK_STEP = "greedy by word, all images, PyTorch textbook"
+EAGER_STEP = "by Decoder.step, eager"
+COMPILED_STEP = "by Decoder.step, compiled"
 MODELS = ((False, "textbook's model"), (True, "our recipe"))
 
 
-def names() -> dict[str, list]:
-    """Name -> what `build` takes."""
-    found = {}
+def specs() -> dict[str, Spec]:
+    """Return the contenders by name."""
+    by_name: dict[str, Spec] = {}
     for precision in ("float32", "bfloat16"):
-        for recipe, whose in MODELS:
-            found |= {
-                f"greedy {precision}, {whose}": ["greedy", recipe, precision],
-                f"beam 3 {precision}, {whose}": ["beam", recipe, precision, 3],
-                f"beam 5 {precision}, {whose}": ["beam", recipe, precision, 5],
+        for recipe, model in MODELS:
+            by_name |= {
+                f"greedy {precision}, {model}": ["greedy", recipe, precision],
+                f"beam 3 {precision}, {model}": ["beam", recipe, precision, 3],
+                f"beam 5 {precision}, {model}": ["beam", recipe, precision, 5],
             }
-    for kind, how in (("eager", PLAIN), ("compiled", COMPILED)):
-        for recipe, whose in MODELS:
-            found[f"greedy {how}, {whose}"] = [kind, recipe, "float32"]
-    found[BATCH] = ["batch"]
-    return found | {f"beam {k}: {ONE}": ["one", k] for k in (1, 3, 5)}
+    for kind, how in (("eager", EAGER_STEP), ("compiled", COMPILED_STEP)):
+        for recipe, model in MODELS:
+            by_name[f"greedy {how}, {model}"] = [kind, recipe, "float32"]
+    by_name[TEXTBOOK_STEP] = ["textbook greedy"]
+    return by_name | {f"beam {k}: {ONE_BY_ONE}": ["textbook beam", k] for k in (1, 3, 5)}
 
 
-def build(what: list) -> Callable[[], object]:
-    """The function that captions a batch."""
-    kind, *args = what
+def build(spec: Spec) -> Step:
+    """Return the function that captions a contender's batch."""
+    kind, *args = spec
     features = np.random.default_rng(0).uniform(size=(IMAGES, *_grid())).astype(np.float16)
-    if kind in ("batch", "one"):
+    if kind.startswith("textbook"):
         return _textbook(features, *args)
     return _ours(features, kind, *args)
 
@@ -53,25 +54,25 @@ def _grid() -> tuple[int, int]:
     return height * width, depth
 
 
-def _textbook(features: np.ndarray, beam_size: int = 0) -> Callable[[], object]:
-    """Beam search of a few images, one at a time; without a beam greedy, all at once."""
+def _textbook(features: np.ndarray, beam_size: int = 0) -> Step:
+    """Return the tutorial's search: a beam for a few images, one at a time; 0: greedy for all."""
     import torch
 
-    from benchmarks.textbook import Decoder, greedy, search
+    from benchmarks.textbook import Decoder, beam_search, greedy_search
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
     decoder = Decoder(work.VOCABULARY, _grid()[1], work.UNITS).eval()
     if not beam_size:
-        whole = torch.from_numpy(features.astype(np.float32))
-        return lambda: greedy(decoder, whole, START, WORDS)
+        batch = torch.from_numpy(features.astype(np.float32))
+        return lambda: greedy_search(decoder, batch, START, WORDS)
     images = torch.from_numpy(features[:FEW].astype(np.float32)).split(1)
-    return lambda: [search(decoder, image, beam_size, START, END, WORDS) for image in images]
+    return lambda: [beam_search(decoder, image, beam_size, START, END, WORDS) for image in images]
 
 
 def _ours(
     features: np.ndarray, kind: str, recipe: bool, precision: str, beam_size: int = 1
-) -> Callable[[], object]:
+) -> Step:
     import keras
     import tensorflow as tf
 
@@ -85,17 +86,17 @@ def _ours(
     keras.utils.set_random_seed(1)
 
     class FeaturesOnly:
-        decoder = Decoder(work.config(SIZE, recipe, precision))
+        decoder = Decoder(work.decoder_config(SIZE, recipe, precision))
 
-    decoder, given = FeaturesOnly.decoder, tf.constant(features)
+    decoder, images = FeaturesOnly.decoder, tf.constant(features)
     rules = Rules(START, END, banned=(END,), max_length=WORDS, no_repeat_ngram=NO_REPEAT_NGRAM)
     generator = CaptionGenerator([FeaturesOnly])
 
-    def by_step(image):
-        memory = decoder.memory(image)
+    def by_step(images: tf.Tensor) -> tf.Tensor:
+        memory = decoder.memory(images)
         state = decoder.initial_state(memory, 1)
         if kind == "compiled":
-            return greedy_search(lambda *at: decoder.step(*at, memory), state, rules).ids
+            return greedy_search(lambda *last: decoder.step(*last, memory), state, rules).ids
         tokens = tf.fill([IMAGES, 1], START)
         words = []
         for _ in range(WORDS):
@@ -104,20 +105,21 @@ def _ours(
             words.append(tokens)
         return tf.concat(words, 1)
 
-    find = {
-        "greedy": lambda: generator.greedy([given], rules).ids,
-        "beam": lambda: generator.beam([given], rules, beam_size=beam_size).ids,
-        "compiled": tf.function(lambda: by_step(given), autograph=False),
-        "eager": lambda: by_step(given),
+    search = {
+        "greedy": lambda: generator.greedy([images], rules).ids,
+        "beam": lambda: generator.beam([images], rules, beam_size=beam_size).ids,
+        "compiled": tf.function(lambda: by_step(images), autograph=False),
+        "eager": lambda: by_step(images),
     }[kind]
-    return lambda: find().numpy()
+    return lambda: search().numpy()
 
 
-def table(found: dict[str, contest.Contender]) -> str:
-    """One line a contender."""
+def table(contenders: dict[str, Contender]) -> str:
+    """Return one line for each contender."""
     height, width, depth = work.SIZES[SIZE]
     rates = {
-        name: (FEW if one.what[0] == "one" else IMAGES) / one.median for name, one in found.items()
+        name: (FEW if contender.spec[0] == "textbook beam" else IMAGES) / contender.median
+        for name, contender in contenders.items()
     }
     lines = [
         f"{IMAGES} images of {height} x {width} x {depth} features, captions of {WORDS} words,"
@@ -125,32 +127,36 @@ def table(found: dict[str, contest.Contender]) -> str:
         f"{'':50}{'images/s':>10}{'spread':>8}{'of greedy':>11}{'x one at a time':>17}"
         f"{'x eager step':>14}{'x textbook step':>17}{'peak MB':>9}",
     ]
-    for name, one in found.items():
-        spread = (max(one.seconds) - min(one.seconds)) / one.median
-        kind = "1" if one.what[0] not in ("beam", "one") else one.what[-1]
-        by_word = rates.get(BATCH) if kind == "1" else None
-        alone = rates.get(f"beam {kind}: {ONE}")
-        greedy = rates.get(name.replace("beam 3", "greedy").replace("beam 5", "greedy"))
-        whose = name.split(", ")[-1]
-        eager = rates.get(f"greedy {PLAIN}, {whose}") if kind == "1" else None
-        lines.append(
-            f"{name:50}{rates[name]:>10,.1f}{spread:>8.0%}"
-            f"{f'{rates[name] / greedy:.0%}' if greedy else '-':>11}"
-            f"{f'{rates[name] / alone:.1f}' if alone else '-':>17}"
-            f"{f'{rates[name] / eager:.1f}' if eager else '-':>14}"
-            f"{f'{rates[name] / by_word:.1f}' if by_word else '-':>17}{one.peak:>9,.0f}"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_line(c, rates) for c in contenders.values())])
+
+
+def _line(contender: Contender, rates: dict[str, float]) -> str:
+    name, rate = contender.name, rates[contender.name]
+    beam_size = contender.spec[-1] if "beam" in contender.spec[0] else 1
+    model = name.split(", ")[-1]
+    greedy = rates.get(name.replace("beam 3", "greedy").replace("beam 5", "greedy"))
+    one_by_one = rates.get(f"beam {beam_size}: {ONE_BY_ONE}")
+    eager = rates.get(f"greedy {EAGER_STEP}, {model}") if beam_size == 1 else None
+    textbook = rates.get(TEXTBOOK_STEP) if beam_size == 1 else None
+    spread = (max(contender.seconds) - min(contender.seconds)) / contender.median
+    return (
+        f"{name:50}{rate:>10,.1f}{spread:>8.0%}"
+        f"{f'{rate / greedy:.0%}' if greedy else '-':>11}"
+        f"{f'{rate / one_by_one:.1f}' if one_by_one else '-':>17}"
+        f"{f'{rate / eager:.1f}' if eager else '-':>14}"
+        f"{f'{rate / textbook:.1f}' if textbook else '-':>17}{contender.peak:>9,.0f}"
+    )
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = contest.parser(__doc__.splitlines()[0], rounds=7)
     options = parser.parse_args()
     if options.worker:
         contest.serve(build, options.worker)
         return
-    chosen = {name: what for name, what in names().items() if options.only in name}
+    print(describe_machine())
+    chosen = {name: spec for name, spec in specs().items() if options.only in name}
     print(table(contest.compete("benchmarks.search", chosen, options.rounds)))
 
 

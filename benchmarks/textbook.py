@@ -1,9 +1,9 @@
-"""The decoder that most people meet first, in PyTorch: what our training is measured against.
+"""The decoder that most people meet first, in PyTorch: the baseline of our training and search.
 
-Written as the well-known tutorial writes it ("a PyTorch Tutorial to Image Captioning", after Xu et
-al. 2015): LSTMCell step by step, attention over all features at each step, captions sorted by
-length so that the batch shrinks, one row per caption with the image's features repeated for it.
-Nothing of it is tuned here, for better or worse.
+It follows the well-known tutorial ("a PyTorch Tutorial to Image Captioning", after Xu et al. 2015):
+an LSTMCell step by step, attention over all features at each step, captions sorted by length so
+that the batch shrinks, one row per caption with the image's features repeated for it. Nothing is
+tuned here, for better or worse.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 
 class Attention(nn.Module):
-    """Weights over the locations from features and state."""
+    """Attention of the state over the locations."""
 
     def __init__(self, encoder_dim: int, decoder_dim: int, attention_dim: int):
         super().__init__()
@@ -23,7 +23,7 @@ class Attention(nn.Module):
         self.softmax = nn.Softmax(dim=1)
 
     def forward(self, features, h):
-        """[B, L, D], [B, U] -> context [B, D], alpha [B, L]."""
+        """Return context [B, D] and alpha [B, L] of features [B, L, D] and state [B, U]."""
         att1 = self.encoder_att(features)
         att2 = self.decoder_att(h)
         att = self.full_att(self.relu(att1 + att2.unsqueeze(1))).squeeze(2)
@@ -32,7 +32,7 @@ class Attention(nn.Module):
 
 
 class Decoder(nn.Module):
-    """LSTM with attention, teacher forced."""
+    """LSTM with attention and teacher forcing."""
 
     def __init__(self, vocabulary: int, encoder_dim: int, units: int = 512, dropout: float = 0.5):
         super().__init__()
@@ -48,8 +48,17 @@ class Decoder(nn.Module):
         self.fc = nn.Linear(units, vocabulary)
 
     def forward(self, features, captions, lengths):
-        """[R, L, D], ids [R, T + 1], ids in each [R] -> predictions [R, T, V], sorted captions,
-        steps of each, alphas [R, T, L]."""
+        """Run teacher forcing.
+
+        Args:
+            features: [R, L, D].
+            captions: ids [R, T + 1].
+            lengths: ids in each caption, [R].
+
+        Returns:
+            Predictions [R, T, V], the captions sorted by length, the steps of each, and alphas
+            [R, T, L].
+        """
         rows, locations = features.size(0), features.size(1)
         lengths, order = lengths.sort(dim=0, descending=True)
         features, captions = features[order], captions[order]
@@ -70,19 +79,21 @@ class Decoder(nn.Module):
 
 
 class Trainer:
-    """The tutorial's training step.
-
-    Call arguments:
-        precision: "float32", or "bfloat16" for autocast.
-    """
+    """The tutorial's training step."""
 
     def __init__(self, decoder: Decoder, precision: str):
+        """Make the optimizer.
+
+        Args:
+            decoder: what is trained.
+            precision: "float32", or "bfloat16" for autocast.
+        """
         self.decoder, self.precision = decoder, precision
         self.optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4)
         self.criterion = nn.CrossEntropyLoss()
 
     def step(self, features, captions, lengths) -> float:
-        """One batch: the loss."""
+        """Train on one batch and return the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             predictions, captions, steps, alphas = self.decoder(features, captions, lengths)
             scores = pack_padded_sequence(predictions, steps, batch_first=True).data
@@ -100,24 +111,26 @@ class Trainer:
 
 
 @torch.no_grad()
-def greedy(decoder: Decoder, features, start: int, words: int):
-    """The plain decode of a batch, word by word: features [B, L, D] -> ids [B, words]."""
+def greedy_search(decoder: Decoder, features, start: int, words: int):
+    """Caption a batch word by word: features [B, L, D] -> ids [B, words]."""
     mean = features.mean(dim=1)
     h, c = decoder.init_h(mean), decoder.init_c(mean)
     last = torch.full((features.size(0),), start, dtype=torch.long)
-    said = []
+    ids = []
     for _ in range(words):
         context, _ = decoder.attention(features, h)
         context = decoder.sigmoid(decoder.f_beta(h)) * context
         h, c = decoder.decode_step(torch.cat([decoder.embedding(last), context], dim=1), (h, c))
         last = decoder.fc(h).argmax(dim=1)
-        said.append(last)
-    return torch.stack(said, dim=1)
+        ids.append(last)
+    return torch.stack(ids, dim=1)
 
 
 @torch.no_grad()
-def search(decoder: Decoder, features, beam_size: int, start: int, end: int, words: int) -> list:
-    """The tutorial's beam search of one image: its features [1, L, D] -> ids.
+def beam_search(
+    decoder: Decoder, features, beam_size: int, start: int, end: int, words: int
+) -> list:
+    """Caption one image as the tutorial's beam search does: features [1, L, D] -> ids.
 
     Hypotheses that end leave the beam; the search stops after `words` words.
     """

@@ -1,37 +1,51 @@
-"""Our training step against textbook ones, on one core: `make bench-train`.
+"""Our training step against textbook ones, on one core.
 
-The contenders take turns (contest.py), a step each a round; the medians are compared.
+Run it with `make bench-train`, which installs PyTorch, or `python -m benchmarks.train`. The
+contenders take turns (benchmarks/contest.py), one step each per round; their medians are compared.
 """
 
 from benchmarks import contest, train_cases
 from benchmarks import train_work as work
+from benchmarks.contest import Contender, Spec, Step
+from benchmarks.measure import describe_machine
 
-LIKE, RECIPE = "textbook's model", "our recipe"
+TEXTBOOK_MODEL, OUR_RECIPE = "textbook's model", "our recipe"
+BASELINE = "PyTorch textbook float32"
 PRECISIONS = ("float32", "bfloat16")
 
 
-def names(size: str) -> dict[str, list]:
-    """Name -> what `build` takes."""
-    found = {f"PyTorch textbook {p}": ["textbook", size, p] for p in PRECISIONS}
-    found["Keras RNN(cell) float32"] = ["keras_rnn", size]
-    for recipe, model in ((False, LIKE), (True, RECIPE)):
-        for p in PRECISIONS:
-            found[f"ours {p}, {model}"] = ["ours", size, recipe, p]
-    return found | {f"product {p}": ["product", p] for p in PRECISIONS}
+def specs(size: str) -> dict[str, Spec]:
+    """Return the contenders of a size by name."""
+    by_name: dict[str, Spec] = {
+        f"PyTorch textbook {precision}": ["textbook", size, precision] for precision in PRECISIONS
+    }
+    by_name["Keras RNN(cell) float32"] = ["keras_rnn", size]
+    for recipe, model in ((False, TEXTBOOK_MODEL), (True, OUR_RECIPE)):
+        for precision in PRECISIONS:
+            by_name[f"ours {precision}, {model}"] = ["ours", size, recipe, precision]
+    return by_name | {f"product {precision}": ["product", precision] for precision in PRECISIONS}
 
 
-def build(what: list):
-    """The function that takes a step."""
-    kind, *args = what
+def build(spec: Spec) -> Step:
+    """Return the function that takes a contender's step."""
+    kind, *args = spec
     if kind == "product":
         return train_cases.product(*args)
-    size, *rest = args
-    return getattr(train_cases, kind)(size, work.batch(size), *rest)
+    size, *options = args
+    return getattr(train_cases, kind)(size, work.batch(size), *options)
 
 
-def compete(size: str, rounds: int, only: str) -> dict[str, contest.Contender]:
-    """All contenders of a size, after so many rounds."""
-    chosen = {n: what for n, what in names(size).items() if only in n or what[0] == "product"}
+def compete(size: str, rounds: int, only: str) -> dict[str, Contender]:
+    """Let the contenders of a size take turns.
+
+    Args:
+        size: a key of `train_work.SIZES`.
+        rounds: steps of each contender.
+        only: part of the names of those that take part; the products always do.
+    """
+    chosen = {
+        name: spec for name, spec in specs(size).items() if only in name or spec[0] == "product"
+    }
     return contest.compete("benchmarks.train", chosen, rounds)
 
 
@@ -41,46 +55,67 @@ HEADER = (
 )
 
 
-def table(size: str, found: dict[str, contest.Contender]) -> str:
-    """One line a contender."""
+def table(size: str, contenders: dict[str, Contender]) -> str:
+    """Return one line for each contender."""
     batch = work.batch(size)
-    captions, words = work.IMAGES * work.CAPTIONS, batch.words
     height, width, depth = work.SIZES[size]
-    peaks = {p: train_cases.PRODUCT_GIGAFLOP / found[f"product {p}"].median for p in PRECISIONS}
+    peaks = {
+        precision: train_cases.PRODUCT_GIGAFLOP / contenders[f"product {precision}"].median
+        for precision in PRECISIONS
+    }
     lines = [
         f"{size}: {height} x {width} x {depth} features, {work.IMAGES} images x {work.CAPTIONS}"
-        f" captions, {words} words, V = {work.VOCABULARY:,}, U = {work.UNITS}; products reach"
+        f" captions, {batch.words} words, V = {work.VOCABULARY:,}, U = {work.UNITS}; products reach"
         f" {peaks['float32']:.0f} GFLOP/s in float32, {peaks['bfloat16']:.0f} in bfloat16",
         HEADER,
     ]
-    textbook = found.get("PyTorch textbook float32")
-    for name, one in found.items():
-        if one.what[0] == "product":
-            continue
-        precision = "bfloat16" if "bfloat16" in name else "float32"
-        config = work.config(size, RECIPE in name, precision)
-        rate = work.gigaflop(config, batch) / one.median
-        low, high = (captions / quantile for quantile in (max(one.seconds), min(one.seconds)))
-        ratio = f"{textbook.median / one.median:.1f}" if textbook else "-"
-        spread = f"{captions / one.median:.0f} ({low:.0f}-{high:.0f})"
-        lines.append(
-            f"{name:34}{spread:>16}{words / one.median:>10,.0f}"
-            f"{rate:>9.0f}{100 * rate / peaks[precision]:>8.0f}%{ratio:>12}"
-            f"{one.peak:>9,.0f}{one.first:>9.1f}"
-        )
+    baseline = contenders.get(BASELINE)
+    lines += [
+        _line(size, batch, contender, peaks, baseline)
+        for contender in contenders.values()
+        if contender.spec[0] != "product"
+    ]
     return "\n".join(lines)
 
 
+def _line(
+    size: str,
+    batch: work.Batch,
+    contender: Contender,
+    peaks: dict[str, float],
+    baseline: Contender | None,
+) -> str:
+    captions, words = work.IMAGES * work.CAPTIONS, batch.words
+    precision = "bfloat16" if "bfloat16" in contender.name else "float32"
+    config = work.decoder_config(size, OUR_RECIPE in contender.name, precision)
+    rate = work.gigaflop(config, batch) / contender.median
+    slowest, fastest = captions / max(contender.seconds), captions / min(contender.seconds)
+    ratio = f"{baseline.median / contender.median:.1f}" if baseline else "-"
+    spread = f"{captions / contender.median:.0f} ({slowest:.0f}-{fastest:.0f})"
+    return (
+        f"{contender.name:34}{spread:>16}{words / contender.median:>10,.0f}"
+        f"{rate:>9.0f}{100 * rate / peaks[precision]:>8.0f}%{ratio:>12}"
+        f"{contender.peak:>9,.0f}{contender.first:>9.1f}"
+    )
+
+
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = contest.parser(__doc__.splitlines()[0], rounds=9)
-    parser.add_argument("--sizes", default="S,L", help="of " + ", ".join(work.SIZES))
+    sizes = ", ".join(work.SIZES)
+    parser.add_argument(
+        "--sizes", default="S,L", help=f"sizes to measure, with commas, of {sizes} (default: S,L)"
+    )
     options = parser.parse_args()
     if options.worker:
         contest.serve(build, options.worker)
         return
+    chosen = options.sizes.split(",")
+    if not set(chosen) <= work.SIZES.keys():
+        parser.error(f"--sizes={options.sizes}: not all of them are in {sizes}")
+    print(describe_machine())
     print("One core, processor time; medians of interleaved steps (slowest-fastest).")
-    for size in options.sizes.split(","):
+    for size in chosen:
         print("\n" + table(size, compete(size, options.rounds, options.only)), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What training is measured on: batches of COCO-like captions, and the products that they need."""
+"""What training is measured on: a batch of captions like COCO's, and the products it needs."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # PyTorch's processes hold no TensorFlow: where both are loaded, triton aborts
+# PyTorch's processes must not load TensorFlow: triton aborts where both are loaded.
+if TYPE_CHECKING:
     from model.definition.decoder import DecoderConfig
 
 IMAGES, CAPTIONS, VOCABULARY, UNITS = 16, 5, 10_000, 512
 SIZES = {"S": (7, 7, 1056), "L": (11, 11, 4032)}  # NASNet-Mobile and NASNet-Large
 _WINDOW = 32  # batches sorted by length together, as the trainer does
-# COCO val2017's captions by words, <end> counted, of 1000; longer ones count as the last.
+# Captions of COCO val2017 by their number of words, <end> counted, per mille, from _SHORTEST words
+# on. The last number holds all that are longer.
 _SHORTEST = 8
 _SHARES = (8, 161, 222, 214, 152, 100, 58, 33, 19, 11, 7, 4, 3, 2, 5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One batch: features [B, L, D] float16, ids [B, N, T + 1] int32 with the longest first."""
+    """One batch.
+
+    Attributes:
+        features: [B, L, D] float16.
+        ids: [B, N, T + 1] int32, an image's longest caption first.
+    """
 
     features: np.ndarray
     ids: np.ndarray
 
     @property
     def words(self) -> int:
-        """Words to be said, <end> counted."""
+        """Words to predict, <end> counted."""
         return int((self.ids[:, :, 1:] != 0).sum())
 
 
 def batch(size: str, seed: int = 0) -> Batch:
-    """A batch of a size; that of the median longest caption in a window of batches."""
+    """Draw a batch.
+
+    The trainer sorts a window of captions by length and cuts batches from it; this is the batch in
+    the window's middle.
+
+    Args:
+        size: a key of `SIZES`.
+        seed: of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     height, width, depth = SIZES[size]
     shares = np.array(_SHARES) / sum(_SHARES)
@@ -41,16 +56,22 @@ def batch(size: str, seed: int = 0) -> Batch:
     lengths = lengths[np.argsort(lengths[:, 0], kind="stable")]
     lengths = lengths[IMAGES * _WINDOW // 2 :][:IMAGES]
     ids = rng.integers(4, VOCABULARY, (IMAGES, CAPTIONS, lengths.max() + 1))
-    at = np.arange(ids.shape[-1])
+    place = np.arange(ids.shape[-1])
     ids[:, :, 0] = 1
-    ids[at == lengths[..., None]] = 2
-    ids[at > lengths[..., None]] = 0
+    ids[place == lengths[..., None]] = 2
+    ids[place > lengths[..., None]] = 0
     features = rng.uniform(size=(IMAGES, height * width, depth)).astype(np.float16)
     return Batch(features, ids.astype(np.int32))
 
 
-def config(size: str, recipe: bool, precision: str) -> DecoderConfig:
-    """The recipe's decoder, or the textbook's: a gate, no projection, no deep output."""
+def decoder_config(size: str, recipe: bool, precision: str) -> DecoderConfig:
+    """Return the sizes of our recipe's decoder, or of the textbook's.
+
+    Args:
+        size: a key of `SIZES`.
+        recipe: ours, with feature projection and deep output; else the textbook's without them.
+        precision: of the products, "float32" or "bfloat16".
+    """
     from model.definition.decoder import DecoderConfig
 
     return DecoderConfig(
@@ -66,9 +87,14 @@ def config(size: str, recipe: bool, precision: str) -> DecoderConfig:
 
 
 def gigaflop(config: DecoderConfig, batch: Batch) -> float:
-    """Of the matrix products that a step cannot do without, each image's features used once.
+    """Return the work of the matrix products that a step needs, in 10^9 operations.
 
-    A product forward, and one for each of its two gradients; features have none.
+    Each product forward has two backward, for the gradients of its two inputs. Features need no
+    gradient. What an image's captions share is counted once.
+
+    Args:
+        config: sizes of the decoder.
+        batch: what it is trained on.
     """
     units, embedding, attention = config.rnn_units, config.embedding_dim, config.attention_units
     images, locations, _ = batch.features.shape
