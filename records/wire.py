@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import google_crc32c
 import numpy as np
 from google.protobuf.message import DecodeError
+
+# Private API: tensorflow-datasets 4.9.10.
 from tensorflow_datasets.proto import tf_example_generated_pb2 as proto
 
 from records import schema

@@ -35,7 +35,7 @@ def main(submitter: int, output_dir: str) -> None:
     """
     threading.Thread(target=end_with, args=(submitter,), daemon=True).start()
 
-    from apache_beam.runners.worker import sdk_worker_main
+    from apache_beam.runners.worker import sdk_worker_main  # Private API: apache-beam 2.77.
 
     from pipeline.storage import lock
 
