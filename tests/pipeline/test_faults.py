@@ -170,7 +170,7 @@ def test_an_interrupt_inside_a_stage_is_one_line(folder, fresh, tmp_path):
         wait_until(lambda: out.exists() and writes(process.pid), process)
         os.kill(process.pid, signal.SIGINT)
         code, _, err = finish(process)
-    last = "error: interrupted; run the same command again to go on"
+    last = "error: interrupted; run the same command again to continue"
     assert (code, err.splitlines()[-1]) == (130, last) and "Traceback" not in err
 
 
