@@ -2,8 +2,8 @@
 
 import ast
 
-from tests.house.test_flags import sources
-from tests.house.test_imports import ROOT
+from tests.support.commands import ROOT
+from tests.support.house import room_files
 
 # Downloads keep half a file on purpose, and unpacking syncs once for all files of a zip.
 OTHERS = {
@@ -15,16 +15,16 @@ OTHERS = {
 
 def test_only_atomic_file_renames_and_syncs():
     calls = {}
-    for path in sources():
+    for path in room_files():
         names = {
             node.attr
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(ast.parse((ROOT / path).read_text()))
             if isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "os"
             and node.attr in ("replace", "rename", "renames", "fsync")
         }
         if names:
-            calls[path.relative_to(ROOT).as_posix()] = names
+            calls[path.as_posix()] = names
     assert calls.pop("cli/atomic_file.py")
     assert calls == OTHERS

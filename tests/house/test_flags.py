@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.house.test_imports import ALLOWED, ROOT
+from tests.support.commands import ROOT
+from tests.support.house import allowed_imports, room_files
 
 # The only file that declares flags, those of dataclasses.
 DECLARING = {"cli/flags.py"}
@@ -19,10 +20,6 @@ for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
 print(json.dumps({m: [f.name for f in fs] for m, fs in flags.FLAGS.flags_by_module_dict().items()}))
 """
-
-
-def sources() -> list[Path]:
-    return [path for room in ALLOWED for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 def declaring_functions(path: Path) -> set[str]:
@@ -38,25 +35,24 @@ def declaring_functions(path: Path) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child, function)
 
-    visit(ast.parse(path.read_text()), "")
+    visit(ast.parse((ROOT / path).read_text()), "")
     return names
 
 
 def test_only_commands_and_what_they_share_declare_flags():
     declaring = {}
-    for path in sources():
+    for path in room_files():
         if functions := declaring_functions(path):
-            declaring[path.relative_to(ROOT).as_posix()] = functions
+            declaring[path.as_posix()] = functions
     assert declaring.keys() == DECLARING
     assert all(all("define" in name for name in names) for names in declaring.values()), declaring
 
 
 def test_importing_the_tree_declares_no_flag():
     modules = []
-    for path in sources():
-        relative = path.relative_to(ROOT)
-        if relative.as_posix() not in _PROGRAMS:
-            parts = relative.with_suffix("").parts
+    for path in room_files():
+        if path.as_posix() not in _PROGRAMS:
+            parts = path.with_suffix("").parts
             modules.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     done = subprocess.run(
         [sys.executable, "-c", _IMPORT_ALL, json.dumps(modules)],
@@ -66,14 +62,14 @@ def test_importing_the_tree_declares_no_flag():
         check=True,
     )
     declared = json.loads(done.stdout.splitlines()[-1])
-    assert not {m: names for m, names in declared.items() if m.split(".")[0] in ALLOWED}
+    assert not {m: names for m, names in declared.items() if m.split(".")[0] in allowed_imports()}
 
 
 def test_the_global_flags_are_used_nowhere():
     using = {
-        path.relative_to(ROOT).as_posix()
-        for path in sources()
-        for node in ast.walk(ast.parse(path.read_text()))
+        path.as_posix()
+        for path in room_files()
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "FLAGS"
     }
     assert not using

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.house.test_imports import ROOT, imported
+from tests.support.commands import ROOT
+from tests.support.house import imported_names
 
 # Part of model/ -> what else of model/ it may import.
 ALLOWED = {
@@ -21,7 +22,11 @@ def test_imports_run_one_way(part):
     files = [path] if path.is_file() else sorted(path.glob("*.py"))
     allowed = {part.removesuffix(".py"), *ALLOWED[part]}
     for file in files:
-        ours = {name.split(".")[1] for name in imported(file) if name.startswith("model.")}
+        ours = {
+            name.split(".")[1]
+            for name in imported_names(file.relative_to(ROOT))
+            if name.startswith("model.")
+        }
         assert ours <= allowed, file
 
 

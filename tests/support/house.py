@@ -67,3 +67,8 @@ def imported_names(path: Path) -> set[str]:
                 package = ".".join([*parents, *([package] if package else [])])
             names |= {f"{package}.{alias.name}" for alias in node.names}
     return names
+
+
+def room_files() -> list[Path]:
+    """Return the Python files of all rooms, relative to the root."""
+    return [path for path in python_files() if path.parts[0] in allowed_imports()]
