@@ -25,8 +25,8 @@ _COMMAND = """
 import cli.tensorflow_log
 import runpy, sys
 import tensorflow as tf
-whole = tf.function
-tf.function = lambda *args, jit_compile=None, **options: whole(*args, **options)
+function = tf.function
+tf.function = lambda *args, jit_compile=None, **options: function(*args, **options)
 sys.argv = ["trainer.main", *sys.argv[1:]]
 runpy.run_module("trainer.main", run_name="__main__")
 """
@@ -79,7 +79,7 @@ def test_the_shares_of_the_workers_are_the_batch():
     def batches(worker=0, workers=1):
         keys = tf.data.Dataset.range(10)
         elements = keys.map(lambda key: (key, tf.ones([1, 3], tf.int32), key))
-        found = order.epoch(
+        dataset = order.epoch(
             elements,
             lambda keys: keys,
             window=10,
@@ -87,13 +87,13 @@ def test_the_shares_of_the_workers_are_the_batch():
             seed=1,
             share=slice(worker, None, workers),
         )
-        return list(found.as_numpy_iterator())
+        return list(dataset.as_numpy_iterator())
 
-    whole = batches()
-    assert [len(batch.inputs) for batch in whole] == [3, 3, 3, 1]
+    all_images = batches()
+    assert [len(batch.inputs) for batch in all_images] == [3, 3, 3, 1]
     shares = [batches(worker, 2) for worker in range(2)]
     assert [len(batch.inputs) for batch in shares[1]] == [1, 1, 1, 0]
-    for batch, first, second in zip(whole, *shares, strict=True):
+    for batch, first, second in zip(all_images, *shares, strict=True):
         np.testing.assert_array_equal(batch.inputs[::2], first.inputs)
         np.testing.assert_array_equal(batch.inputs[1::2], second.inputs)
         np.testing.assert_array_equal(batch.image_ids, first.image_ids)
@@ -113,8 +113,8 @@ def test_the_objectives_of_the_shares_sum_up_to_that_of_the_batch():
     totals = losses.BatchTotals(float(real.sum()), float(real.any(-1).sum()), 2)
     shares = [objective(images, totals) for images in ([0, 2], [1])]
     for name, expected in objective([0, 1, 2])._asdict().items():
-        found = sum(float(getattr(share, name)) for share in shares)
-        assert found == pytest.approx(float(expected), rel=1e-5), name
+        total = sum(float(getattr(share, name)) for share in shares)
+        assert total == pytest.approx(float(expected), rel=1e-5), name
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_two_devices_end_where_one_does(arguments):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
-    assert found["replicas"] == 2
-    assert min(found["norms"]) > 0.3  # clipped
-    assert found["copies"] == 0  # the devices' weights are one another's, bit for bit
-    assert found["scalars"] < 1e-4
-    assert found["weights"] < 1e-4
+    differences = json.loads(done.stdout)
+    assert differences["replicas"] == 2
+    assert min(differences["norms"]) > 0.3  # clipped
+    assert differences["copies"] == 0  # the devices' weights are one another's, bit for bit
+    assert differences["scalars"] < 1e-4
+    assert differences["weights"] < 1e-4
 
 
 # Two processes.
@@ -173,23 +173,23 @@ class Workers:
         """Until so many validations are in the history: the step of the last."""
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
-            assert all(process.poll() is None for process in self.processes), self.said()
+            assert all(process.poll() is None for process in self.processes), self.outputs()
             steps = self.scored()
             if len(steps) >= count:
                 return steps[-1]
             time.sleep(0.2)
-        raise AssertionError(self.said())
+        raise AssertionError(self.outputs())
 
     def scored(self) -> list[int]:
         path = self.run_dir / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        whole = (json.loads(line) for line in lines if line.endswith("\n"))
-        return [line["step"] for line in whole if line["kind"] == "val"]
+        scalars = (json.loads(line) for line in lines if line.endswith("\n"))
+        return [line["step"] for line in scalars if line["kind"] == "val"]
 
     def ended(self, seconds: float = 120) -> list[int]:
         return [process.wait(seconds) for process in self.processes]
 
-    def said(self) -> list[str]:
+    def outputs(self) -> list[str]:
         return [log.read_text() for log in self.logs]
 
     def kill(self) -> None:
@@ -232,13 +232,13 @@ def test_two_workers_end_where_one_does(workers, tmp_path, scenes_records):
     two = workers("two", **same)
     two.start()
     assert train(records_dir=scenes_records, run_dir=tmp_path / "one", **same) == 0
-    assert two.ended() == [0, 0], two.said()
+    assert two.ended() == [0, 0], two.outputs()
     (arrays, note), (expected, expected_note) = newest(two.run_dir), newest(tmp_path / "one")
     assert note["step"] == expected_note["step"] == 4
     assert arrays.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(arrays[name], expected[name], atol=1e-4, err_msg=name)
-    first, second = two.said()
+    first, second = two.outputs()
     assert "done: the best weights are" in first
     assert "CIDEr" in first
     assert "CIDEr" not in second  # the chief alone scores and writes
@@ -252,28 +252,30 @@ def test_workers_that_are_killed_or_stopped_and_go_on(workers):
         two.wait_for_epochs(len(two.scored()) + 2)
         two.processes[gone].kill()
         left = two.processes[1 - gone]
-        assert left.wait(60) == 1, two.said()
-        said = two.said()[1 - gone]
-        assert "Traceback" not in said
-        assert said.splitlines()[-1].startswith(
+        assert left.wait(60) == 1, two.outputs()
+        output = two.outputs()[1 - gone]
+        assert "Traceback" not in output
+        assert output.splitlines()[-1].startswith(
             f"error: worker {1 - gone}: another of the 2 workers is gone or cannot be reached"
         )
     two.start()
     step = two.wait_for_epochs(len(two.scored()) + 1)
-    assert all("resuming from step " in said for said in two.said())
+    assert all("resuming from step " in output for output in two.outputs())
     two.processes[1].send_signal(signal.SIGTERM)
-    assert two.ended() == [75, 75], two.said()
+    assert two.ended() == [75, 75], two.outputs()
     stopped = newest(two.run_dir)[1]["step"]
     assert stopped >= step
-    for said in two.said():
-        assert f"stopped at step {stopped:,}: " in said.splitlines()[-1]
+    for output in two.outputs():
+        assert f"stopped at step {stopped:,}: " in output.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_workers_that_were_started_with_other_flags_do_not_train(workers):
     two = workers("two")
     two.start(seed=2)
-    assert two.ended() == [2, 2], two.said()
-    for said in two.said():
-        assert said.splitlines()[-1].startswith("error: the workers in TF_CONFIG do not train the")
-        assert "Traceback" not in said
+    assert two.ended() == [2, 2], two.outputs()
+    for output in two.outputs():
+        assert output.splitlines()[-1].startswith(
+            "error: the workers in TF_CONFIG do not train the"
+        )
+        assert "Traceback" not in output

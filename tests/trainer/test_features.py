@@ -98,9 +98,9 @@ def test_stored_features_are_those_of_the_images_beside_them(both):
 
 def test_a_split_of_features_streams_and_caches_as_one_of_images(both):
     images, features, captioner = sources(both, "val")
-    whole = FeatureCache.fill(features, captioner).split
+    cached = FeatureCache.fill(features, captioner).split
     [computed], [read] = (list(stream(files, captioner, "test")) for files in (images, features))
-    for other in (whole, read):
+    for other in (cached, read):
         np.testing.assert_array_equal(computed.image_ids, other.image_ids)
         np.testing.assert_array_equal(computed.texts, other.texts)
         np.testing.assert_array_equal(computed.ids, other.ids)
@@ -108,18 +108,18 @@ def test_a_split_of_features_streams_and_caches_as_one_of_images(both):
 
 
 def test_strict_pairs_carry_the_features_of_their_image(both, scenes_features, tmp_path):
-    _, whole, captioner = sources(both, "val")
+    _, images, captioner = sources(both, "val")
     scenes_features(tmp_path, captions_per_record=1)
     _, pairs, _ = sources(tmp_path, "val")
     of_image = {}
-    for batch in stream(whole, captioner, "test"):
+    for batch in stream(images, captioner, "test"):
         of_image |= dict(zip(batch.image_ids, batch.features, strict=True))
-    found = 0
+    pairs_read = 0
     for batch in stream(pairs, captioner, "test"):
         for image_id, features in zip(batch.image_ids, batch.features, strict=True):
             np.testing.assert_array_equal(of_image[image_id], features)
-            found += 1
-    assert found == 5 * len(of_image) == 30
+            pairs_read += 1
+    assert pairs_read == 5 * len(of_image) == 30
 
 
 def test_features_of_another_length_are_a_line(both):
@@ -154,13 +154,13 @@ def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
 def test_runs_on_images_and_on_features_are_evaluated_on_either(
     run, alone, both, tmp_path, scenes_records
 ):
-    said = []
+    results = []
     for name, records in (("features", alone), ("images", scenes_records)):
         output = tmp_path / name
         assert run_evaluate(records_dir=records, run_dir=run, output_dir=output) == 0
         captions = json.loads((output / "captions_val_run_results.json").read_text())
-        said.append({caption["image_id"]: caption["caption"] for caption in captions})
-    assert said[0] == said[1]
+        results.append({caption["image_id"]: caption["caption"] for caption in captions})
+    assert results[0] == results[1]
     # A run on images with those weights.
     path = tmp_path / "drawn.weights.h5"
     restore.restore(str(run)).captioner.encoder.network.save_weights(path)
@@ -197,8 +197,8 @@ def test_features_of_others_are_refused(run, alone, scenes_features, tmp_path, c
     path = tmp_path / "other.weights.h5"
     encoder.Encoder("small_cnn").network.save_weights(path)
     assert train(records_dir=alone, run_dir=run_dir, encoder_weights=path) == 1
-    said = one_error(capsys)
-    assert f"{alone}: its features are of small_cnn with the weights " in said
+    error = one_error(capsys)
+    assert f"{alone}: its features are of small_cnn with the weights " in error
     assert not run_dir.exists()
     # Other weights than those of the run that goes on, or is evaluated.
     others = tmp_path / "others"

@@ -41,15 +41,15 @@ def batches(captioner, train, epoch=0, skip=0, cached=False, **changes):
     return [(a.numpy(), b.numpy()) for a, b, _ in made.epoch(epoch, skip)]
 
 
-def assert_equal(found, expected):
-    assert len(found) == len(expected)
-    for (one, ids), (other, other_ids) in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ids, other_ids)
-        np.testing.assert_array_equal(one, other)
+def assert_equal(actual, expected):
+    assert len(actual) == len(expected)
+    for (inputs, ids), (expected_inputs, expected_ids) in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(ids, expected_ids)
+        np.testing.assert_array_equal(inputs, expected_inputs)
 
 
-def same_order(found, expected):
-    return all(np.array_equal(a[1], b[1]) for a, b in zip(found, expected, strict=True))
+def same_order(first, second):
+    return all(np.array_equal(a[1], b[1]) for a, b in zip(first, second, strict=True))
 
 
 # One element an image, without its pixels: (index, ids [N, T]).
@@ -63,7 +63,7 @@ def elements(images: int, seed: int = 0) -> tf.data.Dataset:
 
 
 def epoch(images, skip=0, seed=3, load=lambda keys: keys, window=None, batch_size=8):
-    found = order.epoch(
+    dataset = order.epoch(
         elements(images),
         load,
         window=window or images,
@@ -71,17 +71,17 @@ def epoch(images, skip=0, seed=3, load=lambda keys: keys, window=None, batch_siz
         seed=seed,
         skip=skip,
     )
-    return [(keys.numpy(), ids.numpy()) for keys, ids, _ in found]
+    return [(keys.numpy(), ids.numpy()) for keys, ids, _ in dataset]
 
 
 @pytest.mark.parametrize("images", [8, 203, 600])  # 600 are more than one window of lengths
 def test_every_image_comes_once_an_epoch(images):
-    found = epoch(images)
-    assert len(found) == -(-images // 8)
-    assert sorted(np.concatenate([keys for keys, _ in found])) == list(range(images))
-    assert all(len(keys) == 8 for keys, _ in found[:-1])
+    made = epoch(images)
+    assert len(made) == -(-images // 8)
+    assert sorted(np.concatenate([keys for keys, _ in made])) == list(range(images))
+    assert all(len(keys) == 8 for keys, _ in made[:-1])
     ids_of = dict(enumerate(ids.numpy() for _, ids, _ in elements(images)))
-    for keys, ids in found:
+    for keys, ids in made:
         assert ids.any(axis=(0, 2)).all()  # no caption and no word is padding in all of them
         assert ids.any(axis=(0, 1)).all()
         for key, image in zip(keys, ids, strict=True):
@@ -93,9 +93,9 @@ def test_every_image_comes_once_an_epoch(images):
 
 
 def test_skip_goes_on_where_an_epoch_was_left():
-    whole = epoch(203)
+    undisturbed = epoch(203)
     for skip in (1, 7, 25, 26):
-        assert_equal(epoch(203, skip), whole[skip:])
+        assert_equal(epoch(203, skip), undisturbed[skip:])
 
 
 def test_what_is_skipped_is_not_loaded():
@@ -108,9 +108,9 @@ def test_what_is_skipped_is_not_loaded():
 
 
 def test_batches_are_of_like_length():
-    def waste(found):
+    def waste(made):
         """Of the words that a batch steps through, those that are padding of its longest."""
-        longest = [(ids != 0).sum(-1).max(-1) for _, ids in found]  # of each image
+        longest = [(ids != 0).sum(-1).max(-1) for _, ids in made]  # of each image
         return 1 - np.concatenate(longest).sum() / sum(len(n) * n.max() for n in longest)
 
     def unsorted():
@@ -139,9 +139,9 @@ def test_a_small_window_reads_the_shards_in_another_order_each_epoch(captioner, 
     few = dataclasses.replace(train, bytes=48_000_000)  # 1 MB holds a single image
     orders = [batches(captioner, few, epoch=e, shuffle_mb=1) for e in (0, 1)]
     assert not same_order(*orders)
-    for found in orders:
-        assert sum(len(ids) for _, ids in found) == 48
-        images = np.concatenate([images for images, _ in found]).reshape(48, -1)
+    for made in orders:
+        assert sum(len(ids) for _, ids in made) == 48
+        images = np.concatenate([images for images, _ in made]).reshape(48, -1)
         assert len(np.unique(images, axis=0)) == 48
     assert_equal(batches(captioner, few, skip=5, shuffle_mb=1), orders[0][5:])
 
@@ -159,16 +159,16 @@ def test_cached_features_come_in_the_order_of_the_images(captioner, train, epoch
 def test_strict_pairs_are_batches_of_one_caption_each(captioner, scenes_pairs, scenes_records):
     _, pairs = open_split(str(scenes_pairs), "train")
     assert pairs.records == 240
-    found = batches(captioner, pairs)
-    assert len(found) == 60
-    assert {ids.shape[1] for _, ids in found} == {1}
-    whole = open_split(str(scenes_records), "train")[1]
+    of_pairs = batches(captioner, pairs)
+    assert len(of_pairs) == 60
+    assert {ids.shape[1] for _, ids in of_pairs} == {1}
+    images = open_split(str(scenes_records), "train")[1]
     together = [
         row[row != 0]
-        for _, ids in batches(captioner, whole)
+        for _, ids in batches(captioner, images)
         for row in ids.reshape(-1, ids.shape[-1])
     ]
-    alone = [row[row != 0] for _, ids in found for row in ids[:, 0]]
+    alone = [row[row != 0] for _, ids in of_pairs for row in ids[:, 0]]
     assert sorted(map(tuple, alone)) == sorted(map(tuple, together))
 
 
@@ -177,14 +177,14 @@ def test_strict_pairs_are_batches_of_one_caption_each(captioner, scenes_pairs, s
 
 def test_parse_gives_what_was_written(train, scenes_records):
     expected = {record.image_id: record for record in read_records(scenes_records, "train")}
-    found = list(reading.parsed_records(train).as_numpy_iterator())
-    assert len(found) == len(expected) == 48
-    for parsed in found:
-        record = expected.pop(parsed.image_id)
-        assert parsed.file_name.decode() == record.file_name
-        assert parsed.encoded == record.encoded
-        assert [text.decode() for text in parsed.texts] == list(record.captions)
-        for row, ids in zip(parsed.ids, record.caption_ids, strict=True):
+    parsed = list(reading.parsed_records(train).as_numpy_iterator())
+    assert len(parsed) == len(expected) == 48
+    for actual in parsed:
+        record = expected.pop(actual.image_id)
+        assert actual.file_name.decode() == record.file_name
+        assert actual.encoded == record.encoded
+        assert [text.decode() for text in actual.texts] == list(record.captions)
+        for row, ids in zip(actual.ids, record.caption_ids, strict=True):
             assert (*row[: len(ids)],) == ids
             assert not row[len(ids) :].any()
 
@@ -196,17 +196,17 @@ def test_a_split_streams_and_caches_the_same(captioner, train, scenes_records):
     cached = list(cache.batches(32))
     assert [len(part.image_ids) for part in streamed] == [32, 16]
     records = {record.image_id: record for record in read_records(scenes_records, "train")}
-    for one, other in zip(streamed, cached, strict=True):
-        np.testing.assert_array_equal(one.image_ids, other.image_ids)
-        np.testing.assert_array_equal(one.features, other.features)
-        np.testing.assert_array_equal(one.texts, other.texts)
-        for b, image_id in enumerate(one.image_ids):
+    for batch, from_cache in zip(streamed, cached, strict=True):
+        np.testing.assert_array_equal(batch.image_ids, from_cache.image_ids)
+        np.testing.assert_array_equal(batch.features, from_cache.features)
+        np.testing.assert_array_equal(batch.texts, from_cache.texts)
+        for b, image_id in enumerate(batch.image_ids):
             record = records.pop(int(image_id))
-            for row, ids in zip(other.ids[b], record.caption_ids, strict=True):
+            for row, ids in zip(from_cache.ids[b], record.caption_ids, strict=True):
                 assert (*row[row != 0],) == ids
             pixels = decode(tf.constant(record.encoded), 64)
             np.testing.assert_allclose(
-                captioner.encoder(pixels[None])[0], one.features[b], rtol=2e-3, atol=2e-3
+                captioner.encoder(pixels[None])[0], batch.features[b], rtol=2e-3, atol=2e-3
             )
     assert not records
 

@@ -47,8 +47,8 @@ def start(records_dir: Path, run_dir: Path, step: int = 0, seconds: float = 0) -
 def digests(path: Path) -> dict[str, str]:
     """sha256 of every array of a checkpoint, and its note."""
     arrays, note = weights_file.load(str(path))
-    found = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
-    return found | {"note": str(note)}
+    digest = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+    return digest | {"note": str(note)}
 
 
 @pytest.mark.slow
@@ -63,8 +63,8 @@ def test_twenty_kills_change_no_bit(tmp_path, scenes_records):
         assert code == -9, f"kill {kill + 1}: ended with {code}"
     assert start(scenes_records, tmp_path / "killed") == 0
     for name in (f"step-{12 * EPOCHS:09d}.npz", "best.npz"):
-        found, expected = (
+        actual, expected = (
             digests(tmp_path / run / "checkpoints" / name) for run in ("killed", "undisturbed")
         )
-        assert len(found) > 10
-        assert found == expected
+        assert len(actual) > 10
+        assert actual == expected

@@ -1,4 +1,4 @@
-"""The objective's parts, against what they are by hand."""
+"""The terms of the objective, against the same computed by hand."""
 
 import keras
 import numpy as np
@@ -29,8 +29,8 @@ def test_doubly_stochastic_is_a_mean_over_captions():
         ((1 - sum(attention[t, b, n] for t in range(length))) ** 2).sum()
         for b, n, length in ((0, 0, 3), (0, 1, 1), (1, 0, 2))
     ]
-    found = losses.doubly_stochastic(tf.constant(attention), tf.constant(real))
-    assert float(found) == pytest.approx(np.mean(penalties), rel=1e-5)
+    penalty = losses.doubly_stochastic(tf.constant(attention), tf.constant(real))
+    assert float(penalty) == pytest.approx(np.mean(penalties), rel=1e-5)
     # Attention that looks everywhere once costs nothing.
     even = tf.fill([4, 1, 1, 4], 0.25)
     assert float(losses.doubly_stochastic(even, tf.ones([4, 1, 1], tf.bool))) == pytest.approx(0)
@@ -41,12 +41,12 @@ def test_l2_is_a_sum_of_squares():
     assert float(losses.l2(kernels)) == 6 * 4 + 4 * 9
 
 
-def test_the_objective_weighs_its_parts():
+def test_the_objective_weighs_its_terms():
     attention, real = attention_and_real()
     nll, smoothed = np.random.default_rng(3).exponential(size=(2, *real.shape)).astype(np.float32)
     forced = ForcingResult(*map(tf.constant, (smoothed, nll, attention, real)))
     kernels = [keras.Variable(np.full((2, 3), 2.0, np.float32))]
-    found = losses.objective(
+    result = losses.objective(
         forced,
         kernels,
         l2_weight=0.01,
@@ -56,13 +56,13 @@ def test_the_objective_weighs_its_parts():
     penalty = float(losses.doubly_stochastic(attention, real))
     rows = attention[real]  # of real words only
     mean_entropy = -(rows * np.log(rows)).sum(-1).mean()
-    assert float(found.total) == pytest.approx(
+    assert float(result.total) == pytest.approx(
         smoothed[real].mean() + 0.5 * penalty + 0.01 * 24 + 0.2 * mean_entropy
     )
-    assert float(found.cross_entropy) == pytest.approx(nll[real].mean())  # perplexity is of it
-    assert float(found.doubly_stochastic) == pytest.approx(penalty)
-    assert float(found.l2) == 24
-    assert float(found.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
+    assert float(result.cross_entropy) == pytest.approx(nll[real].mean())  # perplexity is of it
+    assert float(result.doubly_stochastic) == pytest.approx(penalty)
+    assert float(result.l2) == 24
+    assert float(result.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
 
 
 def test_attention_of_a_single_place_has_a_gradient():

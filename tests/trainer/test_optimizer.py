@@ -51,21 +51,21 @@ def test_a_step_is_what_the_book_says(clip_norm, l2):
     recipe = config(
         clip_norm=clip_norm, l2=l2, label_smoothing=0.1, doubly_stochastic=0.5, learning_rate=1e-2
     )
-    one, other = small_captioner(), small_captioner()
+    captioner, reference = small_captioner(), small_captioner()
     ours = build_optimizer(recipe, 20)
-    ours.build(one.trainable_variables)
+    ours.build(captioner.trainable_variables)
     keras_own = keras.optimizers.Adam(ours._learning_rate, name="adam")
-    keras_own.build(other.decoder.trainable_variables)
-    step = build_step(recipe, one, ours)
+    keras_own.build(reference.decoder.trainable_variables)
+    step = build_step(recipe, captioner, ours)
     features, ids = some_features(), padded(CAPTIONS)
     for _ in range(4):
-        found = step(features, ids)
-        total, norm = by_the_book(recipe, other, keras_own, features, ids)
-        assert float(found["total"]) == pytest.approx(total, rel=1e-4)
-        assert float(found["gradient_norm"]) == pytest.approx(norm, rel=1e-3)
-        assert int(found["words"]) == 24
+        scalars = step(features, ids)
+        total, norm = by_the_book(recipe, reference, keras_own, features, ids)
+        assert float(scalars["total"]) == pytest.approx(total, rel=1e-4)
+        assert float(scalars["gradient_norm"]) == pytest.approx(norm, rel=1e-3)
+        assert int(scalars["words"]) == 24
     assert (norm > clip_norm) == (clip_norm < 1)
-    for a, b in zip(one.decoder.variables, other.decoder.variables, strict=True):
+    for a, b in zip(captioner.decoder.variables, reference.decoder.variables, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4, err_msg=a.path)
     for a, b in zip(ours.variables, keras_own.variables, strict=True):
         assert a.path == b.path

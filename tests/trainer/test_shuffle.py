@@ -30,38 +30,38 @@ def displacements(window: int, seed: int) -> np.ndarray:
     batches = order.epoch(
         elements, lambda keys: keys, window=window, batch_size=2, seed=seed, skip=0
     )
-    found = np.concatenate([batch.image_ids for batch in batches])
-    return np.argsort(found) - places
+    drawn = np.concatenate([batch.image_ids for batch in batches])
+    return np.argsort(drawn) - places
 
 
 def uniform_draws(window: int) -> np.ndarray:
-    """The same of a window of which any image is as likely to be the next."""
+    """The same where any image of the window is as likely to be the next."""
     rng = np.random.default_rng(5)
-    held, found = list(range(window)), []
+    held, drawn = list(range(window)), []
     for arriving in range(window, IMAGES + window):
         place = rng.integers(len(held))
-        found.append(held[place])
+        drawn.append(held[place])
         if arriving < IMAGES:
             held[place] = arriving
         else:
             held.pop(place)
-    return np.argsort(found) - np.arange(IMAGES)
+    return np.argsort(drawn) - np.arange(IMAGES)
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.corrcoef(one, other)[0, 1])
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 @pytest.mark.parametrize("window", [IMAGES, 600])  # features in memory; images read anew
 def test_images_move_as_far_as_uniform_draws_from_the_window_take_them(window):
     first, second = displacements(window, seed=1), displacements(window, seed=2)
     expected = uniform_draws(window)
-    for found in (first, second):
-        assert np.std(found) == pytest.approx(np.std(expected), rel=0.05)
-        # Neighbours on disk part: one's way says nothing of the other's, but for the trend that
-        # every permutation has, from its place on disk to all places.
+    for moved in (first, second):
+        assert np.std(moved) == pytest.approx(np.std(expected), rel=0.05)
+        # Neighbours on disk part: how far one moves says nothing about the other, but for the trend
+        # that every permutation has, from its place on disk to all places.
         chance = correlation(expected[1:], expected[:-1])
-        assert abs(correlation(found[1:], found[:-1]) - chance) < 4 / np.sqrt(IMAGES)
+        assert abs(correlation(moved[1:], moved[:-1]) - chance) < 4 / np.sqrt(IMAGES)
     chance = correlation(first, uniform_draws(window))
     assert abs(correlation(first, second) - chance) < 4 / np.sqrt(IMAGES)
 
@@ -72,13 +72,13 @@ def test_epochs_have_orders_that_know_nothing_of_each_other(cached, scenes_recor
     _, train = open_split(str(scenes_records), "train")
     batches = TrainingBatches(config(batch_size=1), train, captioner, cached)
     epochs = [np.array([int(batch.image_ids[0]) for batch in batches.epoch(e)]) for e in range(8)]
-    places = [np.argsort(found) for found in epochs]
-    assert all(sorted(found) == sorted(epochs[0]) for found in epochs)
+    places = [np.argsort(image_ids) for image_ids in epochs]
+    assert all(sorted(image_ids) == sorted(epochs[0]) for image_ids in epochs)
     pairs = [(a, b) for a in range(8) for b in range(a)]
-    found = [correlation(places[a], places[b]) for a, b in pairs]
-    assert max(map(abs, found)) < 5 / np.sqrt(train.records)
-    assert abs(np.mean(found)) < 4 / np.sqrt(train.records * len(pairs))
+    correlations = [correlation(places[a], places[b]) for a, b in pairs]
+    assert max(map(abs, correlations)) < 5 / np.sqrt(train.records)
+    assert abs(np.mean(correlations)) < 4 / np.sqrt(train.records * len(pairs))
     # Images that follow each other do so again once an epoch, by chance.
-    follow = [set(itertools.pairwise(found)) for found in epochs]
+    follow = [set(itertools.pairwise(image_ids)) for image_ids in epochs]
     again = [len(follow[a] & follow[b]) for a, b in pairs]
     assert np.mean(again) == pytest.approx(1, abs=4 / np.sqrt(len(pairs)))

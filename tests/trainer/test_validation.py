@@ -32,53 +32,53 @@ def captioner():
 
 def test_cross_entropy_and_cider_of_a_split(captioner):
     features = some_features(locations=64).numpy()
-    whole = captioned(CAPTIONS, [11, 12, 13], features)
-    said = CaptionGenerator([captioner]).greedy([features], rules()).ids.numpy()[:, 0]
-    whole.texts[0, 0] = " ".join(VOCABULARY.words_of(said[0])).encode()  # or CIDEr would be 0
-    found = Validator(captioner, VOCABULARY).score([whole])
+    split = captioned(CAPTIONS, [11, 12, 13], features)
+    greedy_ids = CaptionGenerator([captioner]).greedy([features], rules()).ids.numpy()[:, 0]
+    split.texts[0, 0] = " ".join(VOCABULARY.words_of(greedy_ids[0])).encode()  # or CIDEr would be 0
+    score = Validator(captioner, VOCABULARY).score([split])
     forced = captioner.teacher_force(features, padded(CAPTIONS))
     expected = losses.mean(forced.nll, forced.real)
-    assert found.cross_entropy == pytest.approx(float(expected), rel=1e-5)
-    references = {b: [t.decode() for t in whole.texts[b] if t] for b in range(3)}
-    captions = {b: [" ".join(VOCABULARY.words_of(said[b]))] for b in range(3)}
-    assert found.cider > 0.1
+    assert score.cross_entropy == pytest.approx(float(expected), rel=1e-5)
+    references = {b: [t.decode() for t in split.texts[b] if t] for b in range(3)}
+    captions = {b: [" ".join(VOCABULARY.words_of(greedy_ids[b]))] for b in range(3)}
+    assert score.cider > 0.1
     looked = CaptionGenerator([captioner]).greedy([features], rules())
-    rows = [looked.attention[b, 0][said[b] != 0].numpy() for b in range(3)]
+    rows = [looked.attention[b, 0][greedy_ids[b] != 0].numpy() for b in range(3)]
     words = np.concatenate(rows)
-    assert found.attention_entropy == pytest.approx(-(words * np.log(words)).sum(-1).mean())
+    assert score.attention_entropy == pytest.approx(-(words * np.log(words)).sum(-1).mean())
     variance = np.mean([row.var(0).sum() for row in rows])
-    assert found.temporal_variance == pytest.approx(variance, rel=1e-4)
-    assert [sample.image_id for sample in found.samples] == [11, 12, 13]
-    sample = found.samples[1].caption
-    assert sample.words == tuple(VOCABULARY.words_of(said[1]))
+    assert score.temporal_variance == pytest.approx(variance, rel=1e-4)
+    assert [sample.image_id for sample in score.samples] == [11, 12, 13]
+    sample = score.samples[1].caption
+    assert sample.words == tuple(VOCABULARY.words_of(greedy_ids[1]))
     attention = looked.attention[1, 0, : len(sample.words)].numpy().reshape(-1, 8, 8)
     np.testing.assert_allclose(sample.attention, attention)
-    assert found.cider == pytest.approx(Cider().compute_score(references, captions)[0])
+    assert score.cider == pytest.approx(Cider().compute_score(references, captions)[0])
 
 
 def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
     features = some_features(locations=64).numpy()
     validator = Validator(captioner, VOCABULARY)
-    whole = validator.score([captioned(CAPTIONS, [11, 12, 13], features)])[:4]
-    parts = [captioned(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
-    assert validator.score(parts)[:4] == pytest.approx(whole, rel=1e-5)
+    expected = validator.score([captioned(CAPTIONS, [11, 12, 13], features)])[:4]
+    batches = [captioned(CAPTIONS[b : b + 1], [11 + b], features[b : b + 1]) for b in range(3)]
+    assert validator.score(batches)[:4] == pytest.approx(expected, rel=1e-5)
     pairs = [
         captioned([[ids]], [11 + b], features[b : b + 1])
         for b, image in enumerate(CAPTIONS)
         for ids in image
     ]
-    assert validator.score(pairs)[:4] == pytest.approx(whole, rel=1e-5)
+    assert validator.score(pairs)[:4] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_later_validation_is_of_the_later_weights():
     captioner, features = small_captioner(), some_features(locations=64).numpy()
-    whole = [captioned(CAPTIONS, [11, 12, 13], features)]
+    split = [captioned(CAPTIONS, [11, 12, 13], features)]
     validator = Validator(captioner, VOCABULARY)
-    before = validator.score(whole)
-    other = small_captioner(seed=4)
-    said = CaptionGenerator([other]).greedy([features], rules()).ids.numpy()[:, 0]
-    whole[0].texts[1, 0] = " ".join(VOCABULARY.words_of(said[1])).encode()
-    captioner.decoder.set_weights(other.decoder.get_weights())
-    after = validator.score(whole)
-    assert after[:4] == pytest.approx(Validator(other, VOCABULARY).score(whole)[:4], rel=1e-5)
+    before = validator.score(split)
+    later = small_captioner(seed=4)
+    greedy_ids = CaptionGenerator([later]).greedy([features], rules()).ids.numpy()[:, 0]
+    split[0].texts[1, 0] = " ".join(VOCABULARY.words_of(greedy_ids[1])).encode()
+    captioner.decoder.set_weights(later.decoder.get_weights())
+    after = validator.score(split)
+    assert after[:4] == pytest.approx(Validator(later, VOCABULARY).score(split)[:4], rel=1e-5)
     assert after.cider > before.cider

@@ -51,8 +51,8 @@ def trained(cluster: Cluster, plain: bool, **changes):
     scalars = []
     for images in BATCHES:
         ids = padded(CAPTIONS[:images], 3, 7)
-        found = step(some_features(images), ids)
-        scalars.append({name: float(value) for name, value in found.items()})
+        result = step(some_features(images), ids)
+        scalars.append({name: float(value) for name, value in result.items()})
     state = weights_file.gather(captioner.trainable_variables) | weights_file.gather(
         optimizer.variables
     )
