@@ -20,15 +20,11 @@ class FeatureConfig:
     """Which features the job computes.
 
     Attributes:
-        encoder: Name of the encoder.
         weights: What --encoder_weights names: `imagenet`, `random` or a file.
-        dtype: Precision of the encoder's matrix products, float32 or bfloat16.
-        info: What dataset_info.json says of the encoder, but for the device.
+        info: The encoder as dataset_info.json describes it, without the device.
     """
 
-    encoder: str
     weights: str
-    dtype: str
     info: EncoderInfo
 
 

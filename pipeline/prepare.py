@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from cli.errors import UsageError, UserError
 from pipeline import datasets
 from pipeline.build_flags import BuildFlags
-from pipeline.config import Config, FeatureConfig
+from pipeline.config import Config, Engine, FeatureConfig
 from pipeline.datasets import coco, scenes, tfds
 from pipeline.download import archives
 from pipeline.engines import beam_options
@@ -29,8 +29,8 @@ def prepared(
 ) -> Iterator[Config]:
     """Check the flags, prepare source and output, and yield the configuration of the job.
 
-    What fails soonest comes first: the usage is checked, then missing data is downloaded, the
-    output is locked, scenes are drawn, splits are looked up, and the encoder is loaded.
+    The steps: check the usage, download, lock the output, draw scenes, look splits up, load the
+    encoder.
 
     Args:
         flags: The flags as the user gave them.
@@ -68,23 +68,14 @@ def prepared(
     with lock.only_job(output_dir):
         if dataset == "scenes":
             scenes.prepare(data_dir, flags.scenes_images, flags.scenes_seed)
-        splits, remarks = datasets.source(dataset).splits(data_dir, need_train=not flags.vocabulary)
+        source = datasets.source(dataset)
+        splits, remarks = source.splits(data_dir, need_train=not flags.vocabulary)
         for line in remarks:
             remark(line)
         feature_config = _feature_config(flags)
         if feature_config:
             remark(_feature_remark(feature_config, flags.store))
-        values = dataclasses.asdict(flags)
-        recorded = {name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST}
-        names = {field.name for field in dataclasses.fields(Config)} - {"features"}
-        yield Config(
-            **{name: value for name, value in values.items() if name in names},
-            splits=tuple(splits),
-            features=feature_config,
-            beam_args=checked_args,
-            engine=engine,
-            flags=RecordedFlags.from_values(recorded),
-        )
+        yield _config(flags, splits, feature_config, checked_args, engine)
 
 
 def default_output_dir(dataset: str) -> str:
@@ -147,6 +138,26 @@ def _with_feature_defaults(flags: BuildFlags, place: Callable[[str], str]) -> Bu
     )
 
 
+def _config(
+    flags: BuildFlags,
+    splits: Sequence[str],
+    feature_config: FeatureConfig | None,
+    beam_args: tuple[str, ...],
+    engine: Engine,
+) -> Config:
+    values = dataclasses.asdict(flags)
+    recorded = {name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST}
+    names = {field.name for field in dataclasses.fields(Config)} - {"features"}
+    return Config(
+        **{name: value for name, value in values.items() if name in names},
+        splits=tuple(splits),
+        features=feature_config,
+        beam_args=beam_args,
+        engine=engine,
+        flags=RecordedFlags.from_values(recorded),
+    )
+
+
 def _feature_config(flags: BuildFlags) -> FeatureConfig | None:
     encoder, weights, dtype = flags.features, flags.encoder_weights, flags.feature_dtype
     if not (encoder and weights and dtype):
@@ -158,6 +169,6 @@ def _feature_remark(config: FeatureConfig, store: str | None) -> str:
     grid = " x ".join(map(str, config.info.grid))
     place = "beside the images" if store == "both" else "in place of the images"
     return (
-        f"features of {config.encoder} ({config.weights} weights {config.info.weights[:8]}):"
-        f" {grid}, computed in {config.dtype}, stored {place}"
+        f"features of {config.info.name} ({config.weights} weights {config.info.weights[:8]}):"
+        f" {grid}, computed in {config.info.dtype}, stored {place}"
     )

@@ -37,6 +37,14 @@ def parse_shard_name(name: str) -> tuple[str, int, int] | None:
     return (match[1], int(match[2]), int(match[3])) if match else None
 
 
+def split_of(name: str) -> str:
+    """Return the split of a shard's file name; raise ValueError for any other name."""
+    parsed = parse_shard_name(name)
+    if parsed is None:
+        raise ValueError(f"{name}: not the name of a shard")
+    return parsed[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One finished shard, as its sidecar and dataset_info.json list it.

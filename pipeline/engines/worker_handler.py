@@ -69,7 +69,10 @@ class _Connection(ControlConnection):
         return future
 
     def fail(self, error: str) -> None:
-        """Answer with `error`. (Beam's own `abort` does not end a wait for data.)"""
+        """Answer all requests with `error`.
+
+        Beam's own `abort` does not end a wait for data.
+        """
         self._error = error
         for future in list(self._futures_by_id.values()):
             future.set(beam_fn_api_pb2.InstructionResponse(error=error))

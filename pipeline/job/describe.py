@@ -1,9 +1,9 @@
-"""From a split's listing to the descriptions that travel through the job: no image is read here."""
+"""From a split's listing to the descriptions that travel through the job. No image is read here."""
 
 import hashlib
 import json
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cli.errors import UserError
@@ -14,18 +14,18 @@ from records.text import tokenise
 
 
 class Description(NamedTuple):
-    """One listed image and what is known of it before its file is opened.
+    """One listed image with its kept captions, before its file is opened.
 
     Attributes:
         split: train, val or test.
-        image_id: the data set's own.
-        file_name: as in the annotation file.
-        path: of the image's file; None when its name leads out of the image folder.
-        captions: the texts kept; empty when the image is left out.
-        words: of each caption, as `tokenise` gives them, a space between two: they are counted and
-            encoded later, and tokenising costs more than both.
-        rejected: its rejections that are known already.
-        place: its place in the split; shards take places in turn.
+        image_id: The data set's own id.
+        file_name: As in the annotation file.
+        path: Path of the image's file; None when the name leads out of the image folder.
+        captions: The texts that are kept; empty when the image is left out.
+        words: The words of each caption with a space between two. They are counted and encoded
+            later, and `tokenise` takes longer than both.
+        rejected: The rejections that are known already.
+        place: Place of the image in its split; shards take places in turn.
     """
 
     split: str
@@ -44,7 +44,14 @@ def rejection(
     reason: RejectionReason,
     caption: Caption | None = None,
 ) -> Rejection:
-    """Return the rejection of an image, or of one of its captions."""
+    """Return the rejection of an image, or of one of its captions.
+
+    Args:
+        image: The image.
+        split: The split that lists it.
+        reason: Why it is left out.
+        caption: The caption that is left out; None when it is the image.
+    """
     rejected: Rejection = {
         "split": split,
         "image_id": image.image_id,
@@ -58,6 +65,11 @@ def rejection(
 
 def read_listing(dataset: str, data_dir: str, split: str) -> Listing:
     """Return what a source lists of a split.
+
+    Args:
+        dataset: Name of the source.
+        data_dir: Folder of the source.
+        split: train, val or test.
 
     Raises:
         UserError: Nothing is listed, or the listing cannot be read.
@@ -87,7 +99,7 @@ def describe(
         for image, place in zip(listing.images, places, strict=True)
     ]
     described.sort(key=operator.attrgetter("place"))
-    # Captions of no listed image have no shard of their own: they ride with the first image.
+    # Captions of images that are not listed are rejected along with the first image.
     strays = tuple(_stray(image_id, caption, split) for image_id, caption in listing.strays)
     described[0] = described[0]._replace(rejected=strays + described[0].rejected)
     return described
@@ -125,7 +137,7 @@ def _stray(image_id: int, caption: Caption, split: str) -> Rejection:
 
 
 def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
-    """The place of each image: a seeded permutation that no library's next version changes."""
+    """Return the place of each image: a seeded permutation, the same with every library version."""
 
     def key(index: int) -> tuple[bytes, int, int]:
         image_id = images[index].image_id
@@ -137,21 +149,20 @@ def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
     return places
 
 
-def shards_of(described: list[Description], count: int) -> Iterator[tuple[int, list[Description]]]:
-    """(shard's index, its images): places in turn, so that shards differ by one image at most."""
-    for index in range(count):
-        yield index, described[index::count]
+def deal(described: Sequence[Description], count: int) -> list[Sequence[Description]]:
+    """Deal images to `count` shards in turn, so that shards differ by one image at most."""
+    return [described[index::count] for index in range(count)]
 
 
 def pack(descriptions: Sequence[Description]) -> bytes:
-    """Descriptions on their way through an engine: as one value, not weighed and encoded singly."""
+    """Encode descriptions as one value: engines weigh and encode every value they move."""
     return json.dumps(descriptions).encode()
 
 
 def unpack(packs: Iterable[bytes]) -> list[Description]:
-    """The descriptions in what `pack` made."""
+    """Return the descriptions that `pack` has encoded."""
     return [
-        Description(*(tuple(x) if isinstance(x, list) else x for x in fields))
+        Description._make(tuple(field) if isinstance(field, list) else field for field in fields)
         for packed in packs
         for fields in json.loads(packed)
     ]

@@ -1,7 +1,7 @@
-"""CNN features in the job: decoding, preprocessing and network are those of training.
+"""Features in the job, computed by the decoding, preprocessing and network of training.
 
-TensorFlow is imported inside functions only: the job's graph is built without it, and a job without
-features needs none.
+Functions import TensorFlow when they run: building the job's graph does not need it, nor does a job
+without features.
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from records.manifest import EncoderInfo
 if TYPE_CHECKING:
     from model.encoder import Encoder
 
-# Images that go through the network together; one shape, so that nothing is traced twice.
+# Images in a batch. All batches have one shape, so that the network is traced once.
 CPU_BATCH, GPU_BATCH = 16, 64
 _lock = threading.Lock()
-_extractors: dict[tuple, "Extractor"] = {}
+# At most one, by encoder, dtype and fingerprint of the weights.
+_extractors: dict[tuple[str, str, str], "Extractor"] = {}
 
 
 def load_config(encoder: str, weights: str, dtype: str, seed: int) -> FeatureConfig:
@@ -51,7 +52,7 @@ def load_config(encoder: str, weights: str, dtype: str, seed: int) -> FeatureCon
         preprocessing=PREPROCESSING_VERSION,
         dtype=dtype,
     )
-    return FeatureConfig(encoder, weights, dtype, info)
+    return FeatureConfig(weights, info)
 
 
 def extractor(config: Config, features: FeatureConfig) -> "Extractor":
@@ -64,36 +65,37 @@ def extractor(config: Config, features: FeatureConfig) -> "Extractor":
     Raises:
         UserError: The weights here are not those that the job was started with.
     """
-    fingerprint = features.info.weights
-    key = (features.encoder, features.dtype, fingerprint)
+    info = features.info
+    key = (info.name, info.dtype, info.weights)
     with _lock:
         if key not in _extractors:
             _limit_threads(config)
-            network = _build(features.encoder, features.weights, config.seed)
-            if network.fingerprint() != fingerprint:
+            network = _build(info.name, features.weights, config.seed)
+            if network.fingerprint() != info.weights:
                 raise UserError(
                     f"--encoder_weights={features.weights}: this worker finds other weights"
                     " there than the machine that started the job; give a path that leads all"
                     " workers to the same file"
                 )
-            _extractors.clear()  # One network a process: they are large.
-            _extractors[key] = Extractor(network, features.dtype)
+            _extractors.clear()  # Networks are large.
+            _extractors[key] = Extractor(network, info.dtype)
         return _extractors[key]
 
 
 class Extractor:
-    """Encoded images -> features, with one frozen network.
+    """Computes the features of encoded images with one frozen network.
 
-    Call arguments:
-        encoder: a `model.encoder.Encoder`.
-        dtype: of the network's wide products: float32 or bfloat16.
-        batch_size: images that go through it together; by default what suits the device.
+    Args:
+        encoder: The encoder to freeze.
+        dtype: Precision of the network's wide matrix products, float32 or bfloat16.
+        batch_size: Images in a batch; None for what suits the device.
 
     Attributes:
         device: "cpu" or the GPU's name.
+        batch_size: Images in a batch.
     """
 
-    def __init__(self, encoder, dtype: str, batch_size: int | None = None):
+    def __init__(self, encoder: "Encoder", dtype: str, batch_size: int | None = None):
         import tensorflow as tf
 
         from model.fast import frozen_encoder as frozen
@@ -107,14 +109,14 @@ class Extractor:
         self._decoders = ThreadPoolExecutor(threads)
 
     def __call__(self, images: Sequence[bytes]) -> list[np.ndarray | None]:
-        """JPEGs -> float16 [H, W, D] of each, in their order; None for one that has no pixels."""
-        pixels = list(self._decoders.map(self._decode, images))
-        readable = [index for index, image in enumerate(pixels) if image is not None]
+        """Return the features of JPEGs, float16 [H, W, D] each; None for one without pixels."""
+        decoded = enumerate(self._decoders.map(self._decode, images))
+        readable = [(index, pixels) for index, pixels in decoded if pixels is not None]
         features: list[np.ndarray | None] = [None] * len(images)
         for start in range(0, len(readable), self.batch_size):
-            together = readable[start : start + self.batch_size]
-            grids = self._network(np.stack([pixels[index] for index in together]))
-            for index, grid in zip(together, grids, strict=True):
+            batch = readable[start : start + self.batch_size]
+            grids = self._network(np.stack([pixels for _, pixels in batch]))
+            for (index, _), grid in zip(batch, grids, strict=True):
                 features[index] = grid
         return features
 
@@ -173,16 +175,18 @@ def _cores() -> int:
 
 
 def _limit_threads(config: Config) -> None:
-    """An equal share of the cores for each of the job's processes on this machine, and no more of
-    a GPU's memory than is used. OMP_NUM_THREADS, which clusters set, says otherwise.
+    """Limit this process to its share of the cores, and of a GPU's memory to what it uses.
+
+    The job's processes on this machine share its cores equally, unless OMP_NUM_THREADS, which
+    clusters set, says otherwise.
     """
     import tensorflow as tf
 
     options = PipelineOptions(list(config.beam_args)).view_as(DirectOptions)
-    many = config.engine == "local" and options.direct_running_mode == "multi_processing"
-    processes = (options.direct_num_workers or _cores()) if many else 1
+    several = config.engine == "local" and options.direct_running_mode == "multi_processing"
+    processes = (options.direct_num_workers or _cores()) if several else 1
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, _cores() // processes)
-    with contextlib.suppress(RuntimeError):  # TensorFlow has been at work here before
+    with contextlib.suppress(RuntimeError):  # TensorFlow has already started in this process.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices("GPU"):

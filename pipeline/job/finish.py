@@ -17,45 +17,42 @@ from records.vocabulary import Vocabulary
 
 
 def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) -> DatasetInfo:
-    """Sweep what no longer belongs; write rejected.jsonl, vocabulary.tsv and dataset_info.json.
+    """Turn finished shards into a data set.
+
+    Write rejected.jsonl, delete files of earlier builds, write vocabulary.tsv and, at last,
+    dataset_info.json.
+
+    Args:
+        sidecars: The sidecars of all shards, in any order.
+        vocabulary: The vocabulary that captions were encoded with.
+        config: The job's configuration.
+
+    Returns:
+        The manifest.
 
     Raises:
-        UserError: more images were rejected than --max_rejected_fraction allows, nothing is left of
-            a split, or one has images of the train split: no dataset_info.json then, the shards
-            stay for the next run.
+        UserError: More images were rejected than --max_rejected_fraction allows, no image of a
+            split is left, or a split has images of the train split. There is no dataset_info.json
+            then, but the shards stay for the next run.
     """
     sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
     directory = config.output_dir
     info_path = posixpath.join(directory, manifest.DATASET_INFO)
-    strays = _strays(directory, {s.shard.name for s in sidecars})
-    if strays:  # which a manifest may list
+    stale = _stale_files(directory, {s.shard.name for s in sidecars})
+    if stale:  # An earlier manifest may list them.
         files.delete(info_path)
     rejected_path = posixpath.join(directory, manifest.REJECTED)
-    lines = [line for sidecar in sidecars for line in sidecar.rejected]
-    files.write(rejected_path, rejections.to_lines(lines))
-    splits = {name: _summed(sidecars, name) for name in config.splits}
-    devices = ", ".join(sorted({sidecar.device for sidecar in sidecars if sidecar.device}))
-    features = config.features
-    encoder = dataclasses.replace(features.info, device=devices) if features else None
-    info = DatasetInfo(
-        dataset=config.dataset,
-        ids=datasets.source(config.dataset).ids,
-        splits=splits,
-        vocabulary_size=len(vocabulary),
-        vocabulary_fingerprint=vocabulary.fingerprint,
-        preprocessing=Preprocessing(config.image_size),
-        seed=config.seed,
-        flags=config.flags,
-        encoder=encoder,
-    )
+    rejected = [line for sidecar in sidecars for line in sidecar.rejected]
+    files.write(rejected_path, rejections.to_lines(rejected))
+    info = _describe_data_set(sidecars, vocabulary, config)
     try:
-        for name, split in splits.items():
+        for name, split in info.splits.items():
             _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
         info = dataclasses.replace(info, leaks=_check_leaks(info, config.allow_leak))
     except UserError:
         files.delete(info_path)
         raise
-    for name in strays:
+    for name in stale:
         files.delete(posixpath.join(directory, name))
     files.sweep(directory)
     files.write(posixpath.join(directory, manifest.VOCABULARY), vocabulary.to_tsv().encode())
@@ -63,14 +60,35 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     return info
 
 
+def _describe_data_set(
+    sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config
+) -> DatasetInfo:
+    """Return the manifest, without the leaks."""
+    devices = ", ".join(sorted({sidecar.device for sidecar in sidecars if sidecar.device}))
+    features = config.features
+    encoder = dataclasses.replace(features.info, device=devices) if features else None
+    return DatasetInfo(
+        dataset=config.dataset,
+        ids=datasets.source(config.dataset).ids,
+        splits={name: _collected(sidecars, name) for name in config.splits},
+        vocabulary_size=len(vocabulary),
+        vocabulary_fingerprint=vocabulary.fingerprint,
+        preprocessing=Preprocessing(config.image_size),
+        seed=config.seed,
+        flags=config.flags,
+        encoder=encoder,
+    )
+
+
 def _split(sidecar: Sidecar) -> str:
-    return shard_files.parse_shard_name(sidecar.shard.name)[0]
+    return shard_files.split_of(sidecar.shard.name)
 
 
-def _summed(sidecars: Sequence[Sidecar], name: str) -> Split:
-    mine = [sidecar for sidecar in sidecars if _split(sidecar) == name]
-    reasons = Counter(line["reason"] for sidecar in mine for line in sidecar.rejected)
-    return Split(tuple(sidecar.shard for sidecar in mine), dict(sorted(reasons.items())))
+def _collected(sidecars: Sequence[Sidecar], name: str) -> Split:
+    """Return the split `name`."""
+    of_split = [sidecar for sidecar in sidecars if _split(sidecar) == name]
+    reasons = Counter(line["reason"] for sidecar in of_split for line in sidecar.rejected)
+    return Split(tuple(sidecar.shard for sidecar in of_split), dict(sorted(reasons.items())))
 
 
 def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str) -> None:
@@ -81,31 +99,36 @@ def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in split.rejected.items())
     raise UserError(
         f"{name}: {left_out:,} of {listed:,} images were rejected ({reasons}), see {rejected_path};"
-        f" allowed is --max_rejected_fraction={allowed}. Mend the images, or raise it: what is"
-        " finished is kept"
+        f" --max_rejected_fraction={allowed} allows no more. Repair the images or raise it, and run"
+        " the command again: what is finished is kept"
     )
 
 
 def _check_leaks(info: DatasetInfo, allowed: bool) -> dict[str, int]:
-    """How many images of val and test lie in train too, split by split."""
-    found = {name: leaks.leaked(info, info, name) for name in info.splits if name != "train"}
-    found = {name: images for name, images in found.items() if images}
-    if found and not allowed:
-        said = "; ".join(
+    """Return how many images of val and of test are in train too, for splits with such images.
+
+    Raises:
+        UserError: There are such images, and they are not allowed.
+    """
+    leaked = {name: leaks.leaked(info, info, name) for name in info.splits if name != "train"}
+    leaked = {name: images for name, images in leaked.items() if images}
+    if leaked and not allowed:
+        problems = "; ".join(
             f"{name}: {len(images):,} of {info.splits[name].total('images'):,} images are in train"
             f" too, by their id or their bytes: {leaks.examples(images)}"
-            for name, images in found.items()
+            for name, images in leaked.items()
         )
         raise UserError(
-            f"{said}. Take them out of one of the splits' lists, or build with --allow_leak, which"
-            f" counts them in {manifest.DATASET_INFO}: what is finished is kept"
+            f"{problems}. Take them out of one of the splits' lists, or build with --allow_leak,"
+            f" which counts them in {manifest.DATASET_INFO}: what is finished is kept"
         )
-    return {name: len(images) for name, images in found.items()}
+    return {name: len(images) for name, images in leaked.items()}
 
 
-def _strays(directory: str, shards: set[str]) -> list[str]:
-    """Names of shards of another count or split, and of their sidecars."""
-    found = ((name, name.removesuffix(".json")) for name in files.names(directory))
+def _stale_files(directory: str, shards: set[str]) -> list[str]:
+    """Return names of shards that are not among `shards`, and of their sidecars."""
     return [
-        name for name, shard in found if shard_files.parse_shard_name(shard) and shard not in shards
+        name
+        for name in files.names(directory)
+        if shard_files.parse_shard_name(shard := name.removesuffix(".json")) and shard not in shards
     ]

@@ -1,4 +1,4 @@
-"""The whole job as one chain. Ids and captions travel through it, image bytes never do.
+"""The whole job as one chain of stages. Ids and captions travel through it, image bytes never do.
 
 splits -> describe -> group by shard -> write shards -> gather sidecars -> finish
              '-> count words -> vocabulary ---^------------------------------^
@@ -12,7 +12,7 @@ import apache_beam as beam
 
 from pipeline.config import Config
 from pipeline.job import finish
-from pipeline.job.describe import describe, pack, read_listing, shards_of, unpack
+from pipeline.job.describe import deal, describe, pack, read_listing, unpack
 from pipeline.job.reports import Progress, Report
 from pipeline.job.shard import write_shard
 from pipeline.job.stage import Stage
@@ -20,6 +20,9 @@ from pipeline.storage import files, lock
 from records import manifest, shard_files
 from records.shard_files import Sidecar
 from records.vocabulary import Vocabulary
+
+# The number of captions, and how often each of their words occurs.
+WordCounts = tuple[int, Counter[str]]
 
 
 def build(
@@ -30,7 +33,10 @@ def build(
     Args:
         pipeline: The pipeline to add to.
         config: The job's configuration.
-        report: Takes the workers' messages to the submitter; None where there is no way to.
+        report: Takes the workers' messages to the submitter; None on engines that cannot do so.
+
+    Returns:
+        One element, the manifest.
     """
     described = (
         pipeline
@@ -53,7 +59,7 @@ def _vocabulary(
     config: Config,
     report: Report | None,
 ) -> beam.PCollection:
-    """One `Vocabulary`: that of --vocabulary, or of the training captions that were kept."""
+    """Return one `Vocabulary`: that of --vocabulary, or of the train captions that are kept."""
     if config.vocabulary:
         path = pipeline | "Vocabulary path" >> beam.Create([config.vocabulary])
         return path | "Read vocabulary" >> beam.ParDo(ReadVocabulary(config, report))
@@ -64,16 +70,17 @@ def _vocabulary(
     )
 
 
-def _build_vocabulary(counted: tuple[int, Counter[str]], min_count: int) -> Vocabulary:
-    captions, words = counted
-    return Vocabulary.build(words, min_count, captions)
+def _build_vocabulary(counts: WordCounts, min_count: int) -> Vocabulary:
+    n_captions, words = counts
+    return Vocabulary.build(words, min_count, n_captions)
 
 
 @beam.typehints.with_output_types(tuple[str, bytes])
 class Describe(Stage):
-    """split -> (shard name, its Descriptions packed) of every shard."""
+    """Split -> (name of a shard, its packed descriptions) for every shard."""
 
     def work(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """List and describe a split, and deal its images to shards."""
         config = self._config
         listing = read_listing(config.dataset, config.data_dir, split)
         count = config.shard_count(split, len(listing.images))
@@ -83,53 +90,60 @@ class Describe(Stage):
         progress = Progress(self._report)
         progress.add(total=len(described))
         progress.flush()
-        for index, mine in shards_of(described, count):
-            yield shard_files.shard_name(split, index, count), pack(mine)
+        for index, descriptions in enumerate(deal(described, count)):
+            yield shard_files.shard_name(split, index, count), pack(descriptions)
 
 
 class CountWords(beam.CombineFn):
-    """(shard name, pack)s -> (training captions, how often each of their words was seen)."""
+    """(Shard name, packed descriptions) of all shards -> `WordCounts` of the train captions."""
 
-    def create_accumulator(self):
+    def create_accumulator(self) -> WordCounts:
+        """Return the counts of nothing."""
         return 0, Counter()
 
-    def add_input(self, accumulator, element):
-        captions, words = accumulator
+    def add_input(self, accumulator: WordCounts, element: tuple[str, bytes]) -> WordCounts:
+        """Count the captions of a shard."""
+        n_captions, words = accumulator
         name, packed = element
-        if shard_files.parse_shard_name(name)[0] == "train":
-            spoken = [text for description in unpack([packed]) for text in description.words]
-            words.update(" ".join(spoken).split(" ") if spoken else ())
-            captions += len(spoken)
-        return captions, words
+        if shard_files.split_of(name) == "train":
+            captions = [text for description in unpack([packed]) for text in description.words]
+            words.update(" ".join(captions).split(" ") if captions else ())
+            n_captions += len(captions)
+        return n_captions, words
 
-    def merge_accumulators(self, accumulators):
-        total, merged = 0, Counter()
-        for captions, words in accumulators:
-            total += captions
+    def merge_accumulators(self, accumulators: Iterable[WordCounts]) -> WordCounts:
+        """Return the sums of counts."""
+        total = 0
+        merged: Counter[str] = Counter()
+        for n_captions, words in accumulators:
+            total += n_captions
             merged.update(words)
         return total, merged
 
-    def extract_output(self, accumulator):
+    def extract_output(self, accumulator: WordCounts) -> WordCounts:
+        """Return the counts."""
         return accumulator
 
 
 class ReadVocabulary(Stage):
-    """path -> the Vocabulary there."""
+    """Path -> the vocabulary there."""
 
     def work(self, path: str) -> list[Vocabulary]:
+        """Read a vocabulary."""
         return [manifest.read_vocabulary(path, files.open_file)]
 
 
 @beam.typehints.with_output_types(tuple[str, Any])
 class WriteShard(Stage):
-    """(shard name, its packs) -> ("", Sidecar), the same key for all."""
+    """(Name of a shard, its packed descriptions) -> ("", its sidecar): one key for all."""
 
     def work(
         self, element: tuple[str, Iterable[bytes]], vocabulary: Vocabulary
     ) -> list[tuple[str, Sidecar]]:
+        """Write a shard."""
         name, packs = element
         progress = Progress(self._report)
-        # An engine's worker may write on when the submitter is dead.
+        # An engine's worker may still write when the submitter is dead.
         with lock.same_job(self._config.output_dir):
             sidecar = write_shard(name, unpack(packs), vocabulary, self._config, progress)
         progress.flush()
@@ -137,10 +151,12 @@ class WriteShard(Stage):
 
 
 class Finish(Stage):
-    """("", all Sidecars) -> the manifest, once it is written."""
+    """("", all sidecars) -> the manifest, once it is written."""
 
     def work(
         self, element: tuple[str, Iterable[Sidecar]], vocabulary: Vocabulary
     ) -> list[manifest.DatasetInfo]:
+        """Finish the data set."""
+        _, sidecars = element
         with lock.same_job(self._config.output_dir):
-            return [finish.finish(list(element[1]), vocabulary, self._config)]
+            return [finish.finish(list(sidecars), vocabulary, self._config)]

@@ -1,7 +1,7 @@
-"""JPEG checks, cheapest first, and the one change that a build can make to an image.
+"""The checks of a JPEG, cheapest first, and the resizing that a build can do.
 
-`check_header` walks the markers: it catches files that are no JPEG and files cut short. Only
-decoding (`check_pixels`) catches damage inside the entropy-coded data.
+`check_header` walks the markers: it finds files that are no JPEG and files cut short. Only decoding
+(`check_pixels`) finds damage inside the entropy-coded data.
 """
 
 import io
@@ -19,13 +19,17 @@ _SOS = 0xDA
 # Baseline, extended and progressive Huffman: what TensorFlow's decoder reads.
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-# The next marker in entropy-coded data: not a stuffed zero, a restart or a fill byte.
+# A marker that ends entropy-coded data: no stuffed zero, no restart, no fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _QUALITY = 95
 
 
 class BadImageError(ValueError):
-    """An image that is left out; `reason` says why."""
+    """An image that must be left out.
+
+    Attributes:
+        reason: Why.
+    """
 
     def __init__(self, reason: RejectionReason):
         super().__init__(reason)
@@ -33,7 +37,7 @@ class BadImageError(ValueError):
 
 
 def check_header(data: bytes) -> None:
-    """The markers from the start of the image to its end; bytes after the end are legal.
+    """Check the markers from the start of the image to its end; bytes after the end are legal.
 
     Raises:
         BadImageError: empty_file, not_jpeg, truncated, corrupt or too_large.
@@ -48,14 +52,14 @@ def check_header(data: bytes) -> None:
         raise BadImageError(RejectionReason.CORRUPT)
     if len(data) > limits.MAX_IMAGE_BYTES or pixels > limits.MAX_IMAGE_PIXELS:
         raise BadImageError(RejectionReason.TOO_LARGE)
-    # Nearly every file ends with its end marker. In others something follows it (a second picture,
-    # zeros), or it is missing; only a walk over all scans tells.
+    # Nearly every file ends with its end marker. In others, bytes follow the marker (a second
+    # picture, zeros) or it is missing; only a walk over all scans tells which.
     if not data.endswith(_EOI):
         _walk_scans(data, position)
 
 
 def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
-    """(pixels of the frame if one came by, where the scan's data or the end marker is)."""
+    """Return the frame's pixels (None without a frame), and where the scan or the end begins."""
     pixels = None
     while True:
         marker, position = _next_marker(data, position)
@@ -78,7 +82,7 @@ def _walk_segments(data: bytes, position: int) -> tuple[int | None, int]:
 
 
 def _next_marker(data: bytes, position: int) -> tuple[int, int]:
-    """(marker, position behind it); fill bytes before it are legal."""
+    """Return a marker and the position after it; fill bytes before it are legal."""
     end = len(data)
     if position < end and data[position] != 0xFF:
         raise BadImageError(RejectionReason.CORRUPT)
@@ -90,7 +94,7 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _pixels(frame: bytes) -> int:
-    """Height x width of a frame header: length, precision, height, width, components."""
+    """Return height x width of a frame header: length, precision, height, width, components."""
     if len(frame) < 8:
         raise BadImageError(RejectionReason.CORRUPT)
     height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
@@ -100,12 +104,12 @@ def _pixels(frame: bytes) -> int:
 
 
 def _walk_scans(data: bytes, position: int) -> None:
-    """From entropy-coded data on to the end marker, over the segments between scans."""
+    """Walk from entropy-coded data to the end marker, over the segments between scans."""
     while not data.startswith(_EOI, position):
-        found = _MARKER.search(data, position)
-        if not found:
+        marker = _MARKER.search(data, position)
+        if not marker:
             raise BadImageError(RejectionReason.TRUNCATED)
-        _, position = _walk_segments(data, found.start())
+        _, position = _walk_segments(data, marker.start())
 
 
 def check_pixels(data: bytes) -> None:
@@ -118,7 +122,7 @@ def check_pixels(data: bytes) -> None:
 
 
 def _decode(data: bytes) -> np.ndarray:
-    """[height, width, 3] uint8 RGB; [height, width, 4] CMYK as stored for a CMYK image."""
+    """Return uint8 RGB [height, width, 3]; for a CMYK image its inks [height, width, 4]."""
     try:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         return simplejpeg.decode_jpeg(data, "CMYK" if colours in ("CMYK", "YCCK") else "RGB")
@@ -127,14 +131,14 @@ def _decode(data: bytes) -> np.ndarray:
 
 
 def resize(data: bytes, side: int) -> bytes:
-    """The image with its shorter side `side` pixels long, as an RGB JPEG.
+    """Return the image as an RGB JPEG whose shorter side is `side` pixels long.
 
     Raises:
         BadImageError: corrupt.
     """
     pixels = _decode(data)
     if pixels.shape[2] == 4:
-        image = Image.open(io.BytesIO(data)).convert("RGB")  # minds Adobe's inverted inks
+        image = Image.open(io.BytesIO(data)).convert("RGB")  # Knows Adobe's inverted inks.
     else:
         image = Image.fromarray(pixels)
     scale = side / min(image.size)

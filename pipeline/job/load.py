@@ -13,24 +13,22 @@ from pipeline.job.describe import Description
 from records import hashes, limits
 from records.rejections import RejectionReason
 
-# Images held at a time where nothing is computed of them together.
-_ONE_BY_ONE = 1
-
 
 @dataclasses.dataclass
-class Loaded:
-    """A listed image.
+class LoadedImage:
+    """A described image and what its file gave.
 
     Attributes:
-        reason: why it is left out; None while it is not.
-        content: `content_hash` of its bytes in the source.
-        encoded: the JPEG to store or to compute features of.
-        features: float16 [height, width, D].
+        description: The image as described.
+        reason: Why it is left out; None when it is not, or when its description says so already.
+        content_hash: `hashes.content_hash` of its bytes in the source.
+        encoded: The JPEG to store or to compute features from.
+        features: Float16 [H, W, D].
     """
 
     description: Description
     reason: RejectionReason | None = None
-    content: str = ""
+    content_hash: str = ""
     encoded: bytes | None = None
     features: np.ndarray | None = None
 
@@ -40,55 +38,59 @@ def load(
     versions: Sequence[ImageVersion | None],
     config: Config,
     extractor: features.Extractor | None,
-) -> Iterator[Loaded]:
-    """Every image in order, a batch of the extractor in memory at a time.
+) -> Iterator[LoadedImage]:
+    """Yield every image in order, with at most one batch of the extractor in memory.
 
-    Call arguments:
-        versions: of each image as the source tells them, None for one that is missing or left out
-            before.
-        extractor: None where no features are asked for.
+    Args:
+        descriptions: The images.
+        versions: What the source says of each image; None for one that is missing, or that its
+            description leaves out.
+        config: The job's configuration.
+        extractor: Computes the features; None for none.
 
     Raises:
-        UserError: an image cannot be read though it is there.
+        UserError: An image is there but cannot be read.
     """
-    together = extractor.batch_size if extractor else _ONE_BY_ONE
-    for start in range(0, len(descriptions), together):
-        part = slice(start, start + together)
+    batch_size = extractor.batch_size if extractor else 1
+    for start in range(0, len(descriptions), batch_size):
+        batch = slice(start, start + batch_size)
         loaded = [
             _load(description, version, config)
-            for description, version in zip(descriptions[part], versions[part], strict=True)
+            for description, version in zip(descriptions[batch], versions[batch], strict=True)
         ]
         if extractor:
-            _add_features(loaded, config, extractor)
+            _add_features(loaded, extractor, keep_images=config.store != "features")
         yield from loaded
 
 
-def _load(description: Description, version: ImageVersion | None, config: Config) -> Loaded:
-    loaded = Loaded(description)
+def _load(description: Description, version: ImageVersion | None, config: Config) -> LoadedImage:
+    loaded = LoadedImage(description)
     if not description.captions:
-        return loaded  # `description.rejected` says why
+        return loaded
     try:
-        data = read(config.dataset, description.path, version)
-        loaded.content = hashes.content_hash(data)
+        data = read_image(config.dataset, description.path, version)
+        loaded.content_hash = hashes.content_hash(data)
         loaded.encoded = to_store(data, config.image_size, decode=config.decodes_images)
     except images.BadImageError as error:
         loaded.reason = error.reason
     return loaded
 
 
-def _add_features(loaded: list[Loaded], config: Config, extractor: features.Extractor) -> None:
-    """Fill in `features`; what TensorFlow cannot decode is corrupt."""
-    good = [image for image in loaded if image.encoded is not None]
-    grids = extractor([image.encoded for image in good])
-    for image, grid in zip(good, grids, strict=True):
+def _add_features(
+    loaded: Sequence[LoadedImage], extractor: features.Extractor, keep_images: bool
+) -> None:
+    """Fill in `features`; reject images that TensorFlow cannot decode."""
+    encoded = [(image, image.encoded) for image in loaded if image.encoded is not None]
+    grids = extractor([data for _, data in encoded])
+    for (image, _), grid in zip(encoded, grids, strict=True):
         image.features = grid
         if grid is None:
             image.reason = RejectionReason.CORRUPT
-        if grid is None or config.store == "features":
+        if grid is None or not keep_images:
             image.encoded = None
 
 
-def read(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
+def read_image(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
     """Return the bytes of an image in the source `dataset`.
 
     Args:
@@ -98,7 +100,7 @@ def read(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
 
     Raises:
         BadImageError: The image is missing or too large.
-        UserError: The image is there and cannot be read.
+        UserError: The image is there but cannot be read.
     """
     if version and (version.n_bytes or 0) > limits.MAX_IMAGE_BYTES:
         raise images.BadImageError(RejectionReason.TOO_LARGE)

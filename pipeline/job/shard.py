@@ -1,8 +1,10 @@
-"""The per-shard writer: load, write, rename, sidecar. Images enter the job here only."""
+"""The shard writer: load images, write them, rename the file, write its sidecar.
 
-import itertools
+Image bytes enter the job here only.
+"""
+
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cli.errors import UserError
@@ -11,7 +13,7 @@ from pipeline.config import Config
 from pipeline.datasets.source import ImageVersion
 from pipeline.job import features
 from pipeline.job.describe import Description, rejection
-from pipeline.job.load import Loaded, load
+from pipeline.job.load import LoadedImage, load
 from pipeline.job.reports import Progress
 from pipeline.storage import files
 from records import canonical_json, hashes, manifest, shard_files, wire
@@ -28,12 +30,22 @@ def write_shard(
     config: Config,
     progress: Progress,
 ) -> Sidecar:
-    """Make the shard `name` hold `descriptions`, unless its sidecar says that it does already.
+    """Write a shard, unless a sidecar says that exactly this shard is finished.
 
-    The sidecar is written last: a shard without one is not there.
+    The sidecar is written last: without it a shard does not count.
+
+    Args:
+        name: File name of the shard.
+        descriptions: The images of the shard, in any order.
+        vocabulary: The vocabulary that captions are encoded with.
+        config: The job's configuration.
+        progress: Where images are counted.
+
+    Returns:
+        The sidecar.
 
     Raises:
-        UserError: an image cannot be read though it is there, or the shard cannot be written.
+        UserError: An image is there but cannot be read, or the shard cannot be written.
     """
     descriptions = sorted(descriptions, key=lambda description: description.place)
     source = datasets.source(config.dataset)
@@ -42,16 +54,19 @@ def write_shard(
     ]
     fingerprint = _fingerprint(descriptions, versions, vocabulary, config)
     path = posixpath.join(config.output_dir, name)
-    finished = _finished(path, fingerprint)
-    if finished:
+    if finished := _finished_sidecar(path, fingerprint):
         kept = finished.shard
         progress.add(kept_shards=1, kept_images=kept.images)
         progress.add(listed=kept.listed, rejected=kept.listed - kept.images)
         return finished
-    # A data set that is about to change is none, and a shard that is about to change is not there.
+    # The marks of what is finished go first: the data set's, then this shard's.
     files.delete(posixpath.join(config.output_dir, manifest.DATASET_INFO))
     files.delete(shard_files.sidecar_name(path))
-    sidecar = _write(path, descriptions, versions, fingerprint, vocabulary, config, progress)
+    extractor = features.extractor(config, config.features) if config.features else None
+    loaded = load(descriptions, versions, config, extractor)
+    shard, rejected = _write(path, loaded, vocabulary, config.captions_per_record, progress)
+    device = extractor.device if extractor else None
+    sidecar = Sidecar(shard, fingerprint, tuple(rejected), device)
     files.write(shard_files.sidecar_name(path), sidecar.to_bytes())
     return sidecar
 
@@ -62,7 +77,7 @@ def _fingerprint(
     vocabulary: Vocabulary,
     config: Config,
 ) -> str:
-    """sha256 of all that the shard's bytes and rejections come from."""
+    """Return the fingerprint of everything that the shard's bytes and rejections come from."""
     content = [
         [d.image_id, d.file_name, version and version.fingerprinted, d.captions, d.rejected]
         for d, version in zip(descriptions, image_versions, strict=True)
@@ -74,7 +89,8 @@ def _fingerprint(
     return canonical_json.fingerprint([versions, flags, vocabulary.fingerprint, content])
 
 
-def _finished(path: str, fingerprint: str) -> Sidecar | None:
+def _finished_sidecar(path: str, fingerprint: str) -> Sidecar | None:
+    """Return the sidecar of a finished shard; None when the shard must be written."""
     sidecar_path = shard_files.sidecar_name(path)
     content = files.read(sidecar_path)
     if content is None:
@@ -83,63 +99,76 @@ def _finished(path: str, fingerprint: str) -> Sidecar | None:
         sidecar = Sidecar.from_bytes(content, sidecar_path)
     except UserError:
         return None
-    whole = sidecar.fingerprint == fingerprint and files.size(path) == sidecar.shard.bytes
-    return sidecar if whole else None
+    valid = sidecar.fingerprint == fingerprint and files.size(path) == sidecar.shard.bytes
+    return sidecar if valid else None
 
 
-def _write(path, descriptions, versions, fingerprint, vocabulary, config, progress) -> Sidecar:
+def _write(
+    path: str,
+    images: Iterable[LoadedImage],
+    vocabulary: Vocabulary,
+    captions_per_record: int,
+    progress: Progress,
+) -> tuple[Shard, list[Rejection]]:
+    """Write the records of `images`; return the shard and what was left out of it."""
     checksum = hashes.checksum()
-    written = pairs = records = size = 0
+    n_listed = n_pairs = n_records = n_bytes = 0
     rejected: list[Rejection] = []
     contents: list[str] = []
-    extractor = features.extractor(config, config.features) if config.features else None
     with files.create(path) as file:
-        for image in load(descriptions, versions, config, extractor):
+        for image in images:
             description = image.description
             rejected.extend(description.rejected)
             if image.reason:
                 rejected.append(rejection(description, description.split, image.reason))
-            frames = _frames(image, vocabulary, config.captions_per_record)
-            for piece in itertools.chain.from_iterable(frames):
-                file.write(piece)
-                checksum.update(piece)
-                size += len(piece)
+            frames = _frames(image, vocabulary, captions_per_record)
+            for frame in frames:
+                for piece in frame:
+                    file.write(piece)
+                    checksum.update(piece)
+                    n_bytes += len(piece)
+            n_listed += 1
             if frames:
-                written += 1
-                pairs += len(description.captions)
-                records += len(frames)
-                contents.append(f"{description.image_id}:{image.content}")
+                n_pairs += len(description.captions)
+                n_records += len(frames)
+                contents.append(f"{description.image_id}:{image.content_hash}")
             progress.add(listed=1, rejected=int(not frames))
         progress.flush()
     shard = Shard(
         name=posixpath.basename(path),
-        listed=len(descriptions),
-        images=written,
-        pairs=pairs,
-        records=records,
-        bytes=size,
+        listed=n_listed,
+        images=len(contents),
+        pairs=n_pairs,
+        records=n_records,
+        bytes=n_bytes,
         xxh128=checksum.hexdigest(),
         contents=" ".join(contents),
     )
-    return Sidecar(shard, fingerprint, tuple(rejected), extractor and extractor.device)
+    return shard, rejected
 
 
 def _frames(
-    image: Loaded, vocabulary: Vocabulary, captions_per_record: int
+    image: LoadedImage, vocabulary: Vocabulary, captions_per_record: int
 ) -> list[tuple[bytes, ...]]:
-    """The framed records of an image; none where it is left out."""
+    """Return the framed records of an image, each in pieces; none for an image left out."""
     if image.reason or not image.description.captions:
         return []
     return [
         wire.frame(wire.to_bytes(record))
-        for record in to_records(image, vocabulary, captions_per_record)
+        for record in _records(image, vocabulary, captions_per_record)
     ]
 
 
-def to_records(
-    image: Loaded, vocabulary: Vocabulary, captions_per_record: int
+def _records(
+    image: LoadedImage, vocabulary: Vocabulary, captions_per_record: int
 ) -> Iterator[CaptionedImage]:
-    """One record with all captions, or (captions_per_record) records with that many each."""
+    """Yield the records of an image.
+
+    Args:
+        image: The image, with at least one caption.
+        vocabulary: The vocabulary that captions are encoded with.
+        captions_per_record: Captions in a record; 0 for all in one record.
+    """
     description = image.description
     ids = tuple(tuple(vocabulary.encode_words(words.split(" "))) for words in description.words)
     step = captions_per_record or len(ids)

@@ -17,7 +17,7 @@ class Stage(beam.DoFn):
 
     Args:
         config: The job's configuration.
-        report: Takes messages to the submitter; None where the engine has no way to.
+        report: Takes messages to the submitter; None on engines that cannot do so.
     """
 
     def __init__(self, config: Config, report: reports.Report | None):

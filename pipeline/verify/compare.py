@@ -9,7 +9,7 @@ from cli.progress import bar
 from pipeline import datasets
 from pipeline.job import images
 from pipeline.job.describe import Description, describe, read_listing
-from pipeline.job.load import read, to_store
+from pipeline.job.load import read_image, to_store
 from pipeline.storage import files
 from records import hashes, shard_files, wire
 from records.manifest import DatasetInfo
@@ -114,10 +114,10 @@ def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...
 
 
 def _load(description: Description, info: DatasetInfo) -> bytes:
-    """Return the image's bytes in the source now; `load.read` says what is raised."""
+    """Return the image's bytes in the source now; `load.read_image` says what is raised."""
     path = description.path
     version = datasets.source(info.dataset).image_version(path) if path else None
-    return read(info.dataset, path, version)
+    return read_image(info.dataset, path, version)
 
 
 def _picture_changes(

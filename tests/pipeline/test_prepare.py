@@ -79,7 +79,9 @@ def test_features_fill_in_what_depends_on_them(coco_flags):
     with prepared(flags, remark=remarks.append) as config:
         pass
     assert config.store == config.flags.store == "features" and config.decodes_images
-    assert config.features.dtype == config.flags.every["feature_dtype"] in ("float32", "bfloat16")
+    assert (
+        config.features.info.dtype == config.flags.every["feature_dtype"] in ("float32", "bfloat16")
+    )
     assert config.features.info.grid == (8, 8, 128)
     assert remarks[1].startswith("features of small_cnn (random weights ")
 
