@@ -14,7 +14,7 @@ help:
 	@echo "make demo           draw scenes, build records, train, caption, score, draw a picture"
 	@echo "make test           run the test suite"
 	@echo "make test-all       run the slow tests too; CAPTION_DATA=DIR adds those on real data"
-	@echo "make check          check format and lint (ruff)"
+	@echo "make check          check format, lint and docstrings (ruff), and types (mypy)"
 	@echo "make coverage       run the test suite and list the lines that it does not reach"
 	@echo "make bench-records  measure the job's speed and memory against named baselines"
 	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
@@ -56,6 +56,7 @@ test-all: setup
 check: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 coverage: setup
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ROOMS:%=--cov=%) --cov-report=term-missing:skip-covered
