@@ -22,7 +22,7 @@ class Attention(nn.Module):
         self.relu = nn.ReLU()
         self.softmax = nn.Softmax(dim=1)
 
-    def forward(self, features, h):
+    def forward(self, features: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return context [B, D] and alpha [B, L] of features [B, L, D] and state [B, U]."""
         att1 = self.encoder_att(features)
         att2 = self.decoder_att(h)
@@ -47,7 +47,9 @@ class Decoder(nn.Module):
         self.sigmoid = nn.Sigmoid()
         self.fc = nn.Linear(units, vocabulary)
 
-    def forward(self, features, captions, lengths):
+    def forward(
+        self, features: torch.Tensor, captions: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, list[int], torch.Tensor]:
         """Run teacher forcing.
 
         Args:
@@ -92,7 +94,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(decoder.parameters(), lr=4e-4)
         self.criterion = nn.CrossEntropyLoss()
 
-    def step(self, features, captions, lengths) -> float:
+    def step(self, features: torch.Tensor, captions: torch.Tensor, lengths: torch.Tensor) -> float:
         """Train on one batch and return the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             predictions, captions, steps, alphas = self.decoder(features, captions, lengths)
@@ -111,7 +113,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def greedy_search(decoder: Decoder, features, start: int, words: int):
+def greedy_search(decoder: Decoder, features: torch.Tensor, start: int, words: int) -> torch.Tensor:
     """Caption a batch word by word: features [B, L, D] -> ids [B, words]."""
     mean = features.mean(dim=1)
     h, c = decoder.init_h(mean), decoder.init_c(mean)
@@ -128,8 +130,8 @@ def greedy_search(decoder: Decoder, features, start: int, words: int):
 
 @torch.no_grad()
 def beam_search(
-    decoder: Decoder, features, beam_size: int, start: int, end: int, words: int
-) -> list:
+    decoder: Decoder, features: torch.Tensor, beam_size: int, start: int, end: int, words: int
+) -> list[int]:
     """Caption one image as the tutorial's beam search does: features [1, L, D] -> ids.
 
     Hypotheses that end leave the beam; the search stops after `words` words.

@@ -4,6 +4,8 @@ Attention over all features at each step, one row for each caption with the imag
 repeated for it, padding masked, no penalty on the attention. Nothing in it is tuned.
 """
 
+from typing import Any
+
 import keras
 
 
@@ -18,9 +20,9 @@ class Cell(keras.layers.Layer):
         self.encoder_att, self.decoder_att = (keras.layers.Dense(units) for _ in range(2))
         self.full_att = keras.layers.Dense(1)
         self.gate = keras.layers.Dense(depth, activation="sigmoid")
-        self.features = None
+        self.features: Any = None
 
-    def build(self, shape):
+    def build(self, shape: tuple[Any, ...]) -> None:
         """Make the weights, as Keras asks.
 
         Args:
@@ -32,7 +34,7 @@ class Cell(keras.layers.Layer):
         self.gate.build((None, self.units))
         self.lstm.build((None, shape[-1] + self.depth))
 
-    def call(self, words, states):
+    def call(self, words: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         """Take one word: words [R, E] and states h and c -> h and the new states."""
         h = states[0]
         keys = self.encoder_att(self.features) + self.decoder_att(h)[:, None]
@@ -53,7 +55,7 @@ class Decoder(keras.Model):
         self.dropout = keras.layers.Dropout(0.5)
         self.vocabulary = keras.layers.Dense(vocabulary)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:
         """Run teacher forcing on (features, words); dropout if `training`."""
         features, words = inputs
         self.cell.features = features

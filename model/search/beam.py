@@ -4,7 +4,8 @@ A beam keeps K hypotheses of each image, finished ones among them: at every step
 log-probability. At the end they are ranked by score = log-probability / length^alpha. The length
 counts `end`; alpha is the length penalty, as in fairseq's `lenpen` and Transformers'
 `length_penalty`. (Wu et al. 2016, eq. 14, divide by ((5 + length) / 6)^alpha instead.) Without it,
-at alpha = 0, short captions win, because every word lowers the probability.
+at alpha = 0, short captions win, because every word lowers the probability. The search ends as soon
+as no hypothesis can come among the best any more.
 """
 
 import math
@@ -45,9 +46,7 @@ def beam_search(
     length_penalty: float = LENGTH_PENALTY,
     n_best: int = 1,
 ) -> SearchResult:
-    """Return the `n_best` captions of highest score that a beam finds, the best first.
-
-    The search ends as soon as no hypothesis can come among the best any more.
+    """Return the `n_best` captions of highest score, the best first.
 
     Args:
         step: the step function.
@@ -58,10 +57,8 @@ def beam_search(
         n_best: N, captions of each image.
 
     Returns:
-        [B, N, ...], an image's captions all different. Where the beam found fewer than N, the
-        others have the score -inf and no words.
+        [B, N, ...], all different. Captions that were not found have score -inf and no words.
     """
-    images = tf.shape(tf.nest.flatten(state)[0])[0]
 
     def body(
         t: tf.Tensor, tokens: tf.Tensor, state: Any, beam: _Beam, attentions: tf.TensorArray
@@ -74,6 +71,7 @@ def beam_search(
         beam = _append(beam, t, parents, log_probs, words, rules.end)
         return t + 1, beam.ids[..., t], state, beam, attentions.write(t, alpha)
 
+    images = tf.shape(tf.nest.flatten(state)[0])[0]
     beam = _empty_beam(images, beam_size, rules.max_length)
     tokens = tf.fill([images, beam_size], rules.start)
     attentions = tf.TensorArray(tf.float32, rules.max_length)
@@ -86,8 +84,8 @@ def beam_search(
     # An unfinished hypothesis is a caption only if it was cut at `max_length`. If the search ended
     # before, it cannot be among the best.
     complete = beam.finished | (length == rules.max_length)
-    scores, best = tf.math.top_k(tf.where(complete, beam.score(length_penalty), -math.inf), n_best)
-    return _result(_reorder(beam, best), scores, stack_first(attentions, length), length)
+    scores = tf.where(complete, beam.score(length_penalty), -math.inf)
+    return _best_captions(beam, scores, n_best, stack_first(attentions, length), length)
 
 
 def _empty_beam(images: tf.Tensor, beam_size: int, max_length: int) -> _Beam:
@@ -167,17 +165,20 @@ def _reorder(nest: Any, parents: tf.Tensor) -> Any:
     return tf.nest.map_structure(pick, nest)
 
 
-def _result(
-    beam: _Beam, scores: tf.Tensor, attentions: tf.Tensor, length: tf.Tensor
+def _best_captions(
+    beam: _Beam, scores: tf.Tensor, n_best: int, attentions: tf.Tensor, length: tf.Tensor
 ) -> SearchResult:
-    """Return the hypotheses as captions, cut to the longest.
+    """Return the hypotheses of highest score as captions, cut to the longest.
 
     Args:
-        beam: N hypotheses of each image, the best first.
-        scores: [B, N].
+        beam: K hypotheses of each image.
+        scores: [B, K].
+        n_best: N, captions of each image.
         attentions: [B, K, T, L], where each place in the beam looked at each step.
         length: T.
     """
+    scores, best = tf.math.top_k(scores, n_best)
+    beam = _reorder(beam, best)
     ids, log_probs, origins = (x[..., :length] for x in (beam.ids, beam.log_probs, beam.origins))
     attentions = tf.gather(
         tf.transpose(attentions, [0, 2, 1, 3]), tf.transpose(origins, [0, 2, 1]), batch_dims=2
