@@ -22,14 +22,14 @@ def define_flags(values: FlagValues) -> None:
     flags.define(BuildFlags, values)
 
 
-def main(values: FlagValues, rest: list[str]) -> int:
+def main(values: FlagValues, beam_args: list[str]) -> int:
     """Build records as the parsed flags say.
 
     Args:
         values: The flags that `define_flags` declares.
-        rest: The other arguments: Beam's options.
+        beam_args: Beam's own options.
     """
-    build(flags.read(BuildFlags, values), rest)
+    build(flags.read(BuildFlags, values), beam_args)
     return 0
 
 

@@ -106,7 +106,7 @@ def _check_imports(client: Client) -> None:
 @contextlib.contextmanager
 def _cluster_errors_explained() -> Iterator[None]:
     """Turn what goes wrong with the cluster into a line; let errors of stages through."""
-    again = "; what is finished is kept, the same command goes on from there"
+    again = "; what is finished is kept: run the same command again to continue"
     try:
         yield
     except ModuleNotFoundError as error:

@@ -151,6 +151,6 @@ class _ProcessHandler(GrpcWorkerHandler):
 def _death(code: int) -> UserError:
     how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended (exit code {code})"
     return UserError(
-        f"a worker process {how}; what was finished before is kept, the same command goes on from"
-        " there. Where memory is short, fewer --direct_num_workers help"
+        f"a worker process {how}; what was finished before is kept: run the same command again"
+        " to continue. If memory is short, give fewer --direct_num_workers"
     )

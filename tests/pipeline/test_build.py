@@ -82,8 +82,8 @@ def test_tensorflow_reads_what_the_job_wrote(folder, tmp_path):
 
 
 def test_strict_pairs_are_the_same_pairs(folder, tmp_path):
-    whole, pairs = tmp_path / "whole", tmp_path / "pairs"
-    build_coco(folder, whole)
+    together, pairs = tmp_path / "together", tmp_path / "pairs"
+    build_coco(folder, together)
     info = build_coco(folder, pairs, captions_per_record=1)
     assert info.splits["train"].total("records") == 12 * len(WORDS)
     assert info.splits["train"].total("images") == 12
@@ -96,7 +96,7 @@ def test_strict_pairs_are_the_same_pairs(folder, tmp_path):
         ]
 
     assert all(len(image.captions) == 1 for image in records(pairs, "train"))
-    assert flat(pairs) == flat(whole)
+    assert flat(pairs) == flat(together)
     assert verify(pairs, "--decode") == 0
 
 

@@ -54,8 +54,8 @@ def test_a_run_is_quiet_and_contacts_nothing_outside(folder, tmp_path):
     watched = [line for line in out.splitlines() if line.startswith("WATCHED")]
     local = ("localhost", "127.0.0.1", "::1")
     assert [line for line in watched if not any(name in line for name in local)] == []
-    said = [line for line in out.splitlines() if not line.startswith("WATCHED")]
-    assert said[0].startswith("building coco2017 from ") and len(said) == 4
+    printed = [line for line in out.splitlines() if not line.startswith("WATCHED")]
+    assert printed[0].startswith("building coco2017 from ") and len(printed) == 4
     assert all("images/s" in line for line in err.splitlines())
 
 

@@ -10,6 +10,6 @@ def test_packed_descriptions_come_back_as_they_were():
         # No path, no captions; a file name that is no UTF-8.
         Description("train", -(2**63), "\udce9.jpg", None, (), (), rejected, 1),
     ]
-    found = unpack([pack(descriptions[:1]), pack(descriptions[1:])])
-    assert found == descriptions
-    assert {type(x) for d in found for x in (d.captions, d.words, d.rejected)} == {tuple}
+    unpacked = unpack([pack(descriptions[:1]), pack(descriptions[1:])])
+    assert unpacked == descriptions
+    assert {type(x) for d in unpacked for x in (d.captions, d.words, d.rejected)} == {tuple}

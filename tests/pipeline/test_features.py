@@ -129,8 +129,8 @@ def test_a_network_with_batch_norms_frozen_is_the_network():
     expected = plain(encoder, images)
     for dtype, least in (("float32", 0.99999), ("bfloat16", 0.99)):
         frozen = FrozenEncoder(encoder, dtype, batch_size=4)
-        found = np.concatenate([frozen(pixels[:4]), frozen(pixels[4:])])
-        assert agreement(found, expected) > least
+        frozen_features = np.concatenate([frozen(pixels[:4]), frozen(pixels[4:])])
+        assert agreement(frozen_features, expected) > least
 
 
 def test_a_convolution_right_after_a_convolution():
@@ -138,27 +138,27 @@ def test_a_convolution_right_after_a_convolution():
     encoder = drawn(name="mobilenet_v2")
     images = [jpeg(seed, (9, 7)) for seed in range(4)]
     pixels = np.stack([decode(tf.constant(image), 224) for image in images])
-    found = FrozenEncoder(encoder, "bfloat16", batch_size=4)(pixels)
-    np.testing.assert_allclose(found, plain(encoder, images), atol=1e-2)
+    frozen_features = FrozenEncoder(encoder, "bfloat16", batch_size=4)(pixels)
+    np.testing.assert_allclose(frozen_features, plain(encoder, images), atol=1e-2)
 
 
 def test_what_fills_a_batch_up_changes_nothing():
     frozen = FrozenEncoder(drawn(), "float32", batch_size=4)
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
-    whole = frozen(pixels)
+    full_batch = frozen(pixels)
     for count in (1, 2, 3):
         assert frozen(pixels[:count]).shape == (count, 8, 8, 128)
-        np.testing.assert_allclose(frozen(pixels[:count]), whole[:count], rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(frozen(pixels[:count]), full_batch[:count], rtol=2e-3, atol=1e-3)
 
 
 def test_what_tensorflow_cannot_decode_is_corrupt(folder, tmp_path, monkeypatch):
     """An image that passes every check before."""
     extract = features.Extractor(drawn(), "float32", batch_size=2)
     images = [jpeg(1), b"no image", jpeg(2), jpeg(3), b""]
-    found = extract(images)
-    assert [grid is None for grid in found] == [False, True, False, False, True]
+    extracted = extract(images)
+    assert [grid is None for grid in extracted] == [False, True, False, False, True]
     expected = plain(drawn(), [images[0], images[2], images[3]])
-    assert agreement(np.stack([grid for grid in found if grid is not None]), expected) > 0.99999
+    assert agreement(np.stack([grid for grid in extracted if grid is not None]), expected) > 0.99999
 
     monkeypatch.setattr(load.images, "check_pixels", lambda data: None)
     monkeypatch.setattr(load.images, "check_header", lambda data: None)
@@ -259,16 +259,16 @@ def test_weights_that_cannot_be_had(folder, tmp_path):
 def test_verify_sees_features_that_are_not_right(folder, tmp_path, capsys):
     build_small(folder, tmp_path)
     shard = tmp_path / "val-00000-of-00001.tfrecord"
-    whole = records(tmp_path, "val")
-    nan = np.array(whole[0].features)
+    images = records(tmp_path, "val")
+    nan = np.array(images[0].features)
     nan[3, 2, 1] = np.nan
     changed = [
-        dataclasses.replace(whole[0], features=nan),
-        dataclasses.replace(whole[1], features=whole[1].features.reshape(4, 16, 128)),
-        dataclasses.replace(whole[2], features=None),
-        dataclasses.replace(whole[3], encoded=jpeg()),
+        dataclasses.replace(images[0], features=nan),
+        dataclasses.replace(images[1], features=images[1].features.reshape(4, 16, 128)),
+        dataclasses.replace(images[2], features=None),
+        dataclasses.replace(images[3], encoded=jpeg()),
     ]
-    frames = (b"".join(wire.frame(wire.to_bytes(image))) for image in [*changed, *whole[4:]])
+    frames = (b"".join(wire.frame(wire.to_bytes(image))) for image in [*changed, *images[4:]])
     shard.write_bytes(b"".join(frames))
     assert verify(tmp_path) == 1
     printed = capsys.readouterr().out

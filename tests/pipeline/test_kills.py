@@ -93,9 +93,9 @@ def undisturbed(folder: CocoFolder, out: Path) -> list[dict[str, bytes]]:
 
 
 def not_half(out: Path, expected: list[dict[str, bytes]]) -> bool:
-    """Whether `out` is no data set, or a whole one, what a dead writer left apart."""
-    found = {name: data for name, data in contents(out).items() if not name.startswith(".tmp-")}
-    return "dataset_info.json" not in found or found in expected
+    """Whether `out` is no data set or a complete one; temporaries of dead writers do not count."""
+    finished = {name: data for name, data in contents(out).items() if not name.startswith(".tmp-")}
+    return "dataset_info.json" not in finished or finished in expected
 
 
 @pytest.mark.slow

@@ -49,9 +49,9 @@ def refused(folder, out, **options) -> str:
 def test_the_same_picture_under_another_id_is_refused(folder, tmp_path):
     folder.add("val", 2000, jpeg(3))
     folder.write()
-    said = refused(folder, tmp_path / "records")
-    assert said.startswith("val: 1 of 7 images are in train too, ")
-    assert "2000 (in train as 3). " in said and "--allow_leak" in said
+    message = refused(folder, tmp_path / "records")
+    assert message.startswith("val: 1 of 7 images are in train too, ")
+    assert "2000 (in train as 3). " in message and "--allow_leak" in message
 
 
 def test_the_same_id_with_other_bytes_is_refused(folder, tmp_path):
@@ -64,9 +64,9 @@ def test_many_leaks_are_counted_and_the_first_are_named(folder, tmp_path):
     for number in range(9):
         folder.add("val", 2000 + number, jpeg(number))
     folder.write()
-    said = refused(folder, tmp_path / "records")
-    assert said.startswith("val: 9 of 15 images") and said.count("in train as") == 5
-    assert " and 4 more. " in said
+    message = refused(folder, tmp_path / "records")
+    assert message.startswith("val: 9 of 15 images") and message.count("in train as") == 5
+    assert " and 4 more. " in message
 
 
 def test_resizing_hides_no_leak_and_a_rejected_image_is_none(folder, tmp_path):

@@ -14,8 +14,8 @@ from tests.support.records import CocoFolder
 
 
 def parsed(*args: str) -> BuildFlags:
-    values, rest = command.parse(["build_records", *args], define_flags, others="passed")
-    assert rest == []
+    values, beam_args = command.parse(["build_records", *args], define_flags, others="passed")
+    assert beam_args == []
     return flags.read(BuildFlags, values)
 
 

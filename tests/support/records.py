@@ -137,12 +137,12 @@ def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subpro
 
 def children(process: subprocess.Popen) -> list[int]:
     """Process ids of a command's workers."""
-    found = []
+    pids = []
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             if f"\nPPid:\t{process.pid}\n" in status.read_text():
-                found.append(int(status.parent.name))
-    return found
+                pids.append(int(status.parent.name))
+    return pids
 
 
 def writes(pid: int) -> bool:
@@ -179,11 +179,11 @@ def verify(records_dir: Path | str, *args: str) -> int:
 def records(records_dir: Path, split: str) -> list:
     """Every CaptionedImage of a split, in the shards' order."""
     info = manifest.read_info(str(records_dir))
-    found = []
+    images = []
     for shard in info.splits[split].shards:
         with open(records_dir / shard.name, "rb") as file:
-            found += [wire.from_bytes(record) for record in wire.read_frames(file)]
-    return found
+            images += [wire.from_bytes(record) for record in wire.read_frames(file)]
+    return images
 
 
 def rejected(records_dir: Path) -> list[dict]:
