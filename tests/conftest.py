@@ -77,6 +77,34 @@ def four_run_copy(four_run, tmp_path) -> Path:
     return shutil.copytree(four_run, tmp_path / four_run.name)
 
 
+@pytest.fixture(scope="module")
+def kept_replicas() -> Iterator[None]:
+    """Commands of one test file that caption alike use the same replica: a new one compiles anew.
+
+    For sources without features only: whether a replica encodes is decided when it is built.
+    """
+    from artifacts import restore
+    from artifacts.run_folder import RunFolder
+    from captioning import job
+    from captioning.replica import Replica
+
+    replicas: dict[tuple, Replica] = {}
+
+    def build_or_keep(device, run_dirs, source, search, *wanted):
+        if not all(Path(RunFolder(run_dir).best).exists() for run_dir in run_dirs):
+            return Replica(device, run_dirs, source, search, *wanted)  # raises
+        digests = [restore.digest(run_dir) for run_dir in run_dirs]
+        key = (device, *digests, search, source.may_reject, *wanted)
+        if key not in replicas:
+            replicas[key] = Replica(device, run_dirs, source, search, *wanted)
+        replicas[key]._source = source
+        return replicas[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Replica", build_or_keep)
+        yield
+
+
 @pytest.fixture
 def without_meteor(monkeypatch) -> None:
     """No METEOR: saves the seconds that its Java program takes to start."""

@@ -15,7 +15,7 @@ from records import manifest
 from tests.support.records import CocoFolder, build, build_coco, jpeg
 from tests.support.training import events, run_evaluate, train
 
-pytestmark = pytest.mark.usefixtures("without_meteor")
+pytestmark = pytest.mark.usefixtures("without_meteor", "kept_replicas")
 
 
 def pictures(*numbers: int, size: int = 40) -> dict[int, bytes]:

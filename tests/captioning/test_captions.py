@@ -12,30 +12,12 @@ from pycocotools.coco import COCO
 from artifacts import weights_file
 from captioning import devices, image_list, parts, replica
 from captioning import image_file as image_files
-from captioning import job as captioning
 from tests.support.commands import one_error
 from tests.support.disk import full_disk
 from tests.support.four import FOUR, FOUR_DETOKENISED, four_picture
 from tests.support.training import run_evaluate
 
-pytestmark = pytest.mark.usefixtures("without_meteor")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kept_replicas():
-    """Tests use the same replicas: each new one compiles anew."""
-    patch, kept = pytest.MonkeyPatch(), {}
-
-    def built(device, run_dirs, source, search, *wanted):
-        key = (device, tuple(run_dirs), search, source.may_reject, *wanted)
-        if key not in kept:
-            kept[key] = replica.Replica(device, run_dirs, source, search, *wanted)
-        kept[key]._source = source
-        return kept[key]
-
-    patch.setattr(captioning, "Replica", built)
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("without_meteor", "kept_replicas")
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ from captioning.records_source import RecordsSource
 from captioning.search_options import BeamSearch
 from cli import command
 from evaluation.attention import attended_captions
-from metrics import meteor
 from model.encoder import PREPROCESSING_VERSION
 from records.manifest import read_vocabulary
 from records.split_files import open_split
 from serving import caption as serving
-from tests.support.training import TINY, run_evaluate, scenes_records
+from tests.support.training import TINY, run_evaluate
 from trainer.input.feature_cache import stream
 from trainer.validation import Validator
 
@@ -28,11 +27,11 @@ SEARCH = {"beam_size": 1, "no_repeat_ngram": 0}
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory) -> str:
+def run_dir(tmp_path_factory, scenes_records) -> str:
     """A run whose random weights say something else of each image: no caption is right by luck."""
     folder = RunFolder(str(tmp_path_factory.mktemp("random") / "run"))
     os.makedirs(folder.checkpoints)
-    vocabulary = read_vocabulary(str(scenes_records()))
+    vocabulary = read_vocabulary(str(scenes_records))
     model = Recipe(**TINY).model(len(vocabulary))
     captioner = restore.build(model)
     rng = np.random.default_rng(3)
@@ -50,8 +49,11 @@ def run_dir(tmp_path_factory) -> str:
     return folder.path
 
 
-def test_every_command_gives_the_same_caption(run_dir, tmp_path, monkeypatch, capsys):
-    info, files = open_split(str(scenes_records()), "val")
+@pytest.mark.usefixtures("without_meteor")
+def test_every_command_gives_the_same_caption(
+    run_dir, tmp_path, monkeypatch, capsys, scenes_records
+):
+    info, files = open_split(str(scenes_records), "val")
     records = RecordsSource(files, info, 256)
     images = [image for part in records.parts for image in records.read(part)]
 
@@ -65,9 +67,8 @@ def test_every_command_gives_the_same_caption(run_dir, tmp_path, monkeypatch, ca
     ids = [image.image_id for image in images]
     reported = {c.image_id: c for c in attended_captions([run_dir], records, search, ids)}
 
-    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")  # saves the seconds it loads
     out = tmp_path / "out"
-    options = {"run_dir": run_dir, "records_dir": scenes_records(), "output_dir": out}
+    options = {"run_dir": run_dir, "records_dir": scenes_records, "output_dir": out}
     assert run_evaluate(**options, allow_leak=True, **SEARCH) == 0
     (results,) = out.glob("captions_val_*_results.json")
     evaluated = {one["image_id"]: one["caption"] for one in json.loads(results.read_text())}

