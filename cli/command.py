@@ -92,8 +92,8 @@ def _help(values: flags.FlagValues) -> str:
     """Return what the command does, and its flags by the module that declares them."""
     sections = [(sys.modules["__main__"].__doc__ or "").strip()]
     for module in values.flags_by_module_dict():
-        # absl calls the main module by the name of the program.
-        title = "Flags" if module in ("__main__", sys.argv[0]) else f"Flags of {module}"
+        # absl knows the main module by the name of the program.
+        title = "Flags" if module == sys.argv[0] else f"Flags of {module}"
         _, _, lines = values.module_help(module).partition(":\n")
         sections.append(f"{title}:\n{lines}")
     sections.append("--flagfile=FILE reads more flags from a file, one a line.")

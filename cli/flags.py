@@ -9,6 +9,7 @@ in its `main`. Nothing below `main` knows of flags; tests make the dataclass dir
 """
 
 import dataclasses
+import sys
 import types
 import typing
 from typing import Any, TypeVar, cast
@@ -51,10 +52,12 @@ def define(options: type, values: flags.FlagValues) -> None:
         values: Where to declare them.
     """
     hints = typing.get_type_hints(options)
+    # absl looks up the flags of the main module by the name of the program.
+    module = sys.argv[0] if options.__module__ == "__main__" else options.__module__
     for field in _flag_fields(options):
         declared = _absl_flag(field, _base_type(hints[field.name]))
         # --help groups the flags by the module that declares them: that of the dataclass.
-        flags.DEFINE_flag(declared, values, options.__module__)
+        flags.DEFINE_flag(declared, values, module)
 
 
 def read(options: type[_Options], values: flags.FlagValues) -> _Options:

@@ -62,3 +62,11 @@ def test_help_names_the_module_of_the_dataclass(capsys):
     out = capsys.readouterr().out
     assert f"Flags of {__name__}:\n" in out and "cli.flags" not in out
     assert "--dropout: Rate, 0 to 0.99.\n    (default: '0.5')" in out
+
+
+def test_help_lists_the_flags_of_the_main_module(capsys, monkeypatch):
+    monkeypatch.setattr(Options, "__module__", "__main__")
+    with pytest.raises(SystemExit):
+        parse("--help")
+    out = capsys.readouterr().out
+    assert "\nFlags:\n" in out and "--dropout: Rate, 0 to 0.99.\n" in out
