@@ -1,7 +1,7 @@
 """Our search against simpler ones, on one core.
 
 Run it with `make bench-search`, which installs PyTorch, or `python -m benchmarks.search`. Untrained
-weights never end a caption, so every caption has `WORDS` words, whoever searches. The contenders
+weights never end a caption, so every caption has `WORDS` words in every search. The contenders
 take turns (benchmarks/contest.py), one batch each per round; their medians are compared.
 """
 

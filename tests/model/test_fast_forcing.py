@@ -129,13 +129,13 @@ def test_finished_captions_leave_the_batch():
     lengths = np.array([[5, 3, 1], [4, 4, 0]])  # [B, N], the longest first
     real = np.arange(6)[:, None, None] < lengths
     rows, counts = fast_forcing._computed_rows(tf.constant(real))
-    np.testing.assert_array_equal(counts, [3, 2, 2, 2, 2])  # and the sixth word is nobody's
+    np.testing.assert_array_equal(counts, [3, 2, 2, 2, 2])  # no caption has a sixth word
     assert rows.shape == (11, 2)
     covered = np.zeros(real.size, bool)
     covered[rows.numpy().ravel()] = True
     assert covered.sum() == 22
     assert covered[real.ravel()].all()
-    # In any other order nobody is forgotten.
+    # In any other order, all real words are computed too.
     shuffled = real[:, :, [2, 0, 1]]
     rows, counts = fast_forcing._computed_rows(tf.constant(shuffled))
     np.testing.assert_array_equal(counts, [3, 3, 3, 3, 2])

@@ -14,7 +14,7 @@ OPTIONS = {"beam_size": 4, "length_penalty": 0.7, "n_best": 3}
 
 
 def lively(seed: int = 0, **sizes):
-    """A captioner whose captions end at different words, and features for five of them."""
+    """Return a captioner whose captions end at different words, and features of five images."""
     captioner = small_captioner(seed, **sizes)
     captioner.decoder.embedding.assign(captioner.decoder.embedding * 5)
     return captioner, some_features(5, seed=2, depth=sizes.get("feature_depth", 10)) * 3
