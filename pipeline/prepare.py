@@ -48,17 +48,9 @@ def prepared(
     checked_args, engine = beam_options.checked(beam_args)
     dataset, data_dir, why = _choose_source(flags)
     archives.check_usage(flags.download, dataset, data_dir, flags.download_url)
-    # Workers elsewhere have other working directories.
-    place = str if engine == "local" else files.absolute
-    data_dir = place(data_dir)
-    output_dir = place(flags.output_dir or default_output_dir(dataset))
-    flags = dataclasses.replace(
-        _with_feature_defaults(flags, place),
-        dataset=dataset,
-        data_dir=data_dir,
-        output_dir=output_dir,
-        vocabulary=flags.vocabulary and place(flags.vocabulary),
-    )
+    flags = _with_places(flags, dataset, data_dir, engine)
+    data_dir, output_dir = flags.data_dir, flags.output_dir
+    assert data_dir and output_dir
     if flags.vocabulary:
         manifest.read_vocabulary(flags.vocabulary, files.open_file)
     remark(f"building {dataset} from {data_dir} into {output_dir}{why}")
@@ -76,6 +68,19 @@ def prepared(
         if feature_config:
             remark(_feature_remark(feature_config, flags.store))
         yield _config(flags, splits, feature_config, checked_args, engine)
+
+
+def _with_places(flags: BuildFlags, dataset: str, data_dir: str, engine: str) -> BuildFlags:
+    """Return the flags with the source that was chosen, and paths that mean the same to workers."""
+    # Workers elsewhere have other working directories.
+    place = str if engine == "local" else files.absolute
+    return dataclasses.replace(
+        _with_feature_defaults(flags, place),
+        dataset=dataset,
+        data_dir=place(data_dir),
+        output_dir=place(flags.output_dir or default_output_dir(dataset)),
+        vocabulary=flags.vocabulary and place(flags.vocabulary),
+    )
 
 
 def default_output_dir(dataset: str) -> str:
