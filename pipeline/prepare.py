@@ -46,9 +46,9 @@ def prepared(
             another job writes to the output directory.
     """
     checked_args, engine = beam_options.checked(beam_args)
-    dataset, data_dir, why = _choose_source(flags)
-    archives.check_usage(flags.download, dataset, data_dir, flags.download_url)
-    flags = _with_places(flags, dataset, data_dir, engine)
+    dataset, chosen_dir, why = _choose_source(flags)
+    archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
+    flags = _with_places(flags, dataset, chosen_dir, engine)
     data_dir, output_dir = flags.data_dir, flags.output_dir
     assert data_dir and output_dir
     if flags.vocabulary:
