@@ -26,11 +26,11 @@ help:
 setup: .venv/installed
 
 .venv/installed: requirements.lock
-	@python=; for name in $(PYTHON) python3.12 python3.11 python3 python; do \
+	@python=; for name in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
 	  if $$name -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; \
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
-	  echo "error: Python 3.11 or 3.12 is needed, found $$(python3 --version 2>&1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
+	  echo "error: Python 3.11 or 3.12 is needed, found $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
 	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
