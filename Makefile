@@ -3,7 +3,6 @@
 PY := .venv/bin/python
 # TensorFlow uses all cores by itself, so two workers keep two cores busy without thrashing.
 TEST_WORKERS := 2
-ROOMS := cli records scenes metrics pipeline model artifacts captioning trainer evaluation serving
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
 .PHONY: help setup demo test test-all check coverage lock clean
@@ -15,13 +14,13 @@ help:
 	@echo "make test           run the test suite"
 	@echo "make test-all       run the slow tests too; CAPTION_DATA=DIR adds those on real data"
 	@echo "make check          check format, lint and docstrings (ruff), and types (mypy)"
-	@echo "make coverage       run the test suite and list the lines that it does not reach"
+	@echo "make coverage       run the test suite and list the lines and branches that it does not reach"
 	@echo "make bench-records  measure the job's speed and memory against named baselines"
 	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
 	@echo "make bench-train    measure a training step against textbook ones; installs PyTorch into .venv"
 	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
 	@echo "make lock           pin the dependencies anew in requirements.lock"
-	@echo "make clean          remove .venv and what the demo made"
+	@echo "make clean          remove .venv, the coverage report and what the demo made"
 
 setup: .venv/installed
 
@@ -59,7 +58,9 @@ check: setup
 	$(PY) -m mypy
 
 coverage: setup
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" $(ROOMS:%=--cov=%) --cov-report=term-missing:skip-covered
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow" \
+	  --cov --cov-report=term --cov-report=html
+	@echo "page: build/coverage/html/index.html"
 
 bench-records: setup
 	$(PY) -m benchmarks.records
@@ -84,4 +85,4 @@ lock: setup
 	  --extra train --extra serve --extra dask --extra aws --extra dev --output-file requirements.lock setup.py
 
 clean:
-	rm -rf .venv data/scenes data/records/scenes runs/scenes
+	rm -rf .venv build data/scenes data/records/scenes runs/scenes
