@@ -17,14 +17,14 @@ from tests.support.shared import file_stamps, make_once
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory) -> Path:
-    """The folder of this test run that all workers see."""
+    """Return the folder of this test run that all workers see."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
 
 
 @pytest.fixture(scope="session")
 def scenes_data(shared_folder) -> Path:
-    """Sixty drawn scenes as images and annotations: 48 train, 6 val, 6 test."""
+    """Draw sixty scenes as images and annotations: 48 train, 6 val, 6 test."""
     from tests.support.records import build_scenes
 
     def make(folder: Path) -> None:
@@ -35,13 +35,13 @@ def scenes_data(shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def scenes_records(scenes_data, shared_folder) -> Path:
-    """Records of the sixty scenes, all captions of an image in one record."""
+    """Return records of the sixty scenes, all captions of an image in one record."""
     return shared_folder / "scenes-records"
 
 
 @pytest.fixture(scope="session")
 def scenes_pairs(scenes_data, shared_folder) -> Path:
-    """Records of the sixty scenes, one record for each pair of image and caption."""
+    """Build records of the sixty scenes, one for each pair of image and caption."""
     from tests.support.records import build_scenes
 
     def make(folder: Path) -> None:
@@ -52,7 +52,7 @@ def scenes_pairs(scenes_data, shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def four_records(shared_folder) -> Path:
-    """Records of the four pictures of tests.support.four."""
+    """Build records of the four pictures of tests.support.four."""
     from tests.support.four import build_four
 
     return make_once(
@@ -62,7 +62,7 @@ def four_records(shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def four_run(four_records, shared_folder) -> Iterator[Path]:
-    """A run that has learnt the four pictures by heart. Tests read it and write nothing into it."""
+    """Train a run that knows the four pictures by heart. No test may write into it."""
     from tests.support.four import train_four
 
     run_dir = make_once(shared_folder / "four-run", functools.partial(train_four, four_records))
@@ -73,13 +73,13 @@ def four_run(four_records, shared_folder) -> Iterator[Path]:
 
 @pytest.fixture
 def four_run_copy(four_run, tmp_path) -> Path:
-    """A copy of `four_run`, of the same name, for a test that writes into the run."""
+    """Copy `four_run` under the same name, for a test that writes into the run."""
     return shutil.copytree(four_run, tmp_path / four_run.name)
 
 
 @pytest.fixture(scope="module")
 def kept_replicas() -> Iterator[None]:
-    """Commands of one test file that caption alike use the same replica: a new one compiles anew.
+    """Let the commands of a test file use one replica where they caption alike: each compiles anew.
 
     For sources without features only: whether a replica encodes is decided when it is built.
     """
@@ -107,7 +107,7 @@ def kept_replicas() -> Iterator[None]:
 
 @pytest.fixture
 def without_meteor(monkeypatch) -> None:
-    """No METEOR: saves the seconds that its Java program takes to start."""
+    """Score without METEOR, which saves the seconds that its Java program takes to start."""
     from metrics import meteor
 
     monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "")

@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Hide())
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory) -> Path:
-    """The archive, made as Beam makes it, of a copy of what git knows."""
+    """Make the archive as Beam makes it, of a copy of what git knows."""
     source = tmp_path_factory.mktemp("source")
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(list_files, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -49,7 +49,7 @@ def sdist(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(sdist, tmp_path_factory) -> Path:
-    """The folder with the packages and their PKG-INFO."""
+    """Unpack the archive and return the folder with the packages and their PKG-INFO."""
     where = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(where, filter="data")
@@ -58,8 +58,8 @@ def unpacked(sdist, tmp_path_factory) -> Path:
 
 
 def distributions(requires: list[str]) -> set[str]:
-    """All that these requirements bring, in one spelling."""
-    found: set[str] = set()
+    """Return the distributions that these requirements bring, each in one spelling."""
+    names: set[str] = set()
     todo = [(Requirement(text), {""}) for text in requires]
     while todo:
         requirement, extras = todo.pop()
@@ -67,12 +67,12 @@ def distributions(requires: list[str]) -> set[str]:
         if marker and not any(marker.evaluate({"extra": extra}) for extra in extras):
             continue
         key = spelt(requirement.name)
-        if key in found and not requirement.extras:
+        if key in names and not requirement.extras:
             continue
-        found.add(key)
+        names.add(key)
         for text in importlib.metadata.requires(requirement.name) or ():
             todo.append((Requirement(text), requirement.extras | {""}))
-    return found
+    return names
 
 
 def spelt(name: str) -> str:
@@ -102,14 +102,14 @@ def test_installed_in_a_clean_environment(sdist, tmp_path):
     pinned = ["--constraint", ROOT / "requirements.lock"]
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned]
     subprocess.run([*install, sdist], check=True, cwd=tmp_path)
-    found = subprocess.run([python, "-c", "import tensorflow"], capture_output=True, check=False)
-    assert b"No module named 'tensorflow'" in found.stderr
+    imported = subprocess.run([python, "-c", "import tensorflow"], capture_output=True, check=False)
+    assert b"No module named 'tensorflow'" in imported.stderr
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     _build_and_compare(python, environment, tmp_path)
 
 
 def _build_and_compare(python: str | Path, environment: dict, tmp_path: Path) -> None:
-    """The commands run there and make the bytes that they make here."""
+    """Run the commands there and compare the bytes with those that they make here."""
 
     def run(module: str, *args: str) -> str:
         command = [python, "-m", module, *args]

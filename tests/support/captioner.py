@@ -27,7 +27,7 @@ CAPTIONS = [
 
 
 def small_captioner(seed: int = 0, **sizes) -> Captioner:
-    """A captioner with every weight drawn anew: biases of 0 would hide that one is left out."""
+    """Return a captioner with random weights. Biases of 0 would hide one that is left out."""
     captioner = Captioner(Encoder("small_cnn"), DecoderConfig(**(SIZES | sizes)))
     rng = np.random.default_rng(seed)
     for variable in captioner.decoder.variables:
@@ -39,7 +39,7 @@ def small_captioner(seed: int = 0, **sizes) -> Captioner:
 def some_features(
     images: int = len(CAPTIONS), seed: int = 0, depth: int = 10, locations: int = LOCATIONS
 ) -> tf.Tensor:
-    """[B, L, D] float32."""
+    """Return random features, [B, L, D] float32."""
     shape = (images, locations, depth)
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
@@ -57,7 +57,7 @@ EVERYTHING = {
 
 
 def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, **options):
-    """Training's losses, and their gradient for every decoder weight and the features."""
+    """Return training's losses, and their gradients for every decoder weight and the features."""
     weights = dict(weights)
     options["label_smoothing"] = weights.pop("label_smoothing")
     variables = [v.value for v in captioner.decoder.trainable_variables]
@@ -69,14 +69,14 @@ def forced_loss(captioner, features, ids, weights=NOTHING, formulation=forcing, 
 
 
 def gradients_of(tape, loss, captioner, variables, features) -> dict[str, np.ndarray]:
-    """Path of a weight, or "features" -> dense gradient."""
+    """Return the dense gradients: path of a weight, or "features" -> gradient."""
     gradients = tape.gradient(loss, [*variables, features])
     names = [*(v.path for v in captioner.decoder.trainable_variables), "features"]
     return {name: tf.convert_to_tensor(g).numpy() for name, g in zip(names, gradients, strict=True)}
 
 
 def assert_same(gradients, expected, tolerance=1e-4) -> None:
-    """Each within the tolerance, relative to its greatest element where that is above 1."""
+    """Compare gradients, relative to the greatest element of each where that is above 1."""
     assert gradients.keys() == expected.keys()
     for name in expected:
         scale = max(1.0, np.abs(expected[name]).max())
@@ -86,7 +86,7 @@ def assert_same(gradients, expected, tolerance=1e-4) -> None:
 
 
 def padded(captions: list[list[list[int]]], texts: int = 0, words: int = 0) -> tf.Tensor:
-    """Ids [B, N, T + 1] padded with 0, N and T + 1 at least `texts` and `words`."""
+    """Return ids [B, N, T + 1] padded with 0; N and T + 1 are at least `texts` and `words`."""
     texts = max(texts, *map(len, captions))
     words = max(words, *(len(ids) for image in captions for ids in image))
     ids_of_all = np.zeros((len(captions), texts, words), np.int32)

@@ -1,4 +1,4 @@
-"""A web server on loopback that misbehaves as told, and a tiny COCO 2017 to download from it."""
+"""A web server on loopback that fails on demand, and a tiny COCO 2017 to download from it."""
 
 import dataclasses
 import hashlib
@@ -18,11 +18,13 @@ class Fault:
     """What goes wrong with one request.
 
     Attributes:
-        status: answered in place of the file. headers: of the answer.
-        cut: bytes after which the connection ends. hold: it stays open instead, with no more bytes.
-        whole: answer with the whole file, whatever range was asked for.
-        blind: answer with the range that was asked for, whatever If-Range says.
-        bare: say neither length nor version.
+        status: The status of an answer without the file; 0 sends the file.
+        headers: More headers of the answer.
+        cut: How many bytes of the body are sent; None sends all.
+        hold: Keep the connection open after them instead of closing it.
+        whole: Answer with the whole file, whatever range was asked for.
+        blind: Answer with the range that was asked for, whatever If-Range says.
+        bare: Send neither length nor version.
     """
 
     status: int = 0
@@ -35,11 +37,13 @@ class Fault:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` with ranges and versions, as S3 does. Use as a context manager.
+    """A server of files with ranges and versions, as S3 answers. Use it as a context manager.
 
     Attributes:
-        files: path -> content. faults: taken by the requests to come, one each.
-        asked: (path, Range, If-Range) of every request. sent: bytes of all bodies.
+        files: Path -> content.
+        faults: What goes wrong with the next requests, one fault each.
+        asked: (path, Range, If-Range) of every request so far.
+        sent: The number of bytes of all bodies so far.
     """
 
     daemon_threads = True
@@ -102,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
-    """A zip of these files."""
+    """Return a zip of files: name -> content."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -111,13 +115,13 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def published(path: str, content: bytes, holds: dict[str, int], unpacked: int = 0) -> Archive:
-    """`content` as an archive of the table."""
+    """Return `content` as an archive of the table."""
     digest = hashlib.sha256(content).hexdigest()
     return Archive("http://published.invalid", path, len(content), digest, unpacked, holds)
 
 
 def tiny_coco(folder: Path) -> tuple[CocoFolder, dict[str, bytes], tuple[Archive, ...]]:
-    """(COCO 2017 in small, path on a server -> zip, the table's archives)."""
+    """Return (COCO 2017 in small, path on a server -> zip, the archives of the table)."""
     coco = CocoFolder(folder)
 
     def content(name: str) -> bytes:

@@ -25,7 +25,7 @@ WORDS = ("a dog runs", "two dogs run fast", "the dog 's ball", "a red ball here"
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (40, 32), mode: str = "RGB", **save) -> bytes:
-    """A JPEG of noise, the same for the same arguments; size is (width, height)."""
+    """Return a JPEG of noise, the same for the same arguments; size is (width, height)."""
     shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
     pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     file = io.BytesIO()
@@ -34,10 +34,11 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (40, 32), mode: str = "RGB", **s
 
 
 class CocoFolder:
-    """A COCO 2017 folder; change `images`, `captions` or the files, then `write()`.
+    """A COCO 2017 folder: change `images`, `captions` or the files, then `write()`.
 
     Attributes:
-        images: split -> list of annotation entries; captions: likewise.
+        images: Split -> the images of its annotation file.
+        captions: Split -> the captions of its annotation file.
     """
 
     def __init__(self, path: Path, train: int = 12, val: int = 6):
@@ -64,9 +65,11 @@ class CocoFolder:
         return file
 
     def annotations(self, split: str) -> Path:
+        """Return the path of a split's annotation file."""
         return self.path / "annotations" / f"captions_{split}2017.json"
 
     def write(self) -> None:
+        """Write the annotation files."""
         (self.path / "annotations").mkdir(exist_ok=True)
         for split in self.images:
             content = {"images": self.images[split], "annotations": self.captions[split]}
@@ -80,7 +83,7 @@ def build(*beam_args: str, **options) -> manifest.DatasetInfo:
 
 
 def build_coco(folder: CocoFolder, output_dir: Path, *args: str, **options):
-    """`build` of a folder into two train shards and one of val, every word kept."""
+    """Build records of a folder: two train shards and one of val, every word kept."""
     return build(*args, **_coco_options(folder, output_dir, options))
 
 
@@ -91,14 +94,14 @@ def _coco_options(folder: CocoFolder, output_dir: Path, options: dict) -> dict:
 
 
 def build_scenes(data_dir: Path, output_dir: Path, **options):
-    """`build` of sixty drawn scenes, 48, 6 and 6, which it draws unless `data_dir` has them."""
+    """Build records of sixty scenes, which are drawn unless `data_dir` holds them."""
     defaults = {"scenes_images": 60, "min_word_count": 1, "train_shards": 3}
     named = {"dataset": "scenes", "data_dir": data_dir, "output_dir": output_dir}
     return build(**(defaults | named | options))
 
 
 def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
-    """The command as a process, or the program `code` in its place."""
+    """Start the command as a process, or the program `code` in its place."""
     program = ["-c", code] if code else ["-m", "pipeline.build_records"]
     argv = [sys.executable, *program, *args, *(f"--{n}={v}" for n, v in options.items())]
     pipe = subprocess.PIPE
@@ -114,14 +117,14 @@ def start(*args: str, code: str | None = None, **options) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) once it has ended."""
+    """Wait for the end of a process and return (exit code, stdout, stderr)."""
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
 @contextlib.contextmanager
 def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subprocess.Popen]:
-    """A running command, which does not outlive the test."""
+    """Start the command as a process that does not outlive the block."""
     named = {"runner": "DirectRunner"} | _coco_options(folder, out, options)
     process = start(*args, **named)
     try:
@@ -136,7 +139,7 @@ def job(folder: CocoFolder, out: Path, *args: str, **options) -> Iterator[subpro
 
 
 def children(process: subprocess.Popen) -> list[int]:
-    """Process ids of a command's workers."""
+    """Return the process ids of a command's workers."""
     pids = []
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
@@ -146,14 +149,14 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def writes(pid: int) -> bool:
-    """Whether a process has a temporary open."""
+    """Tell whether a process has a temporary file open."""
     with contextlib.suppress(OSError):
         return any(".tmp-" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether none of the processes runs any more."""
+    """Tell whether none of the processes runs any more."""
     for pid in pids:
         with contextlib.suppress(OSError):
             if "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
@@ -162,7 +165,7 @@ def gone(pids: list[int]) -> bool:
 
 
 def wait_until(condition, process: subprocess.Popen | None = None, seconds: float = 90) -> None:
-    """Wait; `process` must not end meanwhile."""
+    """Wait for a condition; `process` must not end meanwhile."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert process is None or process.poll() is None, process.communicate()
@@ -171,13 +174,13 @@ def wait_until(condition, process: subprocess.Popen | None = None, seconds: floa
 
 
 def verify(records_dir: Path | str, *args: str) -> int:
-    """The exit code of `verify_records`; what it prints goes to stdout."""
+    """Run `verify_records` in this process and return its exit code."""
     argv = ["verify_records", f"--records_dir={records_dir}", *args]
     return verify_records.main(*command.parse(argv, verify_records.define_flags, others="passed"))
 
 
 def records(records_dir: Path, split: str) -> list:
-    """Every CaptionedImage of a split, in the shards' order."""
+    """Return every CaptionedImage of a split, in the order of the shards."""
     info = manifest.read_info(str(records_dir))
     images = []
     for shard in info.splits[split].shards:
@@ -187,13 +190,13 @@ def records(records_dir: Path, split: str) -> list:
 
 
 def rejected(records_dir: Path) -> list[dict]:
-    """The lines of rejected.jsonl."""
+    """Return the lines of rejected.jsonl."""
     text = (records_dir / manifest.REJECTED).read_text()
     return [json.loads(line) for line in text.splitlines()]
 
 
 def checksums(records_dir: Path) -> dict[str, str]:
-    """Shard name -> sha256 of its bytes."""
+    """Return the sha256 of every shard: name -> digest."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(records_dir.glob("*.tfrecord"))
@@ -201,5 +204,5 @@ def checksums(records_dir: Path) -> dict[str, str]:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Name -> bytes of every file in a directory."""
+    """Return the files of a directory: name -> bytes."""
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}

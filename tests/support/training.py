@@ -34,7 +34,7 @@ TINY = {
 
 
 def config(**changes) -> Recipe:
-    """A tiny run's recipe."""
+    """Return a tiny run's recipe with these changes."""
     return Recipe(**({"epochs": 3} | TINY | {k: _plain(v) for k, v in changes.items()}))
 
 
@@ -43,7 +43,7 @@ def _plain(value):
 
 
 def _run(module, *args: str, **options) -> int:
-    """A command in this process, from its command line to its exit code."""
+    """Run a command in this process and return its exit code."""
     before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
     named = [f"--{name}={value}" for name, value in options.items() if value is not None]
     sys.argv = ["command", *args, *named]
@@ -58,20 +58,20 @@ def _run(module, *args: str, **options) -> int:
 
 
 def train(*args: str, **options) -> int:
-    """`trainer.main` with a tiny run's flags and these (None: without that flag): its exit code."""
+    """Run `trainer.main` with a tiny run's flags and these; None leaves a flag out."""
     return _run(main, *args, **(TINY | options))
 
 
 def run_evaluate(*args: str, **options) -> int:
-    """`evaluation.main`: its exit code."""
+    """Run `evaluation.main` and return its exit code."""
     return _run(evaluate, *args, **options)
 
 
 def events(run_dir: Path) -> dict[str, list[int]]:
-    """What TensorBoard has of a run: name -> the steps it was logged at."""
-    found = {}
+    """Return what a run logged for TensorBoard: name -> steps."""
+    steps: dict[str, list[int]] = {}
     for path in sorted((run_dir / "events").glob("events.*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append(event.step)
-    return found
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
