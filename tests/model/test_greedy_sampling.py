@@ -8,7 +8,16 @@ from model.search import sampling
 from model.search.greedy import greedy_search
 from model.search.result import SearchResult
 from model.search.rules import Veto, likeliest
-from tests.support.search import END, RULES, Steps, V, allowed, assert_matches_definition, words_of
+from tests.support.search import (
+    END,
+    RULES,
+    Steps,
+    V,
+    allowed,
+    as_arrays,
+    assert_matches_definition,
+    words_of,
+)
 
 RULE_SETS = {
     "none": RULES,
@@ -21,7 +30,7 @@ STEPS = Steps(100)
 
 
 def greedy(steps: Steps, rules=RULES) -> SearchResult:
-    return greedy_search(steps.step, steps.state, rules)
+    return as_arrays(greedy_search(steps.step, steps.state, rules))
 
 
 def by_hand(steps: Steps, image: int, rules=RULES) -> tuple[int, ...]:
@@ -34,7 +43,7 @@ def by_hand(steps: Steps, image: int, rules=RULES) -> tuple[int, ...]:
 
 
 def words_in(result: SearchResult, image: int, n: int = 0) -> tuple[int, ...]:
-    return words_of(result.ids[image, n].numpy())
+    return words_of(result.ids[image, n])
 
 
 # Greedy.
@@ -48,7 +57,7 @@ def test_greedy_says_the_likeliest_word_that_is_allowed(name):
     expected = [by_hand(STEPS, image, rules) for image in range(100)]
     assert [words_in(result, image) for image in range(100)] == expected
     assert len({len(ids) for ids in expected}) > 1
-    np.testing.assert_allclose(result.score, result.log_probabilities.numpy().sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(result.score, result.log_probabilities.sum(-1), rtol=1e-5)
 
 
 def test_greedy_stops_when_all_have_ended():
@@ -57,7 +66,7 @@ def test_greedy_stops_when_all_have_ended():
     longest = max(len(words_in(result, image)) for image in range(30))
     assert steps.calls == result.ids.shape[-1] == longest < 30
     steps = Steps(4, end_bonus=100.0)
-    assert greedy(steps).ids.numpy().tolist() == [[[END]]] * 4
+    assert greedy(steps).ids.tolist() == [[[END]]] * 4
     assert steps.calls == 1
 
 
@@ -65,13 +74,14 @@ def test_greedy_is_cut_at_the_longest_caption():
     steps = Steps(4, end_bonus=-100.0)
     result = greedy(steps, RULES._replace(max_length=4))
     assert result.ids.shape == (4, 1, 4)
-    assert np.all(result.ids.numpy() > 0)
-    assert END not in result.ids.numpy()
+    assert np.all(result.ids > 0)
+    assert END not in result.ids
 
 
 def test_in_graph_and_one_at_a_time_are_the_same():
     batched = greedy(STEPS)
-    for eager, compiled in zip(batched, tf.function(lambda: greedy(STEPS))(), strict=True):
+    search = tf.function(lambda: greedy_search(STEPS.step, STEPS.state, RULES), autograph=False)
+    for eager, compiled in zip(batched, search(), strict=True):
         np.testing.assert_allclose(eager, compiled, atol=1e-5)
     for image in range(5):
         alone = greedy(STEPS.only(image))
@@ -93,7 +103,12 @@ def seeds_of(images: int, seed: int = 7) -> tf.Tensor:
 def sample(steps: Steps, rules=RULES, seed: int = 7, **options) -> SearchResult:
     """Sample in a graph."""
     seeds = seeds_of(steps.count, seed)
-    return tf.function(lambda: sampling.sample(steps.step, steps.state, rules, seeds, **options))()
+
+    @tf.function(autograph=False)
+    def sample_all() -> SearchResult:
+        return sampling.sample(steps.step, steps.state, rules, seeds, **options)
+
+    return as_arrays(sample_all())
 
 
 def shares(steps: Steps, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0):
@@ -125,7 +140,7 @@ def shares(steps: Steps, temperature: float = 1.0, top_k: int = 0, top_p: float 
 def test_words_are_drawn_by_their_share(options):
     steps, draws = Steps(4, seed=5), 4000
     result = sample(steps, RULES._replace(max_length=1), samples=draws, **options)
-    drawn = np.stack([np.bincount(ids[:, 0], minlength=V) for ids in result.ids.numpy()]) / draws
+    drawn = np.stack([np.bincount(ids[:, 0], minlength=V) for ids in result.ids]) / draws
     expected = shares(steps, **options)
     assert not drawn[expected == 0].any()
     np.testing.assert_allclose(drawn, expected, atol=4 * np.sqrt(0.25 / draws))
@@ -139,13 +154,13 @@ def test_words_are_drawn_by_their_share(options):
 def test_samples_keep_the_rules(name):
     result = sample(STEPS, RULE_SETS[name], samples=5)
     assert_matches_definition(STEPS, result, RULE_SETS[name])
-    np.testing.assert_allclose(result.score, result.log_probabilities.numpy().sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(result.score, result.log_probabilities.sum(-1), rtol=1e-5)
 
 
 def test_later_words_are_drawn_by_their_share_too():
     # Numbers used twice, or for all the words of a caption, would show here.
     steps, draws = Steps(1, seed=6, end_bonus=-100.0), 20000
-    result = sample(steps, RULES._replace(max_length=2), samples=draws).ids.numpy()[0]
+    result = sample(steps, RULES._replace(max_length=2), samples=draws).ids[0]
     for first in (1, 3, 4):
         for second in (1, 3, 4):
             p = np.exp(steps.log_probs((first, second)).sum())
@@ -160,7 +175,7 @@ def test_a_seed_gives_the_same_captions_whatever_the_batch():
     for image in range(5):
         alone = STEPS.only(image)
         seeds = seeds_of(100)[image : image + 1]
-        result = sampling.sample(alone.step, alone.state, RULES, seeds, samples=3)
+        result = as_arrays(sampling.sample(alone.step, alone.state, RULES, seeds, samples=3))
         for n in range(3):
             assert words_in(result, 0, n) == words_in(batched, image, n)
 
@@ -172,7 +187,7 @@ def test_another_seed_another_image_another_sample_are_other_draws():
     steps.end_bonus = single.end_bonus
     for name in ("first", "recurrent", "words", "logits", "alphas"):
         setattr(steps, name, np.repeat(getattr(single, name), 50, 0))
-    first, again, other = (sample(steps, seed=seed, samples=20).ids.numpy() for seed in (7, 7, 8))
+    first, again, other = (sample(steps, seed=seed, samples=20).ids for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(first.reshape(1000, -1), axis=0)) > 100
     for some, others in ((first, other), (first[1:], first[:-1]), (first[:, 1:], first[:, :-1])):

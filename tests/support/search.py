@@ -113,15 +113,18 @@ def words_of(ids: np.ndarray) -> tuple[int, ...]:
     return words
 
 
+def as_arrays(result: SearchResult) -> SearchResult:
+    """Return a result whose parts are NumPy arrays: slices of tensors are slow one at a time."""
+    return SearchResult(*(np.asarray(part) for part in result))
+
+
 def assert_matches_definition(steps: Steps, result: SearchResult, rules: Rules) -> None:
     """Check that every word keeps the rules and has the definition's log-probability and alpha."""
-    ids, log_probs, alphas = (
-        x.numpy() for x in (result.ids, result.log_probabilities, result.attention)
-    )
+    ids, log_probs, score, alphas = as_arrays(result)
     for image, n in np.ndindex(ids.shape[:2]):
         words = words_of(ids[image, n])
         if not words:
-            assert result.score[image, n] == -np.inf
+            assert score[image, n] == -np.inf
             assert not log_probs[image, n].any()
             continue
         for t, word in enumerate(words):
