@@ -11,7 +11,7 @@ from artifacts import restore
 from metrics.names import METRICS
 from metrics.summary import table
 from records import manifest
-from tests.support.commands import one_error
+from tests.support.commands import one_error, run_process
 from tests.support.four import FOUR, FOUR_DETOKENISED
 from tests.support.training import run_evaluate
 
@@ -149,3 +149,10 @@ def test_evaluate_without_a_run(tmp_path, capsys, scenes_records, four_run, four
     assert "no split 'test'; it has train, val" in one_error(capsys)
     assert run_evaluate(records_dir=four_records, run_dir=four_run, split="tset") == 2
     assert "split" in one_error(capsys)
+
+
+def test_help_as_a_process_says_what_the_command_does_and_lists_the_recipe():
+    done = run_process("-m", "evaluation.main", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m evaluation.main" in done.stdout
+    assert "--rnn_units" in done.stdout

@@ -289,7 +289,7 @@ def test_a_failing_spice_is_one_line(tmp_path, monkeypatch, script, why):
     assert "\n" not in str(caught.value)
 
 
-def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
+def test_systems_scored_together_are_scored_as_alone(scores, kept_meteor, monkeypatch):
     started = []
     popen = subprocess.Popen
 
@@ -297,7 +297,12 @@ def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
         started.append(" ".join(command))
         return popen(command, *args, **kwargs)
 
+    def record_meteor():
+        started.append("meteor")
+        return contextlib.nullcontext(kept_meteor)
+
     monkeypatch.setattr(subprocess, "Popen", record)
+    monkeypatch.setattr(official, "started_meteor", record_meteor)
     others = {image: HYPOTHESES[next(iter(HYPOTHESES))] for image in REFERENCES}
     first, second = official.evaluate_together(REFERENCES, [HYPOTHESES, others])
     assert (first.metrics, first.images) == (scores.metrics, scores.images)
@@ -305,7 +310,8 @@ def test_systems_scored_together_are_scored_as_alone(scores, monkeypatch):
     assert second.metrics["METEOR"] < first.metrics["METEOR"]
     # One tokenizer for all references, one for all hypotheses (and two of `cider`), one METEOR.
     assert sum("PTBTokenizer" in command for command in started) == 4
-    assert sum("meteor" in command for command in started) == 1
+    assert started.count("meteor") == 1
+    assert len(started) == 5
 
 
 def test_what_cannot_be_scored_is_named():

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from model import encoder
 from model.caption_generator import CaptionGenerator
 from records import limits
 from serving import caption
-from tests.support.commands import ROOT, users_environment
+from tests.support.commands import run_process
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED, four_picture
 
@@ -272,9 +270,6 @@ def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys, run)
 
 
 def test_as_a_process(tmp_path):
-    command = [sys.executable, "-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=users_environment(), capture_output=True, text=True
-    )
+    done = run_process("-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", done.stderr)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,19 @@ def run_command(module: ModuleType, *args: str, **options: object) -> int:
         sys.argv = before
         signal.signal(signal.SIGTERM, sigterm)
     raise AssertionError("a command ends the process")
+
+
+def run_process(*program: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run Python as a process of its own, in the environment of a user.
+
+    Args:
+        program: What Python runs, as `"-m", "trainer.main"`, and its arguments.
+        options: More flags, by name.
+    """
+    command = [sys.executable, *program, *(f"--{name}={value}" for name, value in options.items())]
+    return subprocess.run(
+        command, cwd=ROOT, env=users_environment(), capture_output=True, text=True, check=False
+    )
 
 
 def users_environment() -> dict[str, str]:

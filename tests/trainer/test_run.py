@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from pycocotools.coco import COCO
 
 from artifacts import restore, weights_file
 from records import manifest
-from tests.support.commands import ROOT, one_error, users_environment
+from tests.support.commands import one_error, run_command, run_process
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED
 from tests.support.shared import make_once
 from tests.support.training import TINY, events, run_evaluate, train
+from trainer import main
 
 # The command, sending itself SIGTERM inside its 17th step.
 _STOPPED = """
@@ -36,19 +36,6 @@ loop.build_step = stopping
 sys.argv = ["trainer.main", *sys.argv[1:]]
 runpy.run_module("trainer.main", run_name="__main__")
 """
-
-
-def process(*args: str, module="trainer.main", code=None, **options):
-    """A command as a process of its own, without this one's settings for tests."""
-    program = ["-c", code] if code else ["-m", module]
-    named = (f"--{name}={value}" for name, value in options.items())
-    return subprocess.run(
-        [sys.executable, *program, *args, *named],
-        cwd=ROOT,
-        env=users_environment(),
-        capture_output=True,
-        text=True,
-    )
 
 
 def newest_weights(run_dir: Path):
@@ -134,7 +121,7 @@ def test_sigterm_exits_75_and_the_same_command_ends_at_the_same_weights(
     tmp_path, undisturbed, scenes_records
 ):
     options = {"records_dir": scenes_records, "run_dir": tmp_path / "run", **DETERMINISTIC}
-    done = process(code=_STOPPED, **TINY, **options)
+    done = run_process("-c", _STOPPED, **TINY, **options)
     assert done.returncode == 75, done.stderr
     assert "stopped at step 17: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -159,12 +146,12 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(
     assert_same_run(run_dir, undisturbed)
 
 
-@pytest.mark.parametrize("module", ["trainer.main", "evaluation.main"])
-def test_help_says_what_the_command_does_and_lists_the_recipe(module):
-    done = process("--help", module=module)
-    assert done.returncode == 0
-    assert f"python -m {module}" in done.stdout
-    assert "--rnn_units" in done.stdout
+def test_help_says_what_the_command_does_and_lists_the_recipe(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "__main__", main)  # as `python -m trainer.main` does
+    assert run_command(main, "--help") == 0
+    out = capsys.readouterr().out
+    assert "python -m trainer.main" in out
+    assert "--rnn_units" in out
 
 
 def test_other_flags_on_the_same_run_are_refused(
@@ -259,6 +246,7 @@ def test_what_is_missing_or_unknown(tmp_path, capsys, scenes_records):
 
 
 def test_as_a_process_a_failure_is_one_line(tmp_path):
-    done = process(records_dir=tmp_path / "none", run_dir=tmp_path / "run")
+    paths = {"records_dir": tmp_path / "none", "run_dir": tmp_path / "run"}
+    done = run_process("-m", "trainer.main", **paths)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: .*not a finished data set.*\n", done.stderr)
