@@ -25,11 +25,14 @@ class GeneratedCaption(NamedTuple):
         score: What the search ranks by.
         attention: [T, grid height, grid width] float32, where each word looked (of an ensemble,
             the first captioner's); None unless asked for.
+        log_probabilities: [T + 1] float32, of each word and of `<end>`, [T] where the caption was
+            cut before its end; None unless asked for.
     """
 
     words: tuple[str, ...]
     score: float
     attention: np.ndarray | None = None
+    log_probabilities: np.ndarray | None = None
 
     @property
     def text(self) -> str:
@@ -68,34 +71,43 @@ class FeatureCaptioner:
         return self._search.run(self._generator, features, seeds)
 
     def captions(
-        self, result: SearchResult, attention: bool = False
+        self, result: SearchResult, *, attention: bool = False, log_probabilities: bool = False
     ) -> list[list[GeneratedCaption]]:
         """Turn what `search` returned into words.
 
         Args:
             result: Of a batch of B images.
             attention: Whether the captions shall carry their attention.
+            log_probabilities: Whether they shall carry the log-probabilities of their words.
 
         Returns:
             For each image its captions, the best first; hypotheses that do not exist (a beam found
             fewer than N) are left out.
         """
         ids, scores = result.ids.numpy(), result.score.numpy()
-        looked = result.attention.numpy() if attention else [[None] * ids.shape[1]] * len(ids)
+        nothing = np.full(scores.shape, None)
+        looked = result.attention.numpy() if attention else nothing
+        probable = result.log_probabilities.numpy() if log_probabilities else nothing
         return [
             [
                 self._caption(*hypothesis)
                 for hypothesis in zip(*image, strict=True)
                 if np.isfinite(hypothesis[1])
             ]
-            for image in zip(ids, scores, looked, strict=True)
+            for image in zip(ids, scores, looked, probable, strict=True)
         ]
 
     def _caption(
-        self, ids: np.ndarray, score: float, attention: np.ndarray | None
+        self,
+        ids: np.ndarray,
+        score: float,
+        attention: np.ndarray | None,
+        log_probabilities: np.ndarray | None,
     ) -> GeneratedCaption:
         words = tuple(self._vocabulary.words_of(ids))
         if attention is not None:
             height, width, _ = self._generator.captioners[0].encoder.spec.grid
             attention = attention[: len(words)].reshape(-1, height, width)
-        return GeneratedCaption(words, float(score), attention)
+        if log_probabilities is not None:
+            log_probabilities = log_probabilities[: np.count_nonzero(ids)]
+        return GeneratedCaption(words, float(score), attention, log_probabilities)

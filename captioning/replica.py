@@ -39,10 +39,12 @@ class Wanted(NamedTuple):
 
     Attributes:
         attention: Where each word looked.
+        log_probabilities: How probable each word was.
         encoded: The bytes of the images, as the source gave them.
     """
 
     attention: bool = False
+    log_probabilities: bool = False
     encoded: bool = False
 
 
@@ -199,14 +201,13 @@ class Replica:
                 problem = str(error).removeprefix(f"{image.name}: ")
                 rejected.append(Outcome(part, place, self._light(image), problem=problem))
             else:
-                yield _Decoded(place, image, pixels, {}, self._image_seed(image, pixels))
+                yield _Decoded(place, image, pixels, {}, self._image_seed(pixels))
 
-    def _image_seed(self, image: SourceImage, pixels: Mapping[int, np.ndarray]) -> int:
+    def _image_seed(self, pixels: Mapping[int, np.ndarray]) -> int:
         if not self._sampling:
             return 0
         side = self.restored[0].captioner.encoder.spec.size
-        content = pixels.get(side, image.features)
-        return zlib.crc32(np.ascontiguousarray(content).tobytes())
+        return zlib.crc32(pixels[side].tobytes())
 
     def _encode(self, batch: list[_Decoded], size: int) -> list[_Decoded]:
         features: list[dict[str, np.ndarray]] = [{} for _ in batch]
@@ -234,7 +235,11 @@ class Replica:
             features = [tf.constant(stacked[key]) for key in self._encoder_of]
             seeds = tf.constant(_filled(pairs, size)) if self._sampling else None
             result = self._captioner.search(features, seeds)
-            captions = self._captioner.captions(result, self._wanted.attention)
+            captions = self._captioner.captions(
+                result,
+                attention=self._wanted.attention,
+                log_probabilities=self._wanted.log_probabilities,
+            )
         for decoded, of_image in zip(batch, captions, strict=False):  # fillers are left out
             yield Outcome(part, decoded.place, decoded.image, tuple(of_image))
 

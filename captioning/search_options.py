@@ -70,8 +70,6 @@ class BeamSearch:
 class GreedySearch:
     """The likeliest word at each step, as validation takes it; no word is forbidden."""
 
-    n_best: int = 1
-
     def run(
         self, generator: CaptionGenerator, features: Features, seeds: tf.Tensor | None = None
     ) -> SearchResult:
@@ -115,7 +113,6 @@ class Sampling:
     )
     no_repeat_ngram: int = 0
     min_length: int = 0
-    n_best: int = 1
 
     def run(
         self, generator: CaptionGenerator, features: Features, seeds: tf.Tensor | None = None

@@ -24,8 +24,6 @@ SIDE = 64  # Of the square image, in pixels.
 SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
 SIZES = ("small", "large")
-# Relation -> its inverse.
-INVERSE = {"left of": "right of", "above": "below", "right of": "left of", "below": "above"}
 
 _SIDES = {"small": (12, 14), "large": (24, 26)}  # Pixels, from and to, both included.
 _RIM = 2  # Pixels left free at the edge of the image.

@@ -27,6 +27,7 @@ from cli.errors import UsageError, UserError
 from cli.flags import flag
 
 BATCH = 16
+_SAMPLING_FLAGS = ("temperature", "top_k", "top_p", "seed")
 DRAWN_SIDE = 448  # pixels; more would show nothing more of a grid of 7 x 7
 
 
@@ -110,9 +111,6 @@ def _search(values: FlagValues) -> Search:
     return dataclasses.replace(
         sampling, no_repeat_ngram=beam.no_repeat_ngram, min_length=beam.min_length
     )
-
-
-_SAMPLING_FLAGS = ("temperature", "top_k", "top_p", "seed")
 
 
 def _pictured(outcome: Outcome) -> PicturedCaption:

@@ -14,7 +14,6 @@ from scenes.drawing import INKS, jpeg
 from scenes.facts import check
 from scenes.world import (
     COLOURS,
-    INVERSE,
     SHAPES,
     SIDE,
     SIZES,
@@ -28,6 +27,8 @@ from scenes.world import (
 
 # Of layouts, pixels and captions. If it changed on purpose, raise `scenes.world.VERSION`.
 WORLD_SHA256 = "246d8f2241be3b452b745b6425cb165a70e10bf568ca97b3c1607da2c14e0703"
+
+INVERSE = {"left of": "right of", "above": "below", "right of": "left of", "below": "above"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,50 @@
+"""What a caption carries beside its words: only what was asked for, and of its own words."""
+
+import numpy as np
+import pytest
+
+from captioning.feature_captioner import FeatureCaptioner
+from captioning.search_options import BeamSearch, GreedySearch
+from records.vocabulary import END, SPECIAL, Vocabulary
+from tests.support.captioner import small_captioner, some_features
+
+WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
+VOCABULARY = Vocabulary(WORDS, [1] * len(WORDS))
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    return small_captioner()
+
+
+def test_attention_and_log_probabilities_are_given_on_request(captioner):
+    features = FeatureCaptioner([captioner], VOCABULARY, GreedySearch())
+    result = features.search([some_features(locations=64)])
+    plain, full = (
+        features.captions(result),
+        features.captions(result, attention=True, log_probabilities=True),
+    )
+    for image, ([bare], [rich]) in enumerate(zip(plain, full, strict=True)):
+        assert bare.attention is None and bare.log_probabilities is None
+        assert bare.words == rich.words and bare.score == rich.score
+        assert rich.attention.shape == (len(rich.words), 8, 8)
+        np.testing.assert_allclose(rich.attention.sum((1, 2)), 1, rtol=1e-5)
+        ended = END in result.ids[image, 0].numpy()
+        assert len(rich.log_probabilities) == len(rich.words) + ended
+        # Greedy search scores a caption by the sum of them: none is missing, none too many.
+        assert rich.log_probabilities.sum() == pytest.approx(rich.score, rel=1e-5)
+        assert (rich.log_probabilities < 0).all()
+
+
+def test_hypotheses_that_do_not_exist_are_left_out(captioner):
+    search = BeamSearch(beam_size=3, n_best=3, no_repeat_ngram=0)
+    features = FeatureCaptioner([captioner], VOCABULARY, search)
+    result = features.search([some_features(locations=64)])
+    gone = result.score.numpy()
+    gone[1, 1:] = -np.inf
+    captions = features.captions(result._replace(score=result.score * 0 + gone))
+    assert [len(of_image) for of_image in captions] == [3, 1, 3]
+    assert all(
+        [c.score for c in of_image] == sorted((c.score for c in of_image), reverse=True)
+        for of_image in captions
+    )
