@@ -5,7 +5,7 @@ from pipeline.datasets.coco import Coco2017
 from pipeline.datasets.coco2014 import Coco2014
 from pipeline.datasets.flickr8k import Flickr8k
 from pipeline.datasets.flickr30k import Flickr30k
-from pipeline.datasets.jsonl import JsonLines
+from pipeline.datasets.own.jsonl import JsonLines
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
 from pipeline.datasets.tfds import TfdsSource

@@ -1,0 +1,1 @@
+"""Captioned images as people keep them: one file for each layout."""
