@@ -4,6 +4,7 @@ import dataclasses
 
 from cli.flags import flag
 from pipeline import datasets
+from pipeline.datasets.options import SourceOptions
 from scenes.world import DEFAULT_IMAGES, DEFAULT_SEED, MIN_IMAGES
 
 PRECISIONS = ("float32", "bfloat16")
@@ -12,8 +13,8 @@ CHECKS = ("header", "decode")
 
 
 @dataclasses.dataclass(frozen=True)
-class BuildFlags:
-    """What the user asks for. Every field is a flag.
+class BuildFlags(SourceOptions):
+    """What the user asks for. Every field is a flag, and so are the options of the source.
 
     None stands for a default that depends on other flags or on the machine:
     `pipeline.prepare` fills it in.
@@ -116,3 +117,8 @@ class BuildFlags:
     encoder_weights: str | None = flag(
         None, "Weights of the encoder: `imagenet` (the default), `random` or a .weights.h5 file."
     )
+
+    @property
+    def source_options(self) -> SourceOptions:
+        """The flags that the source reads."""
+        return SourceOptions.from_flags(dataclasses.asdict(self))

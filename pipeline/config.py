@@ -5,6 +5,9 @@ import math
 from typing import Literal
 
 from cli.errors import UsageError
+from pipeline import datasets
+from pipeline.datasets.options import SourceOptions
+from pipeline.datasets.source import DataSource
 from records.manifest import EncoderInfo
 from records.recorded_flags import RecordedFlags
 
@@ -35,6 +38,7 @@ class Config:
     The fields up to `seed` are flags (`pipeline.build_flags`) with all defaults filled in.
 
     Attributes:
+        source_options: What the user says about the source.
         splits: The splits that the source has.
         features: The features to compute; None for none.
         beam_args: Beam's own options, checked.
@@ -57,11 +61,17 @@ class Config:
     max_rejected_fraction: float
     allow_leak: bool
     seed: int
+    source_options: SourceOptions
     splits: tuple[str, ...]
     features: FeatureConfig | None
     beam_args: tuple[str, ...]
     engine: Engine
     flags: RecordedFlags
+
+    @property
+    def source(self) -> DataSource:
+        """The source of the images."""
+        return datasets.source(self.dataset, self.source_options)
 
     @property
     def decodes_images(self) -> bool:

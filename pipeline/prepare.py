@@ -5,12 +5,14 @@ import dataclasses
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from cli.errors import UsageError, UserError
 from pipeline import datasets
 from pipeline.build_flags import BuildFlags
 from pipeline.config import Config, Engine, FeatureConfig
 from pipeline.datasets import coco, scenes, tfds
+from pipeline.datasets.options import PATHS
 from pipeline.download import archives
 from pipeline.engines import beam_options
 from pipeline.job import features
@@ -47,6 +49,7 @@ def prepared(
     """
     checked_args, engine = beam_options.checked(beam_args)
     dataset, chosen_dir, why = _choose_source(flags)
+    datasets.check_options(dataset, flags.source_options)
     archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
     flags = _with_places(flags, dataset, chosen_dir, engine)
     data_dir, output_dir = flags.data_dir, flags.output_dir
@@ -60,7 +63,7 @@ def prepared(
     with lock.only_job(output_dir):
         if dataset == "scenes":
             scenes.prepare(data_dir, flags.scenes_images, flags.scenes_seed)
-        source = datasets.source(dataset)
+        source = datasets.source(dataset, flags.source_options)
         splits, remarks = source.splits(data_dir, need_train=not flags.vocabulary)
         for line in remarks:
             remark(line)
@@ -74,6 +77,11 @@ def _with_places(flags: BuildFlags, dataset: str, data_dir: str, engine: str) ->
     """Return the flags with the source that was chosen, and paths that mean the same to workers."""
     # Workers elsewhere have other working directories.
     place = str if engine == "local" else files.absolute
+    # What does not exist as it is given lies below data_dir.
+    paths: dict[str, Any] = {
+        name: place(path) for name in PATHS if (path := getattr(flags, name)) and files.exists(path)
+    }
+    flags = dataclasses.replace(flags, **paths)
     return dataclasses.replace(
         _with_feature_defaults(flags, place),
         dataset=dataset,
@@ -155,6 +163,7 @@ def _config(
     names = {field.name for field in dataclasses.fields(Config)} - {"features"}
     return Config(
         **{name: value for name, value in values.items() if name in names},
+        source_options=flags.source_options,
         splits=tuple(splits),
         features=feature_config,
         beam_args=beam_args,

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Protocol
 
 from pipeline.datasets.listing import Listing
+from pipeline.datasets.options import SourceOptions
 from pipeline.storage import files
 from records.schema import IdSpace
 
@@ -37,9 +38,11 @@ class DataSource(Protocol):
     Attributes:
         ids: The space of the image ids: "coco", "flickr", or "own" for ids that mean something
             in this source only. In a shared space the same id is the same picture.
+        reads: Names of the options (`SourceOptions`) that the source reads.
     """
 
     ids: IdSpace
+    reads: tuple[str, ...]
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Find the splits of the source.
@@ -80,6 +83,12 @@ class DataSource(Protocol):
 
 class ImageFiles:
     """The half of a `DataSource` that sources share whose images are files."""
+
+    reads: tuple[str, ...] = ()
+
+    def __init__(self, options: SourceOptions):
+        """Keep the options; nothing is read."""
+        self._options = options
 
     def image_version(self, path: str) -> ImageVersion | None:
         """Return the size of the file at `path`; None when it is missing."""

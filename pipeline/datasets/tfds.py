@@ -46,6 +46,8 @@ def default_data_dir() -> str:
 class TfdsSource:
     """A data set of TFDS; `DataSource` describes the methods."""
 
+    reads: tuple[str, ...] = ()
+
     def __init__(self, name: str):
         """Check the name; nothing is read.
 

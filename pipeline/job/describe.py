@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cli.errors import UserError
-from pipeline import datasets
 from pipeline.datasets.listing import Caption, ListedImage, Listing
+from pipeline.datasets.source import DataSource
 from records.rejections import Rejection, RejectionReason
 from records.text import tokenise
 
@@ -63,18 +63,18 @@ def rejection(
     return rejected
 
 
-def read_listing(dataset: str, data_dir: str, split: str) -> Listing:
+def read_listing(source: DataSource, data_dir: str, split: str) -> Listing:
     """Return what a source lists of a split.
 
     Args:
-        dataset: Name of the source.
-        data_dir: Folder of the source.
+        source: The source.
+        data_dir: Where it lies.
         split: train, val or test.
 
     Raises:
         UserError: Nothing is listed, or the listing cannot be read.
     """
-    listing = datasets.source(dataset).read(data_dir, split)
+    listing = source.read(data_dir, split)
     if not listing.images:
         raise UserError(f"{data_dir}: no images are listed for the split {split}")
     return listing

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cli.errors import UserError
-from pipeline import datasets
 from pipeline.config import Config
 from pipeline.storage import files
 from records import leaks, manifest, rejections, shard_files
@@ -69,7 +68,7 @@ def _describe_data_set(
     encoder = dataclasses.replace(features.info, device=devices) if features else None
     return DatasetInfo(
         dataset=config.dataset,
-        ids=datasets.source(config.dataset).ids,
+        ids=config.source.ids,
         splits={name: _collected(sidecars, name) for name in config.splits},
         vocabulary_size=len(vocabulary),
         vocabulary_fingerprint=vocabulary.fingerprint,

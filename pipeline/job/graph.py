@@ -82,7 +82,7 @@ class Describe(Stage):
     def work(self, split: str) -> Iterator[tuple[str, bytes]]:
         """List and describe a split, and deal its images to shards."""
         config = self._config
-        listing = read_listing(config.dataset, config.data_dir, split)
+        listing = read_listing(config.source, config.data_dir, split)
         count = config.shard_count(split, len(listing.images))
         described = describe(
             listing, split, max_caption_words=config.max_caption_words, seed=config.seed

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline import datasets
 from pipeline.config import Config
-from pipeline.datasets.source import ImageVersion
+from pipeline.datasets.source import DataSource, ImageVersion
 from pipeline.job import features, images
 from pipeline.job.describe import Description
 from records import hashes, limits
@@ -68,7 +67,7 @@ def _load(description: Description, version: ImageVersion | None, config: Config
     if not description.captions:
         return loaded
     try:
-        data = read_image(config.dataset, description.path, version)
+        data = read_image(config.source, description.path, version)
         loaded.content_hash = hashes.content_hash(data)
         loaded.encoded = to_store(data, config.image_size, decode=config.decodes_images)
     except images.BadImageError as error:
@@ -90,11 +89,11 @@ def _add_features(
             image.encoded = None
 
 
-def read_image(dataset: str, path: str | None, version: ImageVersion | None) -> bytes:
-    """Return the bytes of an image in the source `dataset`.
+def read_image(source: DataSource, path: str | None, version: ImageVersion | None) -> bytes:
+    """Return the bytes of an image in a source.
 
     Args:
-        dataset: Name of the source.
+        source: The source.
         path: Path of the image, as listed; None for one that is outside the image folder.
         version: What the source says of the image; None for an image that is missing.
 
@@ -104,7 +103,6 @@ def read_image(dataset: str, path: str | None, version: ImageVersion | None) -> 
     """
     if version and (version.n_bytes or 0) > limits.MAX_IMAGE_BYTES:
         raise images.BadImageError(RejectionReason.TOO_LARGE)
-    source = datasets.source(dataset)
     data = source.read_image(path) if path and version else None
     if data is None:
         raise images.BadImageError(RejectionReason.MISSING_FILE)

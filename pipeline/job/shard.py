@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cli.errors import UserError
-from pipeline import datasets
 from pipeline.config import Config
 from pipeline.datasets.source import ImageVersion
 from pipeline.job import features
@@ -48,7 +47,7 @@ def write_shard(
         UserError: An image is there but cannot be read, or the shard cannot be written.
     """
     descriptions = sorted(descriptions, key=lambda description: description.place)
-    source = datasets.source(config.dataset)
+    source = config.source
     versions = [
         source.image_version(d.path) if d.path and d.captions else None for d in descriptions
     ]

@@ -27,7 +27,7 @@ class FileSystem(Protocol):
         """Return whether `path` is a file or folder."""
 
     def names(self, directory: str) -> list[str]:
-        """Return the names of what is in `directory`; none when it is missing."""
+        """Return the names of what is in `directory`; none when it is no directory."""
 
     def make_directory(self, directory: str) -> None:
         """Make `directory` and its parents, if the file system has directories."""

@@ -72,7 +72,7 @@ def exists(path: str) -> bool:
 
 
 def names(directory: str) -> list[str]:
-    """Return the sorted names of what is in `directory`; none when it is missing.
+    """Return the sorted names of what is in `directory`; none when it is no directory.
 
     Raises:
         UserError: It cannot be listed.

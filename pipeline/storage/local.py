@@ -47,11 +47,13 @@ class LocalFiles:
         return os.path.exists(path)
 
     def names(self, directory: str) -> list[str]:
-        """Return the names of what is in `directory`; none when it is missing."""
+        """Return the names of what is in `directory`; none when it is no directory."""
         try:
             return os.listdir(directory)
-        except FileNotFoundError:
-            return []
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise
 
     def make_directory(self, directory: str) -> None:
         """Make `directory` and its parents."""

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from cli.errors import UserError
 from cli.progress import bar
 from pipeline import datasets
+from pipeline.datasets.options import SourceOptions
+from pipeline.datasets.source import DataSource
 from pipeline.job import images
 from pipeline.job.describe import Description, describe, read_listing
 from pipeline.job.load import read_image, to_store
@@ -31,8 +33,13 @@ def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
     Raises:
         UserError: The source is missing (raised at once), or its annotations cannot be read.
     """
-    source_splits, _ = datasets.source(info.dataset).splits(data_dir, need_train=False)
+    source_splits, _ = _source(info).splits(data_dir, need_train=False)
     return _changes(directory, info, data_dir, source_splits)
+
+
+def _source(info: DatasetInfo) -> DataSource:
+    """Return the source that records were built from."""
+    return datasets.source(info.dataset, SourceOptions.from_flags(info.flags.every))
 
 
 def _changes(
@@ -44,7 +51,7 @@ def _changes(
     for name, split in info.splits.items():
         if name in source_splits:
             described = describe(
-                read_listing(info.dataset, data_dir, name),
+                read_listing(_source(info), data_dir, name),
                 name,
                 max_caption_words=info.flags.max_caption_words,
                 seed=info.seed,
@@ -116,8 +123,9 @@ def _stored(directory: str, shard: Shard) -> dict[int, tuple[str, tuple[str, ...
 def _load(description: Description, info: DatasetInfo) -> bytes:
     """Return the image's bytes in the source now; `load.read_image` says what is raised."""
     path = description.path
-    version = datasets.source(info.dataset).image_version(path) if path else None
-    return read_image(info.dataset, path, version)
+    source = _source(info)
+    version = source.image_version(path) if path else None
+    return read_image(source, path, version)
 
 
 def _picture_changes(

@@ -15,7 +15,7 @@ NEWCOMERS = (
 # The changelog also names what there was before.
 DOCUMENTS = (*NEWCOMERS, "CHANGELOG.md")
 # Files that the documents tell a reader to write, or not to.
-EXAMPLES = {"pipeline/datasets/own/csv.py", "serving/server.py", "utils.py"}
+EXAMPLES = {"serving/server.py", "utils.py"}
 # Flags of Beam, Dask, TensorBoard and absl.
 FOREIGN_FLAGS = {
     *("runner", "direct_num_workers", "dask_client_address", "flink_master", "environment_type"),

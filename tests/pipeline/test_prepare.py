@@ -9,6 +9,7 @@ from cli.errors import UsageError, UserError
 from pipeline import prepare
 from pipeline.build_flags import BuildFlags
 from pipeline.build_records import define_flags
+from pipeline.datasets.options import SourceOptions
 from pipeline.prepare import prepared
 from tests.support.records import CocoFolder
 
@@ -131,3 +132,33 @@ def test_no_other_job_has_the_output_while_the_block_runs(coco_flags, monkeypatc
     ):
         run(coco_flags)
     run(coco_flags)
+
+
+def test_options_that_the_source_does_not_read_are_wrong_usage(coco_flags, tmp_path):
+    for option, value in (
+        SourceOptions(
+            **dict.fromkeys(("train_annotations", "val_images", "image_column", "separator"), "x"),
+            val_fraction=0.1,
+        )
+        .given()
+        .items()
+    ):
+        flags = dataclasses.replace(coco_flags, **{option: value})
+        with pytest.raises(
+            UsageError, match=f"--{option}={value}: --dataset=coco2017 does not read this flag"
+        ):
+            run(flags)
+    with pytest.raises(UsageError, match="their sum must be below 1"):
+        run(BuildFlags(dataset="jsonl", data_dir=str(tmp_path), val_fraction=1.0))
+
+
+def test_paths_of_options_mean_the_same_to_workers_elsewhere(coco_flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.json").touch()
+    flags = dataclasses.replace(coco_flags, train_annotations="train.json", val_images="below")
+    placed = prepare._with_places(flags, "coco2017", "coco", "dask")
+    assert placed.train_annotations == str(tmp_path / "train.json")
+    assert placed.val_images == "below"  # It lies in data_dir, which is absolute.
+    assert placed.data_dir == str(tmp_path / "coco")
+    placed = prepare._with_places(flags, "coco2017", "coco", "local")
+    assert placed.train_annotations == "train.json"

@@ -46,7 +46,7 @@ def test_own_images(own, tmp_path, capsys):
     assert (train[4].file_name, train[4].encoded) == ("photos/2.jpg", jpeg(2))
     assert [image.image_id for image in records(out, "val")] == [5]
     assert list(info.splits) == ["train", "val"] and verify(out, "--decode") == 0
-    assert "no test split: no line of " in capsys.readouterr().out
+    assert "no test split: the list has no image for it" in capsys.readouterr().out
 
 
 def test_a_list_may_have_another_name_and_absolute_paths(own, tmp_path):
@@ -105,8 +105,8 @@ def test_images_that_are_left_out(own, tmp_path):
             ':2:54: unknown field "lang"; the fields are image, captions, id, split',
         ),
         (
-            '{"image": "photos/1.jpg", "captions": ["a"], "split": "dev"}',
-            ':2:55: "split" must be one of train, val, test, found "dev"',
+            '{"image": "photos/1.jpg", "captions": ["a"], "split": "held"}',
+            ':2:55: "split" must be one of train, val, test, found "held"',
         ),
         ('{"image": "photos/1.jpg", "captions": [], "split": []}', ':2:52: "split" must be one of'),
         (
@@ -189,10 +189,10 @@ def test_lists_with_nothing_to_build(own, tmp_path):
     with pytest.raises(UserError, match=r"other\.jsonl: no such file"):
         build_own(own / "other.jsonl", out)
     write(own / "captions.jsonl", "", " ")
-    with pytest.raises(UserError, match=r"captions\.jsonl: no line holds an image"):
+    with pytest.raises(UserError, match="own: lists no image"):
         build_own(own, out)
     write(own / "captions.jsonl", line(0, split="val"))
-    with pytest.raises(UserError, match=r"no line is in the split train; the vocabulary is built"):
+    with pytest.raises(UserError, match="no image is in the split train; the vocabulary is built"):
         build_own(own, out)
     (own / "captions.jsonl").write_bytes(b'{"image": "\xff"}')
     with pytest.raises(UserError, match=r"captions\.jsonl: not UTF-8 at byte 11"):

@@ -1,0 +1,139 @@
+r"""Where the image names of a user's list lie in a folder.
+
+A list may come from another machine. Its names are found here though it was written on Windows
+(`photos\1.jpg`) or macOS spells `é` as two characters. A name in another case is not taken, but
+the message says which file was probably meant.
+"""
+
+import difflib
+import os
+import posixpath
+import unicodedata
+
+from cli.errors import UserError
+from pipeline.datasets.fields import shown
+from pipeline.datasets.listing import clean, confined
+from pipeline.datasets.own.findings import Findings
+from pipeline.storage import files
+
+# Folders of more files are not searched for a similar name.
+_MAX_COMPARED = 20_000
+
+
+class ImageFolder:
+    """A folder of images, which a list names by relative or absolute paths."""
+
+    def __init__(self, folder: str):
+        """Take a folder; nothing is read."""
+        self._folder = folder
+        self._names: dict[str, tuple[set[str], dict[str, str]]] = {}
+        self._present: set[str] = set()
+        self._missing: dict[str, str] = {}
+
+    def locate(self, name: str, place: str) -> tuple[str, str] | None:
+        """Find an image.
+
+        Args:
+            name: As the list names it.
+            place: The place in the list, for `report`.
+
+        Returns:
+            (its name relative to the folder, its path), also when no file is there; None when the
+            name leads out of the folder, so that a list from somebody else cannot make the build
+            read other files.
+        """
+        name = clean(name)
+        relative = self._relative(name)
+        present = relative and self._spelling(relative)
+        if not present and "\\" in name:
+            from_windows = self._relative(name.replace("\\", "/"))
+            present = from_windows and self._spelling(from_windows)
+            relative = relative if from_windows else None
+        if not relative:
+            return None
+        if present:
+            self._present.add(present)
+        else:
+            self._missing.setdefault(relative, place)
+        located = present or relative
+        return located, posixpath.join(self._folder, located)
+
+    def outside(self, name: str) -> str:
+        """Return what is wrong with a name that `locate` does not take."""
+        return f"must name a file in {self._folder or '.'}, found {shown(name)}"
+
+    def report(self, findings: Findings) -> None:
+        """Remark on the names that have no file.
+
+        Raises:
+            UserError: No name has one: the images are somewhere else.
+        """
+        if not self._missing:
+            return
+        name, place = next(iter(self._missing.items()))
+        similar = self._similar(name)
+        example = (
+            f"{posixpath.join(self._folder, name)} ({place}): no such file"
+            f"{f'; is {similar} meant?' if similar else ''}"
+        )
+        total = len(self._missing) + len(self._present)
+        if not self._present:
+            raise UserError(f"none of the {total:,} images of the list is there: {example}")
+        findings.remark(f"{len(self._missing):,} of {total:,} images are missing: {example}")
+
+    def _relative(self, name: str) -> str | None:
+        absolute = os.path.abspath(self._folder) if files.is_local(self._folder) else self._folder
+        relative = name.removeprefix(absolute.rstrip("/") + "/")
+        return None if "://" in relative else confined("", relative)
+
+    def _spelling(self, name: str) -> str | None:
+        """Return the name of the file that `name` names; None when there is none.
+
+        The two differ where Unicode has several spellings of a character.
+        """
+        folder, base = posixpath.split(name)
+        if base in self._names_in(folder)[0]:
+            return name
+        spelled = ""
+        for part in name.split("/"):
+            actual = self._names_in(spelled)[1].get(_normalised(part))
+            if actual is None:
+                return None
+            spelled = posixpath.join(spelled, actual)
+        return spelled
+
+    def _names_in(self, folder: str) -> tuple[set[str], dict[str, str]]:
+        """Return the names in a folder, and normalised name -> name."""
+        if folder not in self._names:
+            names = files.names(posixpath.join(self._folder, folder) or ".")
+            self._names[folder] = set(names), {_normalised(name): name for name in names}
+        return self._names[folder]
+
+    def _similar(self, name: str) -> str | None:
+        """Return the file that was probably meant by a name that has none."""
+        name = name.replace("\\", "/")
+        spelled = ""
+        for part in name.split("/"):
+            names = sorted(self._names_in(spelled)[0])
+            if part in names:
+                actual = part
+            else:
+                alike = [other for other in names if _loosely(other) == _loosely(part)]
+                alike += [
+                    n for n in names if posixpath.splitext(n)[0] == posixpath.splitext(part)[0]
+                ]
+                if not alike and len(names) <= _MAX_COMPARED:
+                    alike = difflib.get_close_matches(part, names, n=1, cutoff=0.8)
+                if not alike:
+                    return None
+                actual = alike[0]
+            spelled = posixpath.join(spelled, actual)
+        return clean(posixpath.join(self._folder, spelled))
+
+
+def _normalised(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _loosely(name: str) -> str:
+    return _normalised(name).casefold()

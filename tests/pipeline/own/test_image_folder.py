@@ -1,0 +1,93 @@
+"""Names of a user's list and the files that they mean."""
+
+import os
+import unicodedata
+
+import pytest
+
+from cli.errors import UserError
+from pipeline.datasets.own.findings import Findings
+from pipeline.datasets.own.image_folder import ImageFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("photos/a b.jpg", "photos/UPPER.JPG", "photos/caf\u00e9/1.jpg", "x[1]*.jpg"):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "own"
+
+
+def located(folder, name: str) -> str | None:
+    """The name of the file that is found; None when the name leads out of the folder."""
+    found = ImageFolder(str(folder)).locate(name, "list:1")
+    if found is None:
+        return None
+    name, path = found
+    assert path == os.path.join(folder, name)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("photos/a b.jpg", "photos/a b.jpg"),
+        ("./photos//a b.jpg", "photos/a b.jpg"),
+        ("{folder}/photos/a b.jpg", "photos/a b.jpg"),
+        ("photos\\a b.jpg", "photos/a b.jpg"),
+        (".\\photos\\UPPER.JPG", "photos/UPPER.JPG"),
+        ("photos/cafe\u0301/1.jpg", "photos/caf\u00e9/1.jpg"),
+        ("photos\\cafe\u0301\\1.jpg", "photos/caf\u00e9/1.jpg"),
+        ("x[1]*.jpg", "x[1]*.jpg"),
+        ("not/there.jpg", "not/there.jpg"),
+        ("not\\there.jpg", "not\\there.jpg"),
+        ("photos/a b.jpg/more.jpg", "photos/a b.jpg/more.jpg"),
+        ("n" * 5000, "n" * 5000),
+        ("../own/photos/a b.jpg", None),
+        ("..\\own\\photos\\a b.jpg", None),
+        ("photos\\..\\..\\secret.jpg", None),
+        ("/etc/passwd", None),
+        ("{folder}/../secret.jpg", None),
+        ("file://{folder}/photos/a b.jpg", None),
+        ("", None),
+        (".", None),
+        ("photos/\0.jpg", None),
+    ],
+)
+def test_names(folder, name, expected):
+    assert located(folder, name.replace("{folder}", str(folder))) == expected
+
+
+def test_a_file_whose_name_macos_wrote(folder):
+    decomposed = unicodedata.normalize("NFD", "\u00fcber.jpg")
+    (folder / decomposed).write_bytes(b"")
+    assert located(folder, "\u00fcber.jpg") == decomposed
+    (folder / "\u00fcber.jpg").write_bytes(b"")
+    assert located(folder, "\u00fcber.jpg") == "\u00fcber.jpg"
+    assert located(folder, decomposed) == decomposed
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("photos/upper.jpg", "photos/UPPER.JPG"),
+        ("PHOTOS\\upper.jpg", "photos/UPPER.JPG"),
+        ("photos/UPPER.png", "photos/UPPER.JPG"),
+        ("photos/UPPER", "photos/UPPER.JPG"),
+        ("photos/a_b.jpg", "photos/a b.jpg"),
+        ("photos/quite another.jpg", None),
+    ],
+)
+def test_a_missing_file_is_named_with_the_one_that_is_meant(folder, name, similar):
+    images = ImageFolder(str(folder))
+    images.locate(name, "list:7:3")
+    asked = f"; is {folder}/{similar} meant?" if similar else ""
+    example = f"{folder}/{name} (list:7:3): no such file{asked}"
+    with pytest.raises(UserError) as caught:
+        images.report(Findings())
+    assert str(caught.value) == f"none of the 1 images of the list is there: {example}"
+    images.locate("x[1]*.jpg", "list:8:3")
+    findings = Findings()
+    images.report(findings)
+    assert findings.remarks == [f"1 of 2 images are missing: {example}"]
