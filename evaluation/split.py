@@ -16,7 +16,7 @@ from evaluation.options import EvaluationOptions
 from evaluation.report import page
 from evaluation.report.gallery import NO_PICTURES, Gallery, Selection
 from metrics import coco_files, official
-from metrics.names import CIDER
+from metrics.leave_one_out import leave_one_out
 from metrics.summary import Summary
 from records.manifest import DatasetInfo
 from records.split_files import open_split
@@ -99,8 +99,10 @@ def _score(
         **summary.as_json(),
     }
     if scene_report.is_drawn(info):
-        ceiling = official.leave_one_out_cider(references)
-        findings |= scene_report.facts(info, captions, scores.metrics[CIDER], ceiling, stamp)
+        findings |= scene_report.facts(info, captions, stamp)
+        compared = leave_one_out(scores.references, scores.hypotheses)
+        print(compared.as_text(stamp))
+        findings["leave_one_out_CIDEr"] = compared.as_json()
     selection = Selection.of(scores)
     shown = selection.image_ids() if options.report else ()
     search = dataclasses.replace(how.search, n_best=1)

@@ -1,9 +1,9 @@
 """95% intervals of scores, and a paired test of two systems, by resampling the images.
 
 Each of `RESAMPLES` resamples draws as many images as there are, with replacement (Koehn 2004). BLEU
-of a resample is computed from the counts of the drawn images. The other metrics are means over
-images, as they are officially; only METEOR's official score is one of summed statistics. Its
-interval is therefore that of its mean over images.
+and METEOR of a resample are computed from the summed counts of the drawn images, and the other
+metrics are means over images, all as they are officially. So the interval is that of the score
+that is printed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.names import BLEU
+from metrics import meteor
+from metrics.names import BLEU, METEOR
 from metrics.official import Scores
 
 RESAMPLES = 1000
@@ -20,7 +21,7 @@ _TINY, _SMALL = 1e-15, 1e-9  # The official BLEU adds these to avoid a division 
 
 
 class Interval(NamedTuple):
-    """The 2.5% and 97.5% percentiles of the resamples."""
+    """The 2.5% and 97.5% percentiles of the resamples, or the score where that lies beyond."""
 
     low: float
     high: float
@@ -34,7 +35,8 @@ class Difference(NamedTuple):
         low: Lower end of the difference's 95% interval.
         high: Upper end of that interval.
         p: Two-sided p-value: twice the share of resamples in which the difference is 0 or has the
-            other sign. No value between 0 and 1 / RESAMPLES can be told from 0.
+            other sign. No value between 0 and 1 / RESAMPLES can be told from 0. Like an exact
+            paired test of n images, it is never less than 2 / 2^n.
     """
 
     difference: float
@@ -51,13 +53,12 @@ def intervals(scores: Scores, seed: int = 0) -> dict[str, Interval]:
         seed: Chooses the resamples: the same scores and seed give the same intervals.
 
     Returns:
-        Metric -> its interval.
+        Metric -> its interval; nothing for a single image, which tells nothing about others.
     """
+    if len(scores.images) == 1:
+        return {}
     (resampled,) = _resampled([scores], seed)
-    return {
-        name: Interval(*map(float, np.percentile(values, [2.5, 97.5])))
-        for name, values in resampled.items()
-    }
+    return {name: _interval(values, scores.metrics[name]) for name, values in resampled.items()}
 
 
 def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Difference]:
@@ -79,6 +80,9 @@ def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Di
         raise ValueError("a paired test needs the same images in the same order")
     each_once = np.ones((1, len(scores.images)))
     of_system, of_baseline = (_metrics_of(s, each_once) for s in (scores, baseline))
+    least = 2.0 ** (1 - len(scores.images))
+    if least < 1 / RESAMPLES:
+        least = 0.0
     system_resampled, baseline_resampled = _resampled([scores, baseline], seed)
     differences = {}
     for name, values in system_resampled.items():
@@ -86,14 +90,18 @@ def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Di
             continue
         resampled = values - baseline_resampled[name]
         tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        differences[name] = Difference(
-            difference=float(of_system[name][0] - of_baseline[name][0]),
-            low=float(low),
-            high=float(high),
-            p=float(min(1.0, 2 * tail)),
-        )
+        difference = float(of_system[name][0] - of_baseline[name][0])
+        low, high = _interval(resampled, difference)
+        p = min(1.0, max(least, 2 * float(tail)))
+        differences[name] = Difference(difference, low, high, p)
     return differences
+
+
+def _interval(resampled: np.ndarray, value: float) -> Interval:
+    """Return the interval of a value that was resampled; it holds the value."""
+    low, high = map(float, np.percentile(resampled, [2.5, 97.5]))
+    # With few images, or images that are all alike, rounding and BLEU's bias can leave it beside.
+    return Interval(min(low, value), max(high, value))
 
 
 def _resampled(systems: Sequence[Scores], seed: int) -> list[dict[str, np.ndarray]]:
@@ -128,6 +136,8 @@ def _metrics_of(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
     values = np.array([list(image.values()) for image in scores.images.values()])  # [images, M]
     means = weights @ values / weights.shape[1]
     by_metric = dict(zip(scores.metrics, means.T, strict=True))
+    if scores.meteor_statistics is not None:
+        by_metric[METEOR] = meteor.score_of(weights @ scores.meteor_statistics)
     return by_metric | _bleu(weights @ scores.bleu_counts)
 
 

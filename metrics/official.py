@@ -6,7 +6,6 @@ own wrappers leave temporary files in the package's folder, lose the alignment o
 is not a newline, and hang when METEOR dies.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +32,8 @@ class Scores:
         bleu_counts: [images, 10] float64, the counts that BLEU sums over the captions: words, words
             of the reference of the closest length, n-grams of the caption (n from 1 to 4), and
             those of them that a reference has too (n from 1 to 4).
+        meteor_statistics: [images, `meteor.STATISTICS`] float64, the statistics that METEOR sums
+            over the captions; None where METEOR is missing.
         hypotheses: Image id -> a list of the one caption that was scored, as official tokens.
         references: Image id -> its reference captions, as official tokens.
     """
@@ -41,12 +42,9 @@ class Scores:
     images: dict[int, dict[str, float]]
     unavailable: dict[str, str]
     bleu_counts: np.ndarray
+    meteor_statistics: np.ndarray | None
     hypotheses: Tokens
     references: Tokens
-
-    def mean_over_images(self, metric: str) -> float:
-        """Return the mean of the images' scores. For METEOR it differs from the corpus score."""
-        return sum(image[metric] for image in self.images.values()) / len(self.images)
 
 
 def _ignore(line: str) -> None:
@@ -133,13 +131,15 @@ def score_tokens(references: Tokens, hypotheses: Tokens, meteor: Scorer) -> Scor
     corpus, by_image, counts = _bleu(references, hypotheses)
     corpus[ROUGE_L], by_image[ROUGE_L] = Rouge().compute_score(references, hypotheses)
     corpus[CIDER], by_image[CIDER] = cider_of_tokens(references, hypotheses)
-    unavailable = {}
-    scorers: dict[str, Scorer] = {METEOR: meteor, SPICE: spice}
-    for name, compute in scorers.items():
-        try:
-            corpus[name], by_image[name] = compute(references, hypotheses)
-        except (MeteorError, SpiceError) as error:
-            unavailable[name] = str(error)
+    unavailable, statistics = {}, None
+    try:
+        corpus[METEOR], by_image[METEOR], statistics = meteor(references, hypotheses)
+    except MeteorError as error:
+        unavailable[METEOR] = str(error)
+    try:
+        corpus[SPICE], by_image[SPICE] = spice(references, hypotheses)
+    except SpiceError as error:
+        unavailable[SPICE] = str(error)
     names = [name for name in METRICS if name in corpus]
     return Scores(
         metrics={name: float(corpus[name]) for name in names},
@@ -149,6 +149,7 @@ def score_tokens(references: Tokens, hypotheses: Tokens, meteor: Scorer) -> Scor
         },
         unavailable=unavailable,
         bleu_counts=counts,
+        meteor_statistics=statistics,
         hypotheses=hypotheses,
         references=references,
     )
@@ -210,40 +211,6 @@ def cider_of_tokens(references: Tokens, hypotheses: Tokens) -> tuple[float, Sequ
         return 0.0, [0.0] * len(references)  # Nothing can match; the official code would fail.
     score, by_image = Cider().compute_score(references, hypotheses)
     return float(score), by_image
-
-
-def leave_one_out_cider(references: Mapping[int, Sequence[str]]) -> float:
-    """Return the CIDEr of the references against each other, a mark to hold a model's CIDEr to.
-
-    Round k takes reference k of every image as its hypothesis, and the image's other references as
-    its references. It computes CIDEr over all images. There are as many rounds as the longest list
-    has references; an image with n references gives number k modulo n, so that every round covers
-    the same images. The result is the mean of the rounds.
-
-    A hypothesis here meets one reference fewer than a model's caption does.
-
-    Args:
-        references: Image id -> its captions. Images with a single one are left out.
-
-    Returns:
-        The mean CIDEr; nan when no image has two captions.
-
-    Raises:
-        UserError: Java does not run.
-    """
-    tokens = tokenise({image: texts for image, texts in references.items() if len(texts) > 1})
-    if not tokens:
-        return math.nan
-    rounds = max(len(texts) for texts in tokens.values())
-    total = 0.0
-    for k in range(rounds):
-        hypotheses = {image: [texts[k % len(texts)]] for image, texts in tokens.items()}
-        others = {
-            image: [text for j, text in enumerate(texts) if j != k % len(texts)]
-            for image, texts in tokens.items()
-        }
-        total += cider_of_tokens(others, hypotheses)[0]
-    return total / rounds
 
 
 def _select(

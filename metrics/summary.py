@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from metrics import bootstrap, diversity
 from metrics.bootstrap import Difference, Interval
 from metrics.diversity import Diversity
-from metrics.names import HEADINGS, METEOR
+from metrics.names import CIDER, HEADINGS
 from metrics.official import Scores
+
+_FEW_IMAGES = 50
 
 
 class Summary(NamedTuple):
@@ -25,11 +27,16 @@ class Summary(NamedTuple):
         return cls(scores, bootstrap.intervals(scores), measured)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the keys `metrics`, `intervals`, `unavailable`, `diversity` of metrics.json."""
+        """Return the keys that metrics.json and the output of `evaluation.score` share.
+
+        Returns:
+            `metrics`, `intervals`, `unavailable`, `notes` and `diversity`.
+        """
         return {
             "metrics": self.scores.metrics,
             "intervals": self.intervals,
             "unavailable": self.scores.unavailable,
+            "notes": self.notes(),
             "diversity": dataclasses.asdict(self.diversity),
         }
 
@@ -42,13 +49,30 @@ class Summary(NamedTuple):
         Returns:
             The lines, without a newline at the end.
         """
-        lines = [table(self.scores.metrics, self.scores.unavailable, stamp, self.intervals)]
-        if METEOR in self.scores.metrics:
-            mean = 100 * self.scores.mean_over_images(METEOR)
-            lines.append(
-                f"{HEADINGS[METEOR]}'s interval is of its mean over images, which is {mean:.1f}"
-            )
-        return "\n".join([*lines, self.diversity.as_text()])
+        printed = table(self.scores.metrics, self.scores.unavailable, stamp, self.intervals)
+        return "\n".join([printed, *self.notes(), self.diversity.as_text()])
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each reason to read the scores with care."""
+        return few_images(len(self.scores.images))
+
+
+def few_images(images: int) -> list[str]:
+    """Return what a reader should know of scores of so few images; nothing where they are enough.
+
+    Args:
+        images: The number of images that were scored.
+
+    Returns:
+        A sentence, or none.
+    """
+    cider = HEADINGS[CIDER]
+    weighs = f"{cider} weighs a word by how few of the scored images have it"
+    if images == 1:
+        return [f"1 image: {weighs}, so it is always 0 here; one image gives no interval"]
+    if images < _FEW_IMAGES:
+        return [f"{images} images are few: {weighs}, so it says little here, and so do intervals"]
+    return []
 
 
 class Comparison(NamedTuple):
@@ -79,19 +103,13 @@ class Comparison(NamedTuple):
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
         ]
-        if METEOR in self.differences:
-            lines.append("* of the mean over images")
         return "\n".join(lines)
 
     def _row(self, name: str, difference: Difference) -> tuple[str, ...]:
-        mark, values = "", (self.scores.metrics[name], self.baseline.metrics[name])
-        if name == METEOR:  # Its difference, too, is one of means over images.
-            mark = "*"
-            values = self.scores.mean_over_images(name), self.baseline.mean_over_images(name)
         return (
-            HEADINGS[name] + mark,
-            f"{100 * values[0]:.1f}",
-            f"{100 * values[1]:.1f}",
+            HEADINGS[name],
+            f"{100 * self.scores.metrics[name]:.1f}",
+            f"{100 * self.baseline.metrics[name]:.1f}",
             f"{100 * difference.difference:+.1f}",
             f"{100 * difference.low:+.1f} .. {100 * difference.high:+.1f}",
             f"{difference.p:.3f}" if difference.p else f"< {1 / bootstrap.RESAMPLES:g}",

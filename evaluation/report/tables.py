@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from metrics import diversity
-from metrics.names import HEADINGS, METEOR
+from metrics.names import CIDER, HEADINGS
 from metrics.official import Scores
 from metrics.summary import Summary
 
@@ -18,16 +18,16 @@ def scores(summary: Summary) -> str:
     rows = [("", "score", "95% interval")]
     for name, heading in HEADINGS.items():
         if name in metrics:
-            low, high = (100 * end for end in summary.intervals[name])
-            mark = "*" if name == METEOR else ""
-            rows.append((heading, f"{100 * metrics[name]:.1f}", f"{low:.1f} to {high:.1f}{mark}"))
+            interval = ""
+            if name in summary.intervals:
+                low, high = (100 * end for end in summary.intervals[name])
+                interval = f"{low:.1f} to {high:.1f}"
+            rows.append((heading, f"{100 * metrics[name]:.1f}", interval))
     notes = [
         f"{HEADINGS[name]} is unavailable: {escape(reason)}."
         for name, reason in unavailable.items()
     ]
-    if METEOR in metrics:
-        summed = f"{HEADINGS[METEOR]}'s score is computed from summed statistics"
-        notes.insert(0, f"* Interval of the mean over images; {summed}.")
+    notes += [f"{escape(note)}." for note in summary.notes()]
     return _table(rows) + "".join(f'<p class="soft">{note}</p>' for note in notes)
 
 
@@ -36,8 +36,8 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
 
     Args:
         summary: The diversity of the captions.
-        findings: What metrics.json holds; `attention`, `pointing` and `facts_true` are shown where
-            they are there.
+        findings: What metrics.json holds; `leave_one_out_CIDEr`, `attention`, `pointing` and
+            `facts_true` are shown where they are there.
 
     Returns:
         The table.
@@ -62,6 +62,15 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
         ("repeat 3 words in a row", f"{measured.repeated_3grams:.1%}", ""),
         ("repeat 4 words in a row", f"{measured.repeated_4grams:.1%}", ""),
     ]
+    if compared := findings.get("leave_one_out_CIDEr"):
+        caption_cider, reference_cider = compared["captions"], compared["references"]
+        rows.append(
+            (
+                f"{HEADINGS[CIDER]} with one reference fewer",
+                f"{100 * caption_cider:.1f}",
+                f"{100 * reference_cider:.1f}",
+            )
+        )
     if attention := findings.get("attention"):
         limit = f" of {attention['entropy_limit']:.2f} nats"
         rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))

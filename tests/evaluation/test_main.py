@@ -97,14 +97,17 @@ def test_evaluate_on_other_records_than_those_of_the_run(
     # The scenes' own lines, last.
     report = json.loads((tmp_path / "metrics.json").read_text())
     facts, other_facts = report["facts_true"], report["facts_true_other_image"]
+    cider = report["leave_one_out_CIDEr"]
     assert out[-2].startswith("attention: ")
     assert out[-1].startswith("pointing: 0% of 0 colour and shape words")
     assert out[-4:-2] == [
         f"facts true: {facts:.0%} (other image: {other_facts:.0%})",
-        f"CIDEr {report['metrics']['CIDEr']:.2f} (references {report['references_CIDEr']:.2f})",
+        f"CIDEr with one reference fewer: captions {cider['captions']:.2f},"
+        f" references {cider['references']:.2f}",
     ]
     assert facts == other_facts == 0  # no scene has a dog
-    assert report["references_CIDEr"] > 0.3
+    assert cider["references"] > 0.3
+    assert (cider["images"], cider["single"]) == (6, 0)
 
 
 @pytest.mark.usefixtures("without_meteor")

@@ -53,6 +53,68 @@ def test_intervals_hold_the_score_and_are_as_wide_as_theory_says(scores):
     assert bootstrap.intervals(scores, seed=1) != intervals
 
 
+def few(scores: Scores, images: int) -> Scores:
+    """Return scores as of the first images alone; CIDEr's and ROUGE-L's are means over images."""
+    of_images = dict(list(scores.images.items())[:images])
+    kept = dataclasses.replace(
+        scores, images=of_images, bleu_counts=scores.bleu_counts[:images], meteor_statistics=None
+    )
+    values = bootstrap._metrics_of(kept, np.ones((1, images)))
+    return dataclasses.replace(kept, metrics={name: float(v[0]) for name, v in values.items()})
+
+
+@pytest.mark.parametrize("images", [2, 3, 5, 8, 13])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_score_of_a_few_images_lies_in_its_interval(images, seed):
+    scores = few(random_scores(seed), images)
+    for name, interval in bootstrap.intervals(scores).items():
+        assert interval.low <= scores.metrics[name] <= interval.high, name
+
+
+def test_equal_images_have_an_interval_of_no_width_that_holds_the_score(scores):
+    images = {i: dict.fromkeys(scores.metrics, 0.1) for i in scores.images}
+    metrics = {name: sum(image[name] for image in images.values()) / IMAGES for name in images[1]}
+    equal = dataclasses.replace(scores, images=images, metrics=metrics)
+    for name in ("ROUGE_L", "CIDEr"):  # summed otherwise, it is another float
+        low, high = bootstrap.intervals(equal)[name]
+        assert low <= metrics[name] <= high
+        assert high - low < 1e-12
+
+
+def test_one_image_has_no_interval_and_no_test(scores):
+    one = few(scores, 1)
+    assert bootstrap.intervals(one) == {}
+    other = dataclasses.replace(one, images={1: dict.fromkeys(one.metrics, 0.0)})
+    for difference in bootstrap.paired_test(one, other).values():
+        assert difference.p == 1
+
+
+def test_no_p_is_less_than_that_of_an_exact_test_of_so_few_images(scores):
+    four = few(scores, 4)
+    better = dataclasses.replace(
+        four, images={i: {n: v + 1 for n, v in image.items()} for i, image in four.images.items()}
+    )
+    assert bootstrap.paired_test(better, four)["CIDEr"].p == 2 / 2**4
+    assert bootstrap.paired_test(four, better)["CIDEr"].p == 2 / 2**4
+
+
+def test_the_paired_test_is_two_sided(scores):
+    noise = np.random.default_rng(3).normal(0.02, 0.1, IMAGES)
+    images = {
+        i: image | {"CIDEr": image["CIDEr"] + noise[k]}
+        for k, (i, image) in enumerate(scores.images.items())
+    }
+    other = dataclasses.replace(scores, images=images)
+    better = bootstrap.paired_test(other, scores)["CIDEr"]
+    worse = bootstrap.paired_test(scores, other)["CIDEr"]
+    assert better.p == worse.p
+    assert better.difference == -worse.difference
+    weights = np.concatenate(list(bootstrap._weights(IMAGES, 0)))
+    one_sided = np.mean(weights @ noise <= 0)
+    assert 0.005 < one_sided < 0.4
+    assert better.p == pytest.approx(2 * one_sided, abs=1e-12)
+
+
 def test_portions_change_nothing(scores, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 50)
     at_once = bootstrap.intervals(scores)

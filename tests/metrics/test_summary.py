@@ -1,9 +1,11 @@
 """Scores as they are printed and kept."""
 
+import dataclasses
+
 import pytest
 
 from metrics.names import HEADINGS, METRICS
-from metrics.summary import Comparison, Summary, table
+from metrics.summary import Comparison, Summary, few_images, table
 from tests.support.scores import random_scores
 
 
@@ -35,14 +37,27 @@ def test_table():
 def test_a_summary_is_kept_under_these_keys(scores):
     summary = Summary.of(scores)
     kept = summary.as_json()
-    assert list(kept) == ["metrics", "intervals", "unavailable", "diversity"]
+    assert list(kept) == ["metrics", "intervals", "unavailable", "notes", "diversity"]
+    assert kept["notes"] == []  # sixty images are not few
     assert kept["metrics"] == scores.metrics
     assert list(kept["intervals"]) == list(scores.metrics)
     assert kept["unavailable"].keys() == {"METEOR", "SPICE"}
     assert kept["diversity"]["mean_length"] == summary.diversity.mean_length
     text = summary.as_text("STAMP")
     lines = table(scores.metrics, scores.unavailable, "STAMP", summary.intervals)
-    assert text == f"{lines}\n{summary.diversity.as_text()}"  # without METEOR no note on it
+    assert text == f"{lines}\n{summary.diversity.as_text()}"
+
+
+def test_scores_of_few_images_come_with_a_note(scores):
+    for count, words in ((1, "always 0 here; one image gives no"), (49, "49 images are few: ")):
+        images = dict(list(scores.images.items())[:count])
+        few = dataclasses.replace(scores, images=images, bleu_counts=scores.bleu_counts[:count])
+        summary = Summary.of(few)
+        (note,) = summary.as_json()["notes"]
+        assert words in note and "CIDEr weighs a word by how few" in note
+        assert f"\n{note}\n" in summary.as_text()
+        assert ("95% from" in summary.as_text()) == (count > 1)
+    assert few_images(50) == []
 
 
 def test_a_comparison_names_the_difference_of_each_metric(scores):
