@@ -27,7 +27,7 @@ from trainer.distribution import Cluster
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
 from trainer.loop import Loop
-from trainer.open_run import adopt_stored_encoder, open_run
+from trainer.opening.open_run import adopt_stored_encoder, open_run
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import open_validation
