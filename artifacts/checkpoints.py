@@ -45,7 +45,7 @@ class Checkpoints:
 
     def newest(self) -> list[str]:
         """Return the paths of the checkpoints to resume from, the newest first."""
-        names = filter(_CHECKPOINT.fullmatch, self._names())
+        names = filter(_CHECKPOINT.fullmatch, self.folder.checkpoint_names())
         return [os.path.join(self.folder.checkpoints, name) for name in sorted(names, reverse=True)]
 
     def save(self, step: int, note: Mapping[str, Any]) -> str:
@@ -97,7 +97,8 @@ class Checkpoints:
             The checkpoint's note; None when there is no checkpoint.
 
         Raises:
-            UserError: There are checkpoints, and none of them is good.
+            UserError: There are checkpoints, and none of them is good; or only the best weights
+                are left, which training from the start would overwrite.
         """
         atomic_file.sweep(self.folder.checkpoints)
         paths = self.newest()
@@ -119,13 +120,13 @@ class Checkpoints:
                 f"{self.folder.checkpoints}: no good checkpoint among {len(paths)}; remove the"
                 " run's folder to train from the start"
             )
+        if os.path.exists(self.folder.best):
+            raise UserError(
+                f"{self.folder.best}: no checkpoint to resume from lies beside it, and training"
+                " from the start would overwrite it; put the newest step-*.npz back, or give another"
+                " --run_dir"
+            )
         return None
-
-    def _names(self) -> list[str]:
-        # Listed and not globbed: a run's path may hold characters that a glob would interpret.
-        if not os.path.isdir(self.folder.checkpoints):
-            return []
-        return os.listdir(self.folder.checkpoints)
 
     def _write(self, path: str, arrays: Arrays, note: Mapping[str, Any]) -> None:
         try:

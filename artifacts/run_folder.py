@@ -55,6 +55,14 @@ class RunFolder:
         """Return the path of the checkpoint after `step` steps: weights, optimizer and step."""
         return os.path.join(self.checkpoints, f"step-{step:09d}.npz")
 
+    def checkpoint_names(self) -> list[str]:
+        """Return the sorted names of what lies in `checkpoints`; none where it is missing."""
+        # Listed and not globbed: a run's path may hold characters that a glob would interpret.
+        try:
+            return sorted(os.listdir(self.checkpoints))
+        except FileNotFoundError:
+            return []
+
     @property
     def metrics(self) -> str:
         """Training and validation scalars, one JSON object a line."""

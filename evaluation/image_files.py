@@ -10,7 +10,7 @@ from captioning import job, parts
 from captioning.image_list import Entry, ImageList, open_images
 from captioning.job import JobOptions, JobState
 from cli.errors import UserError
-from evaluation.options import EvaluationOptions
+from evaluation.options import EvaluationOptions, only_evaluation
 from metrics import coco_files
 
 
@@ -29,8 +29,9 @@ def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: Job
         UserError: As `captioning.job.caption`, or --images names nothing.
     """
     output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation("images")
-    images = ImageList(open_images(options.images.split(",")), options.part_images, output_dir)
-    return _caption(run_dirs, images, output_dir, how)
+    with only_evaluation(output_dir, how):
+        images = ImageList(open_images(options.images.split(",")), options.part_images, output_dir)
+        return _caption(run_dirs, images, output_dir, how)
 
 
 def caption_image_info(
@@ -53,9 +54,10 @@ def caption_image_info(
     images_name = _images_name(options.image_info)
     output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation(images_name)
     entries = open_image_info(options.image_info, options.images_dir)
-    images = ImageList(entries, options.part_images, output_dir)
     submission = f"captions_{images_name}_{name}_results.json"
-    return _caption(run_dirs, images, output_dir, how, submission)
+    with only_evaluation(output_dir, how):
+        images = ImageList(entries, options.part_images, output_dir)
+        return _caption(run_dirs, images, output_dir, how, submission)
 
 
 def open_image_info(path: str, images_dir: str) -> Iterator[Entry]:

@@ -1,11 +1,13 @@
 """The flags of the evaluation, beside those of the recipe and of the search."""
 
 import dataclasses
+from contextlib import AbstractContextManager
 
 from captioning.job import JobOptions
 from captioning.search_options import BeamSearch
 from cli.errors import UsageError
 from cli.flags import flag
+from cli.process_lock import only_process
 from records.schema import SPLITS
 
 
@@ -90,6 +92,20 @@ class EvaluationOptions:
             self.decode_batch_size,
             _parse_shard(self.shard),
         )
+
+
+def only_evaluation(output_dir: str, how: JobOptions) -> AbstractContextManager[None]:
+    """Keep other evaluations out of a folder, but for the other shards of the same one.
+
+    Args:
+        output_dir: Where the results go.
+        how: How the job works.
+
+    Raises:
+        UserError: Another evaluation writes there, or the folder cannot be written.
+    """
+    shared = how.shard[1] > 1
+    return only_process(output_dir, "evaluating", "give another --output_dir", shared)
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from captioning.job import JobOptions, JobState
 from captioning.records_source import RecordsSource
 from evaluation.attention import survey
 from evaluation.image_files import unfinished
-from evaluation.options import EvaluationOptions
+from evaluation.options import EvaluationOptions, only_evaluation
 from evaluation.report import page
 from evaluation.report.gallery import NO_PICTURES, Gallery, Selection
 from metrics import coco_files, official
@@ -52,12 +52,13 @@ def evaluate(
         page.refuse_unwritable(options.report)
     stamp = _contamination_stamp(run_dirs, info, options)
     records = RecordsSource(files, info, options.part_images)
-    state = job.caption(run_dirs, records, output_dir, how)
-    if state.missing:
-        print(unfinished(state))
-        return 0
-    captioned = _Captioned(run_dirs, name, info, records, state, stamp)
-    _score(captioned, output_dir, options, how)
+    with only_evaluation(output_dir, how):
+        state = job.caption(run_dirs, records, output_dir, how)
+        if state.missing:
+            print(unfinished(state))
+            return 0
+        captioned = _Captioned(run_dirs, name, info, records, state, stamp)
+        _score(captioned, output_dir, options, how)
     return 0
 
 

@@ -12,29 +12,32 @@ import tensorflow as tf
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UserError
+from trainer.position import Position
 from trainer.samples import Sample, Samples
 
 
 class History:
     """Writes metrics.jsonl and TensorBoard's events of a run.
 
-    Lines of metrics.jsonl past the step that the run resumes from are removed.
+    Lines of metrics.jsonl past the position that the run resumes from are removed.
 
     Args:
         folder: The run's folder.
-        step: The step that the run resumes from; 0 for a new run.
+        position: How far the run is.
         samples: Writes the sample captions; None where there are none.
 
     Raises:
         UserError: A file cannot be written.
     """
 
-    def __init__(self, folder: RunFolder, step: int, samples: Samples | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, position: Position, samples: Samples | None = None
+    ) -> None:
         self.path = folder.metrics
         lines = []
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8") as file:
-                lines = [line for line in file if _step_of(line) <= step]
+                lines = [line for line in file if _is_past(line, position)]
         with _reported(folder.path):
             for directory in (folder.path, folder.samples):
                 atomic_file.sweep(directory)
@@ -96,11 +99,13 @@ def _reported(path: str) -> Iterator[None]:
         ) from None
 
 
-def _step_of(line: str) -> float:
+def _is_past(line: str, position: Position) -> bool:
+    """Return whether a run at this position has written the line for good."""
     try:
-        return json.loads(line)["step"]
+        scalars = json.loads(line)
+        return scalars["step"] <= (position.scored if scalars["kind"] == "val" else position.step)
     except (ValueError, KeyError, TypeError):
-        return np.inf  # a line that a kill cut short
+        return False  # a line that a kill cut short
 
 
 class StepWindow:

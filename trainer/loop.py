@@ -83,7 +83,7 @@ class Loop:
         self._restore()
         if self.cluster.chief:
             samples = self.validation.samples if self.validation else None
-            self.history = History(self.folder, self.position.step, samples)
+            self.history = History(self.folder, self.position, samples)
         self._saved_at = time.monotonic()
         try:
             with bar(self.total_steps, "training", "step", self.position.step) as progress:
@@ -117,7 +117,8 @@ class Loop:
         self.position = Position.from_note(note)
         if self.position.best and not self.checkpoints.best_is_good():
             # Without these the next score counts as the best one.
-            self.position = Position(self.position.step)
+            step = self.position.step
+            self.position = Position(step, scored=min(self.position.scored, step - 1))
 
     def _train(self, progress: tqdm) -> None:
         """Train epoch by epoch, with a validation at the end of each."""
@@ -202,6 +203,10 @@ class Loop:
         """Validate, keep the best weights, save a checkpoint."""
         epoch = -(-self.position.step // self.batches.steps_per_epoch)
         score = None
+        # Before the best weights, which must not lie there alone, and before the time that a
+        # validation takes.
+        with self.stop.held():
+            self._save()
         if self.validation:
             progress.clear()
             score = self.validation.score()

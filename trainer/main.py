@@ -5,7 +5,10 @@ A run that was stopped continues when the same command is given again.
 
 import dataclasses
 import hashlib
+import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
@@ -16,7 +19,7 @@ from absl.flags import FlagValues
 from artifacts import provenance
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
-from cli import flags
+from cli import flags, process_lock
 from cli.command import run
 from records.canonical_json import to_json
 from records.manifest import DatasetInfo, read_vocabulary
@@ -54,13 +57,22 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
+    worker, _ = distribution.parse_tf_config(os.environ.get("TF_CONFIG", ""))
+    given = flags.given(Recipe, values)
+    if worker > 0:  # the chief alone writes into the run's folder
+        return _join_and_train(recipe, given)
+    with process_lock.only_process(recipe.run_dir, "training", "give another --run_dir"):
+        return _join_and_train(recipe, given)
+
+
+def _join_and_train(recipe: Recipe, given: Mapping[str, Any]) -> int:
+    """Train with the other workers, if there are any; returns the exit code."""
     cluster = distribution.join()
     # Only now: joining other workers installs a SIGTERM handler, which ours must replace.
     stop = Stop()
     try:
         with cluster.watched():
             info, train = open_split(recipe.records_dir, "train")
-            given = flags.given(Recipe, values)
             recipe = adopt_stored_encoder(recipe, given, info)
             return _train(recipe, info, train, stop, cluster)
     except StopRequestedError:

@@ -9,13 +9,13 @@ because temporary files have unique names and the bytes of a shard do not depend
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import time
 from collections.abc import Iterator
 
 from cli.errors import UserError
+from cli.process_lock import take
 from pipeline.storage import files
 
 # Workers notice within a second or two that their submitter was killed.
@@ -40,12 +40,12 @@ def only_job(directory: str, flag: str = "--output_dir") -> Iterator[None]:
     handle = os.open(directory, os.O_RDONLY)
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not _take(handle, fcntl.LOCK_EX):
+        while not take(handle, fcntl.LOCK_EX, directory):
             if time.monotonic() > deadline:
                 raise _refusal(directory, flag)
             time.sleep(_POLL_SECONDS)
         # Nobody else holds the lock. A shared lock lets our workers in and keeps other jobs out.
-        if not _take(handle, fcntl.LOCK_SH):
+        if not take(handle, fcntl.LOCK_SH, directory):
             raise _refusal(directory, flag)
         yield
     finally:
@@ -64,20 +64,11 @@ def same_job(directory: str) -> Iterator[None]:
         return
     handle = os.open(directory, os.O_RDONLY)
     try:
-        if not _take(handle, fcntl.LOCK_SH):
+        if not take(handle, fcntl.LOCK_SH):
             raise _refusal(directory, "--output_dir")
         yield
     finally:
         os.close(handle)
-
-
-def _take(handle: int, kind: int) -> bool:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        # Any other error: the file system has no such locks (NFS has none for directories).
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
 
 
 def _refusal(directory: str, flag: str) -> UserError:

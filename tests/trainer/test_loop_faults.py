@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from artifacts import checkpoints
 from cli.errors import UserError
 from tests.support.counting_run import all_steps
 from tests.support.disk import full_disk
@@ -92,8 +93,41 @@ def test_a_damaged_best_is_scored_and_written_anew(make_run, capsys):
         err = capsys.readouterr().err
         assert path in err and "the next validation writes them anew" in err
         assert run.best()[1] == {"epoch": 2, "step": 10, "CIDEr": 0.5, "cross_entropy": 1.0}
+        assert run.history() == [5, 10]  # the score that is made again stands there once
         np.testing.assert_array_equal(run.best()[0]["weight"], [11.0, 12.0])
     assert run.steps == all_steps(2)
+
+
+def test_best_weights_without_a_checkpoint_are_not_overwritten(make_run):
+    run = make_run(epochs=1)
+    assert run.go() == 0
+    for path in run.loop.checkpoints.newest():
+        os.remove(path)
+    with pytest.raises(UserError, match=r"best.npz: no checkpoint to resume from lies beside it"):
+        run.go()
+    assert run.steps == all_steps(1)
+    np.testing.assert_array_equal(run.best()[0]["weight"], [6.0, 7.0])
+
+
+@pytest.mark.parametrize("method", ["save", "save_best"])
+def test_a_kill_while_the_first_score_is_saved_costs_nothing(make_run, monkeypatch, method):
+    run = make_run(epochs=2)
+    saved, save = [], getattr(checkpoints.Checkpoints, method)
+
+    def killed(*arguments):
+        if len(saved) == (1 if method == "save" else 0):  # after the best weights, or before
+            raise KeyboardInterrupt
+        saved.append(arguments)
+        return save(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints.Checkpoints, method, killed)
+        run.go()
+    assert run.go() == 0
+    assert run.steps == all_steps(2)
+    assert run.scored == [5, 5, 10]
+    assert run.history() == [5, 10]
+    assert run.best()[1]["step"] == 5
 
 
 def test_a_full_disk_keeps_the_older_checkpoint_and_says_so(make_run, monkeypatch):

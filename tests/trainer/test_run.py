@@ -241,7 +241,7 @@ def test_what_is_missing_or_unknown(tmp_path, capsys, scenes_records):
     assert "small_cnn has no ImageNet weights" in one_error(capsys)
     (tmp_path / "file").write_text("")
     assert train(records_dir=scenes_records, run_dir=tmp_path / "file" / "run") == 1
-    assert "the run cannot be written" in one_error(capsys)
+    assert f"{tmp_path}/file/run: cannot be written (Not a directory)" in one_error(capsys)
     assert not run_dir.exists()
 
 

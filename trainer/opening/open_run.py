@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,8 @@ def open_run(
     if cluster.chief and folder.exists:
         captioner, preprocessing = _resume(folder, recipe, info, vocabulary, cluster)
         return captioner, choose_inputs(train, info, captioner, preprocessing)
+    if cluster.chief:
+        _refuse_remains(folder)
     with cluster.strategy.scope():
         captioner = restore.build(recipe.model(len(vocabulary)), recipe.encoder_weights)
     repeat_random_weights(captioner, recipe, info)
@@ -98,6 +101,17 @@ def open_run(
     if cluster.chief:
         _start(folder, recipe, info, vocabulary, captioner)
     return captioner, train
+
+
+def _refuse_remains(folder: RunFolder) -> None:
+    """Refuse to start a run where weights lie that no config.json explains."""
+    weights = [name for name in folder.checkpoint_names() if name.endswith(".npz")]
+    if weights:
+        raise UserError(
+            f"{folder.checkpoints}: holds {weights[0]} and {folder.config} is missing: a new run"
+            " would overwrite the weights of another; put config.json back or give another"
+            " --run_dir"
+        )
 
 
 def _resume(
@@ -113,6 +127,8 @@ def _resume(
     """
     config = RunConfig.read(folder)
     recipes.refuse_contradictions(config.training, dataclasses.asdict(recipe))
+    if not any(name.endswith(".npz") for name in folder.checkpoint_names()):
+        print(f"{folder.path}: no checkpoint yet: training begins at step 0", file=sys.stderr)
     if config.data.vocabulary_fingerprint != vocabulary.fingerprint:
         raise UserError(
             f"{recipe.records_dir}: its vocabulary is not the one that {recipe.run_dir} was"
