@@ -123,8 +123,8 @@ class Checkpoints:
         if os.path.exists(self.folder.best):
             raise UserError(
                 f"{self.folder.best}: no checkpoint to resume from lies beside it, and training"
-                " from the start would overwrite it; put the newest step-*.npz back, or give another"
-                " --run_dir"
+                " from the start would overwrite it; put the newest step-*.npz back, or give"
+                " another --run_dir"
             )
         return None
 
