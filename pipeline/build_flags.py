@@ -23,8 +23,8 @@ class BuildFlags(SourceOptions):
     # The source.
     dataset: str | None = flag(
         None,
-        f"Data set to build, one of {', '.join(datasets.NAMES)}. By default coco2017 if it lies in"
-        " --data_dir, else scenes.",
+        f"Data set to build, one of {', '.join(datasets.NAMES)}. By default what --data_dir looks"
+        " like; without --data_dir coco2017 if it lies in data/coco2017, else scenes.",
     )
     data_dir: str | None = flag(
         None, "Folder of the source. By default data/<dataset>; for tfds:NAME the folder of TFDS."

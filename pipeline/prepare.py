@@ -103,20 +103,41 @@ def _choose_source(flags: BuildFlags) -> tuple[str, str, str]:
     if dataset:
         datasets.source(dataset)
         return dataset, flags.data_dir or _default_data_dir(dataset), ""
-    coco_dir = flags.data_dir or DEFAULT_COCO
-    if coco.lies_under(coco_dir):
+    if place := flags.data_dir or flags.train_annotations or flags.val_annotations:
+        name, what = _recognise(place, flags)
+        return name, flags.data_dir or _default_data_dir(name), f": found {what}: --dataset={name}"
+    if coco.lies_under(DEFAULT_COCO):
         why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
-        return "coco2017", coco_dir, why
-    if flags.data_dir:
-        raise UserError(
-            f"{flags.data_dir}: no COCO 2017 lies there (annotations/captions_train2017.json is"
-            " missing); --download fetches it, another --dataset reads something else, without"
-            " --data_dir the embedded scenes are built"
-        )
+        return "coco2017", DEFAULT_COCO, why
     why = (
         f": no COCO 2017 lies under {DEFAULT_COCO}; --download fetches it there, or give --data_dir"
     )
     return "scenes", "data/scenes", why
+
+
+def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
+    """Return the data set that lies at `place`, and what lies there in words.
+
+    Raises:
+        UserError: It is none that is known, or may be one of several.
+    """
+    candidates = datasets.recognise(place, flags.source_options)
+    if len(candidates) == 1:
+        return candidates.popitem()
+    if candidates:
+        choices = ", or ".join(f"--dataset={name} for {w}" for name, w in candidates.items())
+        raise UserError(f"{place}: may be several data sets; say {choices}")
+    if not files.exists(place):
+        raise UserError(f"{place}: no such file or folder")
+    names = files.names(place)
+    holds = (
+        f"it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "it is empty"
+    )
+    raise UserError(
+        f"{place}: no data set that is known lies there; {holds}. --dataset says what it is, one of"
+        f" {', '.join(datasets.NAMES)}; --download fetches COCO 2017 to it; without --data_dir the"
+        " embedded scenes are built"
+    )
 
 
 def _default_data_dir(dataset: str) -> str:

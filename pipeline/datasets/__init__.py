@@ -8,6 +8,7 @@ from pipeline.datasets.coco2014 import Coco2014
 from pipeline.datasets.flickr8k import Flickr8k
 from pipeline.datasets.flickr30k import Flickr30k
 from pipeline.datasets.options import SourceOptions
+from pipeline.datasets.own.coco import CocoCaptions
 from pipeline.datasets.own.jsonl import JsonLines
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
@@ -19,10 +20,13 @@ _SOURCES: dict[str, Callable[[SourceOptions], DataSource]] = {
     "flickr8k": Flickr8k,
     "flickr30k": Flickr30k,
     "jsonl": JsonLines,
+    "coco": CocoCaptions,
     "scenes": Scenes,
 }
 TFDS = "tfds:"
 NAMES = (*_SOURCES, TFDS + "NAME")
+# Data sets of which each lies in a folder in one way. What else such a folder may be is not asked.
+_KNOWN = ("coco2017", "coco2014", "flickr8k", "flickr30k")
 _NO_OPTIONS = SourceOptions()
 
 
@@ -59,3 +63,25 @@ def check_options(name: str, options: SourceOptions) -> None:
                 f"--{option}={value}: --dataset={name} does not read this flag;"
                 f" {', '.join(readers) or 'none'} would"
             )
+
+
+def recognise(data_dir: str, options: SourceOptions) -> dict[str, str]:
+    """Return the data sets that may lie in `data_dir`: name -> what lies there, in words.
+
+    Args:
+        data_dir: A folder or a file.
+        options: What the user says about the data set; those that do not read it are left out.
+    """
+    others = tuple(name for name in _SOURCES if name not in (*_KNOWN, "scenes"))
+    # Drawn scenes lie as COCO 2017 does.
+    for names in (("scenes",), _KNOWN, others):
+        sources = {name: source(name, options) for name in names}
+        candidates = {
+            name: what
+            for name, candidate in sources.items()
+            if options.given().keys() <= set(candidate.reads)
+            and (what := candidate.looks_like(data_dir))
+        }
+        if candidates:
+            return candidates
+    return {}

@@ -41,6 +41,10 @@ class Coco2017(ImageFiles):
 
     ids: IdSpace = "coco"
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if it is any part of COCO 2017."""
+        return "COCO 2017" if lies_under(data_dir) else None
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return train and val; `DataSource.splits` says more.
 

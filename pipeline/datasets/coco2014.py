@@ -29,6 +29,11 @@ class Coco2014(ImageFiles):
 
     ids: IdSpace = "coco"
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if Karpathy's list of COCO is there."""
+        path = _annotations(data_dir)
+        return f"COCO 2014 ({posixpath.basename(path)})" if files.exists(path) else None
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return those of train, val and test that have images; `DataSource.splits` says more.
 

@@ -26,6 +26,11 @@ class Flickr30k(ImageFiles):
 
     ids: IdSpace = "flickr"
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if Karpathy's list of Flickr30k is there."""
+        path = _annotations(data_dir)
+        return f"Flickr30k ({posixpath.basename(path)})" if files.exists(path) else None
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return those of train, val and test that have images; `DataSource.splits` says more."""
         path = _annotations(data_dir)

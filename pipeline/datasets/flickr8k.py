@@ -32,6 +32,13 @@ class Flickr8k(ImageFiles):
 
     ids: IdSpace = "flickr"
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if a list of Flickr8k's captions is there."""
+        for name in (_TOKENS, _KARPATHY):
+            if files.exists(posixpath.join(data_dir, name)):
+                return f"Flickr8k ({name})"
+        return None
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return the splits whose list is present; `DataSource.splits` says more.
 

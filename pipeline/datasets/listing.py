@@ -1,10 +1,19 @@
 """What a source lists of one split, before anything is left out."""
 
+import codecs
+import gzip
+import io
 import posixpath
+import zlib
 from typing import NamedTuple
 
 from cli.errors import UserError
 from pipeline.storage import files
+
+# COCO's largest file of captions has 92 MB.
+_MAX_UNPACKED_BYTES = 2 << 30
+_BEGINNING_BYTES = 16_384
+_CONVERT = "iconv -f {} -t UTF-8 {} converts it"
 
 
 class Caption(NamedTuple):
@@ -43,18 +52,50 @@ class Listing(NamedTuple):
 
 
 def text_of(path: str) -> str:
-    """Return the text of an annotation file.
+    """Return the text of an annotation file; one whose name ends in .gz is unpacked.
 
     Raises:
-        UserError: The file is missing, unreadable or not UTF-8.
+        UserError: The file is missing, unreadable, damaged or not UTF-8.
     """
     content = files.read(path)
     if content is None:
         raise UserError(f"{path}: no such file")
+    if path.endswith(".gz"):
+        content = _unpacked(content, path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}: not UTF-8 but UTF-16; {_CONVERT.format('UTF-16', path)}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}: not UTF-8 at byte {error.start}, in line {line}; if it comes from Windows:"
+            f" {_CONVERT.format('WINDOWS-1252', path)}"
+        ) from None
+
+
+def beginning(path: str) -> str:
+    """Return the first few thousand characters of a text; empty when it cannot be read."""
+    try:
+        with files.open_file(path) as file:
+            if not path.endswith(".gz"):
+                return file.read(_BEGINNING_BYTES).decode("utf-8-sig", "replace")
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return unpacked.read(_BEGINNING_BYTES).decode("utf-8-sig", "replace")
+    except (OSError, EOFError, ValueError, zlib.error):
+        return ""
+
+
+def _unpacked(content: bytes, path: str) -> bytes:
+    """Return what a gzip file holds, up to a bound."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            text = file.read(_MAX_UNPACKED_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged gzip file, perhaps cut short: {error}") from None
+    if len(text) > _MAX_UNPACKED_BYTES:
+        raise UserError(f"{path}: holds more than {_MAX_UNPACKED_BYTES >> 30} GiB of text")
+    return text
 
 
 def clean(text: str) -> str:

@@ -1,5 +1,7 @@
 """The embedded data set of drawn scenes, in COCO 2017's layout."""
 
+import posixpath
+
 from cli.errors import UserError
 from pipeline.datasets import coco
 from pipeline.storage import files
@@ -7,10 +9,19 @@ from records.schema import SPLITS, IdSpace
 from scenes import dataset
 
 
+def is_drawn(data_dir: str) -> bool:
+    """Return whether scenes were drawn into `data_dir`."""
+    return files.exists(posixpath.join(data_dir, dataset.RECEIPT))
+
+
 class Scenes(coco.Coco2017):
     """Drawn scenes: COCO 2017's layout with a test split and image ids of its own."""
 
     ids: IdSpace = "own"
+
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if scenes were drawn there."""
+        return "drawn scenes" if is_drawn(data_dir) else None
 
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return train, val and test; `prepare` has drawn all of them."""

@@ -44,6 +44,18 @@ class DataSource(Protocol):
     ids: IdSpace
     reads: tuple[str, ...]
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if it is of this source; None if it is not.
+
+        It looks at names and at the beginning of files only.
+
+        Args:
+            data_dir: A folder or a file.
+
+        Returns:
+            A phrase for the user, such as `a CSV with the columns image, caption`.
+        """
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Find the splits of the source.
 

@@ -66,6 +66,9 @@ class TfdsSource:
         self.ids: IdSpace = "coco" if match["name"] == _COCO else "own"
         self._name = name
 
+    def looks_like(self, data_dir: str) -> None:
+        """Return None: the name of the data set is needed."""
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return those of train, val and test that the data set has.
 

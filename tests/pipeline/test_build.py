@@ -164,14 +164,15 @@ def test_default_dataset_is_coco_where_it_lies_else_scenes(folder, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     info = build(data_dir=folder.path, output_dir="data/records/a")
     assert info.dataset == "coco2017"
-    assert "--dataset=scenes builds" in capsys.readouterr().out.splitlines()[0]
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith("into data/records/a: found COCO 2017: --dataset=coco2017")
     info = build(scenes_images=20, scenes_seed=3, output_dir="data/records/b")
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("building scenes from data/scenes into data/records/b: no COCO 2017")
     assert "--download fetches it there" in first
     assert info.dataset == "scenes" and list(info.splits) == ["train", "val", "test"]
     assert info.flags.scenes_images == 20 and info.flags.scenes_seed == 3
-    with pytest.raises(UserError, match="no COCO 2017 lies there"):
+    with pytest.raises(UserError, match="nowhere: no such file or folder"):
         build(data_dir=tmp_path / "nowhere", output_dir="data/records/c")
     with pytest.raises(UserError, match=r"captions_train2017\.json: no such file"):
         build(dataset="coco2017", output_dir="data/records/c")

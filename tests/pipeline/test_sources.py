@@ -234,8 +234,8 @@ def test_flickr8k_takes_karpathys_file_where_there_is_no_token_file(flickr, tmp_
 
 
 def test_an_unknown_data_set_is_wrong_usage(tmp_path):
-    with pytest.raises(UsageError, match=r"--dataset=coco: expected one of coco2017, coco2014, "):
-        build(dataset="coco", output_dir=tmp_path / "records")
+    with pytest.raises(UsageError, match=r"--dataset=cocoa: expected one of coco2017, coco2014, "):
+        build(dataset="cocoa", output_dir=tmp_path / "records")
 
 
 def test_ids_of_one_space_name_the_same_pictures():
@@ -246,6 +246,7 @@ def test_ids_of_one_space_name_the_same_pictures():
         "flickr8k": "flickr",
         "flickr30k": "flickr",
         "jsonl": "own",
+        "coco": "own",
         "scenes": "own",
         "tfds:NAME": "own",
     }

@@ -45,6 +45,8 @@ class Entry(NamedTuple):
         place: Where the entry stands, as `captions.csv:7:12`: file, line and column.
         split: The name of the image's split as the list writes it; None when the list does not say.
         image_id: The image's id; None when the list gives none.
+        key: What an id or a split is a hash of; empty for the name. It differs from the name where
+            another image may have the same name in another folder.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Entry(NamedTuple):
     place: str
     split: str | None = None
     image_id: int | None = None
+    key: str = ""
 
 
 @dataclasses.dataclass
@@ -122,10 +125,14 @@ def listings(
     for image in images:
         split = image.split or "train"
         if split == "train":
-            split = hashed_split(image.first.name, options)
+            split = hashed_split(image.first.key or image.first.name, options)
         by_split[split].append(_listed(image))
     _remark_on_splits(by_split, named, options, findings)
-    return {split: Listing(tuple(listed)) for split, listed in by_split.items() if listed}
+    return {
+        split: Listing(tuple(listed), tuple(findings.strays.get(split, ())))
+        for split, listed in by_split.items()
+        if listed
+    }
 
 
 def _grouped(entries: Iterable[Entry], findings: Findings) -> list[_Image]:
@@ -184,7 +191,7 @@ def _check_ids(images: Iterable[_Image], findings: Findings) -> None:
 
 
 def _id(entry: Entry) -> int:
-    return image_id_of(entry.name) if entry.image_id is None else entry.image_id
+    return image_id_of(entry.key or entry.name) if entry.image_id is None else entry.image_id
 
 
 def _listed(image: _Image) -> ListedImage:

@@ -1,6 +1,7 @@
 """What a source finds while it reads a user's list: lines that are wrong, and remarks."""
 
 from cli.errors import UserError
+from pipeline.datasets.listing import Caption
 
 _MAX_PROBLEMS_SHOWN = 5
 
@@ -10,11 +11,13 @@ class Findings:
 
     Attributes:
         remarks: Lines for the user about a list that can be read.
+        strays: Split -> (image id, caption) of captions whose image is not listed.
     """
 
     def __init__(self) -> None:
         """Begin without problems."""
         self.remarks: list[str] = []
+        self.strays: dict[str, list[tuple[int, Caption]]] = {}
         self._first_problems: list[str] = []
         self._n_problems = 0
 
@@ -33,6 +36,10 @@ class Findings:
         self._n_problems += 1
         if len(self._first_problems) < _MAX_PROBLEMS_SHOWN:
             self._first_problems.append(f"{place}: {message}")
+
+    def stray(self, split: str, image_id: int, caption: Caption) -> None:
+        """Add a caption whose image is not listed."""
+        self.strays.setdefault(split, []).append((image_id, caption))
 
     def check(self) -> None:
         """Raise the problems, if there are any.

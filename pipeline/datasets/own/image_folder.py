@@ -9,6 +9,7 @@ import difflib
 import os
 import posixpath
 import unicodedata
+from collections.abc import Iterable
 
 from cli.errors import UserError
 from pipeline.datasets.fields import shown
@@ -21,11 +22,15 @@ _MAX_COMPARED = 20_000
 
 
 class ImageFolder:
-    """A folder of images, which a list names by relative or absolute paths."""
+    """A folder of images, which a list names by relative or absolute paths.
 
-    def __init__(self, folder: str):
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: str):
         """Take a folder; nothing is read."""
-        self._folder = folder
+        self.path = path
         self._names: dict[str, tuple[set[str], dict[str, str]]] = {}
         self._present: set[str] = set()
         self._missing: dict[str, str] = {}
@@ -42,13 +47,7 @@ class ImageFolder:
             name leads out of the folder, so that a list from somebody else cannot make the build
             read other files.
         """
-        name = clean(name)
-        relative = self._relative(name)
-        present = relative and self._spelling(relative)
-        if not present and "\\" in name:
-            from_windows = self._relative(name.replace("\\", "/"))
-            present = from_windows and self._spelling(from_windows)
-            relative = relative if from_windows else None
+        relative, present = self._look_up(clean(name))
         if not relative:
             return None
         if present:
@@ -56,11 +55,11 @@ class ImageFolder:
         else:
             self._missing.setdefault(relative, place)
         located = present or relative
-        return located, posixpath.join(self._folder, located)
+        return located, posixpath.join(self.path, located)
 
     def outside(self, name: str) -> str:
         """Return what is wrong with a name that `locate` does not take."""
-        return f"must name a file in {self._folder or '.'}, found {shown(name)}"
+        return f"must name a file in {self.path or '.'}, found {shown(name)}"
 
     def report(self, findings: Findings) -> None:
         """Remark on the names that have no file.
@@ -73,7 +72,7 @@ class ImageFolder:
         name, place = next(iter(self._missing.items()))
         similar = self._similar(name)
         example = (
-            f"{posixpath.join(self._folder, name)} ({place}): no such file"
+            f"{posixpath.join(self.path, name)} ({place}): no such file"
             f"{f'; is {similar} meant?' if similar else ''}"
         )
         total = len(self._missing) + len(self._present)
@@ -81,8 +80,22 @@ class ImageFolder:
             raise UserError(f"none of the {total:,} images of the list is there: {example}")
         findings.remark(f"{len(self._missing):,} of {total:,} images are missing: {example}")
 
+    def holds(self, names: Iterable[str]) -> int:
+        """Return how many of `names` have a file."""
+        return sum(self._look_up(clean(name))[1] is not None for name in names)
+
+    def _look_up(self, name: str) -> tuple[str | None, str | None]:
+        """Return (`name` relative to the folder, the name of its file); None: outside, missing."""
+        relative = self._relative(name)
+        present = relative and self._spelling(relative)
+        if not present and "\\" in name:
+            from_windows = self._relative(name.replace("\\", "/"))
+            present = from_windows and self._spelling(from_windows)
+            relative = relative if from_windows else None
+        return relative, present or None
+
     def _relative(self, name: str) -> str | None:
-        absolute = os.path.abspath(self._folder) if files.is_local(self._folder) else self._folder
+        absolute = os.path.abspath(self.path) if files.is_local(self.path) else self.path
         relative = name.removeprefix(absolute.rstrip("/") + "/")
         return None if "://" in relative else confined("", relative)
 
@@ -105,7 +118,7 @@ class ImageFolder:
     def _names_in(self, folder: str) -> tuple[set[str], dict[str, str]]:
         """Return the names in a folder, and normalised name -> name."""
         if folder not in self._names:
-            names = files.names(posixpath.join(self._folder, folder) or ".")
+            names = files.names(posixpath.join(self.path, folder) or ".")
             self._names[folder] = set(names), {_normalised(name): name for name in names}
         return self._names[folder]
 
@@ -128,7 +141,7 @@ class ImageFolder:
                     return None
                 actual = alike[0]
             spelled = posixpath.join(spelled, actual)
-        return clean(posixpath.join(self._folder, spelled))
+        return clean(posixpath.join(self.path, spelled))
 
 
 def _normalised(name: str) -> str:

@@ -31,6 +31,11 @@ _KEYS = ("image", "captions", "id", "split")
 class JsonLines(EntrySource):
     """A list of images and captions that a user has written."""
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if it is a list in lines of JSON."""
+        path = _list_path(data_dir)
+        return f"{path}, a list in lines of JSON" if files.exists(path) else None
+
     def entries(self, data_dir: str, findings: Findings) -> Iterator[Entry]:
         """Yield the image of every line; `EntrySource.entries` says more."""
         path = _list_path(data_dir)
