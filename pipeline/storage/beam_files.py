@@ -16,6 +16,8 @@ from pipeline.storage.file_system import Writer
 
 # No lock tells whether a temporary's writer is alive, so its age does.
 STALE_SECONDS = 24 * 3600
+# Least number of bytes that a request for a piece of a file fetches.
+_CHUNK_BYTES = 64 << 10
 # What to install for a scheme.
 _PACKAGES = {"s3": "captioner[aws]", "gs": "apache-beam[gcp]", "azfs": "apache-beam[azure]"}
 
@@ -29,7 +31,7 @@ class BeamFiles:
         Raises:
             UserError: There is none, or it is not installed, or the path has no bucket.
         """
-        scheme = FileSystems.get_scheme(path)
+        self._scheme = scheme = FileSystems.get_scheme(path)
         try:
             if scheme == "s3":
                 import pipeline.storage.s3  # noqa: F401
@@ -45,6 +47,17 @@ class BeamFiles:
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading. It is never decompressed, whatever its name says."""
         file: BinaryIO = self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return file
+
+    def open_random(self, path: str) -> BinaryIO:
+        """Open a file for reading small pieces. Beam would fetch 16 MB for each of them."""
+        if self._scheme == "s3":
+            from pipeline.storage import s3
+
+            return s3.open_random(path, self._system._options)  # Private API: apache-beam 2.77.
+        file = self.open(path)
+        if hasattr(file, "_chunk_size"):  # Private API: google-cloud-storage 3.
+            file._chunk_size = _CHUNK_BYTES
         return file
 
     def read(self, path: str) -> bytes | None:

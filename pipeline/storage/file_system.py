@@ -17,6 +17,9 @@ class FileSystem(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading; it must exist."""
 
+    def open_random(self, path: str) -> BinaryIO:
+        """Open a file for reading small pieces: little more is fetched than is asked for."""
+
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; None when there is no such file."""
 

@@ -41,6 +41,26 @@ def open_file(path: str) -> BinaryIO:
     return _system(path).open(path)
 
 
+def open_random(path: str) -> BinaryIO:
+    """Open a file for reading small pieces anywhere: little more is fetched than is asked for.
+
+    Raises:
+        OSError: What the file system raises.
+    """
+    return _system(path).open_random(path)
+
+
+def read_piece(path: str, start: int, length: int) -> bytes:
+    """Return `length` bytes of a file from `start` on; fewer at its end.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    with _one_line(path, "cannot be read"), _system(path).open_random(path) as file:
+        file.seek(start)
+        return file.read(length)
+
+
 def read(path: str) -> bytes | None:
     """Return the content of a file; None when there is no such file.
 

@@ -19,6 +19,10 @@ class LocalFiles:
         """Open a file for reading."""
         return open(path, "rb")
 
+    def open_random(self, path: str) -> BinaryIO:
+        """Open a file for reading pieces."""
+        return open(path, "rb")
+
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; None when there is no such file."""
         try:

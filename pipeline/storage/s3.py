@@ -7,13 +7,18 @@ this module replaces Beam's client by `Client`.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 
 # Private API: apache-beam 2.77.
 from apache_beam.io.aws.clients.s3 import boto3_client
-from apache_beam.io.aws.clients.s3.messages import CompleteMultipartUploadRequest, S3ClientError
+from apache_beam.io.aws.clients.s3.messages import (
+    CompleteMultipartUploadRequest,
+    GetRequest,
+    S3ClientError,
+)
+from apache_beam.io.aws.s3io import S3IO
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 from apache_beam.utils.retry import PermanentException
 from botocore.config import Config
@@ -101,6 +106,35 @@ class Client(boto3_client.Client):
             self.client.put_object(**place, Body=b"")
         except (BotoCoreError, ClientError) as error:
             raise StoreError(str(error)) from None
+
+
+class _PieceClient(Client):
+    """A client that asks for the bytes that are read.
+
+    Its parent asks for the rest of the object, and drops the connection when another piece is read.
+    """
+
+    @_without_retries
+    def get_range(self, request: GetRequest, start: int, end: int) -> bytes:
+        """Return the bytes from `start` up to `end` of an object."""
+        place = {"Bucket": request.bucket, "Key": request.object}
+        attempts = 2  # botocore repeats a request that fails, but not the reading of its answer.
+        while True:
+            attempts -= 1
+            try:
+                answer = self.client.get_object(**place, Range=f"bytes={start}-{end - 1}")
+                content: bytes = answer["Body"].read()
+                return content
+            except (BotoCoreError, ClientError, OSError) as error:
+                if not attempts or isinstance(error, ClientError):
+                    code = boto3_client.get_http_error_code(error)
+                    raise S3ClientError(str(error), code) from None
+
+
+def open_random(path: str, options: PipelineOptions) -> BinaryIO:
+    """Open an object for reading small pieces, without a buffer."""
+    raw: BinaryIO = S3IO(client=_PieceClient(options)).open(path).detach()
+    return raw
 
 
 boto3_client.Client = Client

@@ -1,5 +1,6 @@
 """The job on an object store: moto's S3 server, the real protocol on loopback."""
 
+import io
 import json
 import os
 import socket
@@ -34,12 +35,13 @@ class Store:
 
     Attributes:
         options: Beam's, to reach it. client: the test's own.
-        requests: (method, path and query) of what was asked.
+        requests: (method, path and query) of what was asked. ranges: of objects, as asked.
         writes: how many more requests that change something it grants; None: all.
     """
 
     def __init__(self):
         self.requests: list[tuple[str, str]] = []
+        self.ranges: list[str] = []
         self.writes: int | None = None
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
@@ -54,6 +56,8 @@ class Store:
     def _answer(self, environ, start_response):
         method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
         self.requests.append((method, f"{environ['PATH_INFO']}?{query}"))
+        if "HTTP_RANGE" in environ:
+            self.ranges.append(environ["HTTP_RANGE"])
         if method in ("PUT", "POST", "DELETE") and self.writes is not None:
             self.writes -= 1
             if self.writes < 0:
@@ -236,9 +240,33 @@ def test_a_store_and_a_disk_answer_alike(store, tmp_path, place):
         files.sweep(folder)  # a temporary that is being written stays
         file.write(b"version")
     assert files.read(path) == b"second version"
+    assert files.read_piece(path, 7, 4) == b"vers" and files.read_piece(path, 12, 9) == b"on"
+    with files.open_random(path) as file:
+        file.seek(-7, os.SEEK_END)
+        assert file.read(3) == b"ver" and file.read() == b"sion"
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read_piece(f"{folder}/none", 0, 1)
     assert files.names(folder) == ["file"] and files.exists(folder)
     files.delete(path)
     assert files.names(folder) == [] and files.read(path) is None
+
+
+def test_a_piece_of_a_large_object_costs_a_piece(store, tmp_path):
+    """Beam's own reader would ask for the rest of the object."""
+    store.client.put_object(Bucket="bucket", Key="large", Body=bytes(1 << 20))
+    store.requests.clear()
+    store.ranges.clear()
+    assert files.read_piece("s3://bucket/large", 1000, 24) == bytes(24)
+    assert store.ranges == ["bytes=1000-1023"] and len(store.requests) == 2  # The size, the piece.
+
+
+def test_a_piece_of_an_object_on_google_costs_a_piece(monkeypatch):
+    """Its reader fetches a chunk at least, of which Beam chooses 16 MB."""
+    reader = type("BlobReader", (io.BytesIO,), {"_chunk_size": 16 << 20})(b"0123456789")
+    monkeypatch.setattr(beam_files.FileSystems, "get_filesystem", lambda path: None)
+    monkeypatch.setattr(beam_files.BeamFiles, "open", lambda self, path: reader)
+    assert files.read_piece("gs://bucket/large", 2, 3) == b"234"
+    assert reader._chunk_size == 64 << 10
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set")
