@@ -16,7 +16,7 @@ from pipeline.storage.file_system import Writer
 
 # No lock tells whether a temporary's writer is alive, so its age does.
 STALE_SECONDS = 24 * 3600
-# Least number of bytes that a request for a piece of a file fetches.
+# Least number of bytes that Google's store is asked for.
 _CHUNK_BYTES = 64 << 10
 # What to install for a scheme.
 _PACKAGES = {"s3": "captioner[aws]", "gs": "apache-beam[gcp]", "azfs": "apache-beam[azure]"}
@@ -55,10 +55,11 @@ class BeamFiles:
             from pipeline.storage import s3
 
             return s3.open_random(path, self._system._options)  # Private API: apache-beam 2.77.
-        file = self.open(path)
-        if hasattr(file, "_chunk_size"):  # Private API: google-cloud-storage 3.
-            file._chunk_size = _CHUNK_BYTES
-        return file
+        if self._scheme == "gs":
+            store = self._system._gcsIO()  # Private API: apache-beam 2.77.
+            file: BinaryIO = store.open(path, read_buffer_size=_CHUNK_BYTES)
+            return file
+        return self.open(path)
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; None when there is no such file."""

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -24,6 +25,7 @@ from pipeline.storage import beam_files, files
 from records import manifest
 from records.shard_files import Sidecar
 from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
+from tests.support.tars import img2dataset
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
 SMALL = {"train_shards": 2, "val_shards": 1, "min_word_count": 1}
@@ -170,6 +172,25 @@ def test_everything_on_s3_is_as_on_disk(store, tmp_path, capsys):
     assert store.objects("val")["vocabulary.tsv"] == expected["vocabulary.tsv"]
 
 
+def test_tars_on_s3_are_as_on_disk(store, tmp_path):
+    for shard in range(2):
+        img2dataset(tmp_path / "tars", shard, range(shard * 5, shard * 5 + 5), size=(300, 200))
+    store.put(tmp_path / "tars", "tars/train")
+    given = SMALL | {"dataset": "webdataset", "val_shards": 0}
+    build(**given | {"data_dir": tmp_path / "tars", "output_dir": tmp_path / "local"})
+    # The same names: a folder says the split of the one, nothing that of the other.
+    expected = local_files(tmp_path / "local")
+    store.put(tmp_path / "tars", "bare")
+    store.ranges.clear()
+    build(*store.options, **given | {"data_dir": "s3://bucket/bare", "output_dir": "s3://bucket/o"})
+    assert without_flags(store.objects("o")) == without_flags(expected)
+    # Each tar is listed twice, the manifest is read, and each image is a piece of a tar.
+    pieces = [place for place in store.ranges if not place.endswith("-")]
+    assert len(pieces) == 10 and store.ranges.count("bytes=0-") <= 2 * 2 + 1
+    named = {"data_dir": "s3://bucket/tars", "output_dir": "s3://bucket/named"}
+    assert build(*store.options, **given | named).splits["train"].total("images") == 10
+
+
 def test_stopped_anywhere_and_run_again(store, tmp_path):
     """After its n-th write the store takes nothing more, as if the job were killed there."""
     folder = CocoFolder(tmp_path / "coco", train=4, val=2)
@@ -261,12 +282,17 @@ def test_a_piece_of_a_large_object_costs_a_piece(store, tmp_path):
 
 
 def test_a_piece_of_an_object_on_google_costs_a_piece(monkeypatch):
-    """Its reader fetches a chunk at least, of which Beam chooses 16 MB."""
-    reader = type("BlobReader", (io.BytesIO,), {"_chunk_size": 16 << 20})(b"0123456789")
-    monkeypatch.setattr(beam_files.FileSystems, "get_filesystem", lambda path: None)
-    monkeypatch.setattr(beam_files.BeamFiles, "open", lambda self, path: reader)
+    """Its client is not installed here: a stand-in for Beam's `GcsIO.open`."""
+    asked = {}
+
+    def open_blob(path, mode="r", read_buffer_size=16 << 20):
+        asked[path] = read_buffer_size
+        return io.BytesIO(b"0123456789")
+
+    system = SimpleNamespace(_gcsIO=lambda: SimpleNamespace(open=open_blob))
+    monkeypatch.setattr(beam_files.FileSystems, "get_filesystem", lambda path: system)
     assert files.read_piece("gs://bucket/large", 2, 3) == b"234"
-    assert reader._chunk_size == 64 << 10
+    assert asked == {"gs://bucket/large": 64 << 10}
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set")
