@@ -10,6 +10,7 @@ from pipeline.datasets.flickr30k import Flickr30k
 from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.coco import CocoCaptions
 from pipeline.datasets.own.jsonl import JsonLines
+from pipeline.datasets.own.webdataset import WebDataset
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
 from pipeline.datasets.tfds import TfdsSource
@@ -21,6 +22,7 @@ _SOURCES: dict[str, Callable[[SourceOptions], DataSource]] = {
     "flickr30k": Flickr30k,
     "jsonl": JsonLines,
     "coco": CocoCaptions,
+    "webdataset": WebDataset,
     "scenes": Scenes,
 }
 TFDS = "tfds:"

@@ -18,7 +18,7 @@ class ImageVersion:
 
     Attributes:
         n_bytes: Size of the image; None when the source does not know it.
-        label: Names the version when the size is unknown.
+        label: Names the version, for a source that knows more about it, or less, than the size.
     """
 
     n_bytes: int | None = None
@@ -27,7 +27,7 @@ class ImageVersion:
     @property
     def fingerprinted(self) -> int | str:
         """The value that stands for the image in a shard's fingerprint."""
-        return self.label if self.n_bytes is None else self.n_bytes
+        return self.label if self.n_bytes is None else self.label or self.n_bytes
 
 
 class DataSource(Protocol):

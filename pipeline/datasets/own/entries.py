@@ -24,7 +24,7 @@ from pipeline.datasets.source import TRAIN_NEEDED, ImageFiles
 from records.schema import SPLITS, IdSpace
 
 # What people call the splits, in lower case. Karpathy's `restval` belongs to train.
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "restval": "train",
     "val": "val",
@@ -69,7 +69,7 @@ class _Image:
 
 def split_of(name: str) -> str | None:
     """Return the split that people call `name`: train, val or test; None for any other name."""
-    return _SPLIT_NAMES.get(name.strip().lower())
+    return SPLIT_NAMES.get(name.strip().lower())
 
 
 def image_id_of(name: str) -> int:
@@ -145,7 +145,7 @@ def _grouped(entries: Iterable[Entry], findings: Findings) -> list[_Image]:
             if split is None:
                 findings.problem(
                     entry.place,
-                    f"the split must be one of {', '.join(_SPLIT_NAMES)}, found"
+                    f"the split must be one of {', '.join(SPLIT_NAMES)}, found"
                     f" {shown(entry.split)}",
                 )
                 continue
@@ -251,6 +251,15 @@ class EntrySource(ImageFiles):
         """
         raise NotImplementedError
 
+    def entries_of(self, data_dir: str, split: str, findings: Findings) -> Iterator[Entry]:
+        """Yield all entries of one split, perhaps among those of others; see `entries`."""
+        return self.entries(data_dir, findings)
+
+    @property
+    def divides(self) -> bool:
+        """Whether images of train go to val or test."""
+        return any(getattr(self._options, name) for name in FRACTIONS)
+
     def splits(self, data_dir: str, need_train: bool) -> tuple[list[str], list[str]]:
         """Return the splits that have images; `DataSource.splits` says more.
 
@@ -259,7 +268,7 @@ class EntrySource(ImageFiles):
         findings = Findings()
         listed = listings(self.entries(data_dir, findings), self._options, findings)
         if not listed:
-            raise UserError(f"{data_dir}: lists no image")
+            raise UserError("; ".join([f"{data_dir}: lists no image", *findings.remarks]))
         if need_train and "train" not in listed:
             raise UserError(f"{data_dir}: no image is in the split train; {TRAIN_NEEDED}")
         return list(listed), findings.remarks
@@ -271,5 +280,5 @@ class EntrySource(ImageFiles):
             UserError: Entries are wrong; the message names the first few and the place of each.
         """
         findings = Findings()
-        entries = self.entries(data_dir, findings)
+        entries = self.entries_of(data_dir, split, findings)
         return listings(entries, self._options, findings).get(split, Listing(()))
