@@ -40,6 +40,7 @@ setup(
         "numpy>=2.0",
         "absl-py>=2.1",
         "nltk~=3.10",
+        "regex>=2025.9",
         "protobuf>=5.26",
         "google-crc32c>=1.5",
         "xxhash>=3.4",

@@ -9,7 +9,7 @@ from records.canonical_json import to_json
 from records.rejections import Rejection
 
 # Raised by hand whenever the writer's bytes change for the same input and flags.
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 
 _NAME = re.compile(r"(train|val|test)-(\d{5})-of-(\d{5})\.tfrecord")
 _CONTENTS = re.compile(r"(-?\d+:[0-9a-f]{16}( (?=.)|$))*")

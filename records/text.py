@@ -1,15 +1,17 @@
 """Captions as words: the one tokeniser of the build, the evaluation and serving.
 
-Tokens follow the official COCO evaluation (Stanford PTBTokenizer -lowerCase, without punctuation).
-NLTK's Treebank tokenizer gives them without Java and without a corpus.
+Tokens of English follow the official COCO evaluation (Stanford PTBTokenizer -lowerCase, without
+punctuation). NLTK's Treebank tokenizer gives them without Java and without a corpus. What other
+languages need is in `records.scripts`.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from nltk.tokenize import TreebankWordTokenizer
 from nltk.tokenize.treebank import TreebankWordDetokenizer
+
+from records import scripts
 
 # The list of pycocoevalcap/tokenizer/ptbtokenizer.py, with brackets as NLTK writes them.
 _PUNCTUATION = frozenset("'`(){}[].?!,:-;\"") | {"''", "``", "--", "..."}
@@ -25,17 +27,19 @@ _DETOKENIZER = TreebankWordDetokenizer()
 
 
 def tokenise(caption: str) -> list[str]:
-    """Return the words of a caption: NFKC, lower case, Treebank tokens without punctuation.
+    """Return the words of a caption: NFKC, lower case, tokens without punctuation.
 
     Args:
         caption: As annotated.
     """
-    text = " ".join(unicodedata.normalize("NFKC", caption).lower().split())
+    if not caption.isascii():
+        return scripts.cleaned(_treebank_words(scripts.spaced(caption)))
+    text = " ".join(caption.lower().split())
     if _PLAIN_CAPTION.fullmatch(text):
         words = text.removesuffix(".").split()
         if _WORDS_TREEBANK_SPLITS.isdisjoint(words):
             return words
-    return _treebank_words(text)
+    return _treebank_words(" ".join(text.translate(scripts.CONTROLS).split()))
 
 
 def _treebank_words(text: str) -> list[str]:
@@ -49,4 +53,5 @@ def detokenise(words: Sequence[str]) -> str:
     Args:
         words: As `tokenise` returns them.
     """
-    return _DETOKENIZER.detokenize(list(words))
+    text = _DETOKENIZER.detokenize(list(words))
+    return text if text.isascii() else scripts.joined(text)
