@@ -1,14 +1,21 @@
-"""A picture of captions: each image with the attention of each word."""
+"""A picture of captions: each image with the attention of each word.
+
+A caption that reads from right to left stands at the right, and so do its first words.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+
+from captioning import fonts
 
 TILES = 8  # in a row
 _TILE = 176  # pixels, with the margin
 _MARGIN, _LINE = 8, 22  # pixels
+_TEXT, _WORD = 17, 14  # heights of letters, pixels
+_SMALLEST = 8
 _HEAT = 0.6  # the share of the colour in a tile
 # Dark to bright, as matplotlib's "inferno" at these five places.
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
@@ -67,21 +74,73 @@ def _block(caption: PicturedCaption) -> Image.Image:
     image = ImageOps.contain(Image.fromarray(caption.pixels), (_TILE - _MARGIN, _TILE - _MARGIN))
     row = image.height + _LINE + _MARGIN
     rows = -(-(1 + len(caption.words)) // TILES)
-    block = Image.new("RGB", (TILES * _TILE, _LINE + _MARGIN + rows * row), "white")
+    lines = _wrapped(caption.text)
+    head = len(lines) * _LINE + _MARGIN
+    block = Image.new("RGB", (TILES * _TILE, head + rows * row), "white")
     pen = ImageDraw.Draw(block)
-    pen.text((_MARGIN, _MARGIN // 2), caption.text, "black", ImageFont.load_default(17))
+    leftwards = fonts.is_right_to_left(caption.text)
+    for number, line in enumerate(lines):
+        _write_line(pen, number * _LINE + _MARGIN // 2, line, at_right=leftwards)
     tiles = [("", image)]
     tiles += [
         (word, _heated(image, heat))
         for word, heat in zip(caption.words, caption.attention, strict=True)
     ]
     for place, (word, tile) in enumerate(tiles):
-        left = place % TILES * _TILE + _MARGIN
-        top = _LINE + _MARGIN + place // TILES * row
-        middle = left + tile.width // 2, top + _LINE // 2
-        pen.text(middle, word, "black", ImageFont.load_default(14), anchor="mm")
+        column = place % TILES
+        left = (TILES - 1 - column if leftwards else column) * _TILE + _MARGIN
+        top = head + place // TILES * row
+        _write_word(pen, (left + tile.width // 2, top + _LINE // 2), word)
         block.paste(tile, (left, top + _LINE))
     return block
+
+
+def _write_line(pen: ImageDraw.ImageDraw, top: float, line: str, *, at_right: bool) -> None:
+    """Draw one line of a caption from the left margin on, or up to the right one."""
+    spans = fonts.spans(line, _TEXT)
+    left = TILES * _TILE - _MARGIN - fonts.width(spans) if at_right else float(_MARGIN)
+    for span in spans:
+        pen.text((left, top + fonts.ascent(_TEXT)), span.text, "black", span.font, anchor="ls")
+        left += fonts.width([span])
+
+
+def _write_word(pen: ImageDraw.ImageDraw, middle: tuple[float, float], word: str) -> None:
+    """Draw a word around a point, smaller where it would reach into the next tile."""
+    size = _WORD
+    spans = fonts.spans(word, size)
+    while fonts.width(spans) > _TILE and size > _SMALLEST:
+        size -= 1
+        spans = fonts.spans(word, size)
+    if len(spans) == 1:
+        pen.text(middle, spans[0].text, "black", spans[0].font, anchor="mm")
+        return
+    left = middle[0] - fonts.width(spans) / 2
+    for span in spans:
+        pen.text((left, middle[1]), span.text, "black", span.font, anchor="lm")
+        left += fonts.width([span])
+
+
+def _wrapped(text: str) -> list[str]:
+    """Return the lines of a caption, broken between words, or in a word that is too long."""
+
+    def fits(line: str) -> bool:
+        return fonts.width(fonts.spans(line, _TEXT)) <= TILES * _TILE - 2 * _MARGIN
+
+    text = " ".join(text.splitlines())
+    if fits(text):
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        if fits(longer := f"{lines[-1]} {word}".strip()):
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for char in word:
+            if not fits(lines[-1] + char):
+                lines.append("")
+            lines[-1] += char
+    return lines
 
 
 def _heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
