@@ -18,10 +18,11 @@ TRAIN = [
 ]
 DASK = ["dask>=2026.1", "distributed>=2026.1"]
 AWS = ["boto3>=1.40"]
+HEIF = ["pillow-heif>=1.1"]
 SERVE = TENSORFLOW
 ROOMS = (
-    *("cli", "records", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
-    *("trainer", "evaluation", "serving"),
+    *("cli", "records", "pixels", "scenes", "pipeline", "model", "artifacts", "metrics"),
+    *("captioning", "trainer", "evaluation", "serving"),
 )
 
 setup(
@@ -44,7 +45,7 @@ setup(
         "protobuf>=5.26",
         "google-crc32c>=1.5",
         "xxhash>=3.4",
-        "Pillow>=11",
+        "Pillow>=11.3",
         "simplejpeg>=1.8",
         "tqdm>=4.66",
         "requests>=2.32",
@@ -58,6 +59,7 @@ setup(
         "bench": ["torch>=2.6"],
         "dask": DASK,
         "aws": AWS,
+        "heif": HEIF,
         "dev": [
             *("pytest>=8", "pytest-xdist>=3.6", "pytest-cov>=6", "moto[server]>=5.1"),
             *("ruff>=0.14", "mypy>=1.18", "types-requests", "types-tqdm", "uv>=0.9"),

@@ -6,7 +6,7 @@ from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UserError
 from records import leaks
-from records.manifest import DatasetInfo
+from records.manifest import READABLE_MANIFESTS, DatasetInfo
 
 UNKNOWN = "CONTAMINATION UNKNOWN"
 
@@ -47,7 +47,9 @@ def read(folder: RunFolder) -> DatasetInfo | None:
     """
     try:
         with open(folder.provenance, "rb") as file:
-            return DatasetInfo.from_bytes(file.read(), folder.provenance)
+            return DatasetInfo.from_bytes(
+                file.read(), folder.provenance, schema_versions=READABLE_MANIFESTS
+            )
     except (OSError, UserError):
         return None
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
+from artifacts import pixel_versions
 from artifacts.run_config import ModelConfig, RunConfig
 from artifacts.run_folder import RunFolder
 from artifacts.weights_file import Note, load, scatter
@@ -79,6 +80,7 @@ def restore(run_dir: str, precision: str | None = None) -> Restored:
     """
     folder = RunFolder(run_dir)
     config = RunConfig.read(folder)
+    pixel_versions.check(run_dir, config.data.preprocessing)
     model = config.model
     if precision:
         decoder = dataclasses.replace(model.decoder, precision=precision)

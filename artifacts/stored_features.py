@@ -1,5 +1,6 @@
 """Features that records hold: whose they are, and whether a captioner can use them."""
 
+from artifacts import pixel_versions
 from cli.errors import UserError
 from model.encoder import PREPROCESSING_VERSION, Encoder
 from records.manifest import DatasetInfo, EncoderInfo
@@ -44,7 +45,7 @@ def usable(
 def _difference(stored: EncoderInfo, encoder: Encoder, preprocessing: int) -> str | None:
     if stored.name != encoder.name:
         return f"are of {stored.name}, the model's encoder is {encoder.name}"
-    if stored.preprocessing != preprocessing:
+    if not pixel_versions.agree(stored.preprocessing, preprocessing):
         return (
             f"were made with version {stored.preprocessing} of the preprocessing, the model's is"
             f" {preprocessing}"

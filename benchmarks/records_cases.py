@@ -91,7 +91,8 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict[str, A
     import cli.tensorflow_log  # noqa: F401, I001
     import tensorflow as tf
 
-    from model.encoder import Encoder, decode
+    from model.decoding import decode
+    from model.encoder import Encoder
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -105,7 +106,7 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict[str, A
         side = network.spec.size
 
         def compute(jpegs: list[bytes]) -> np.ndarray:
-            pixels = np.stack([decode(tf.constant(jpeg), side).numpy() for jpeg in jpegs])
+            pixels = np.stack([decode(tf.constant(jpeg), 1, side).numpy() for jpeg in jpegs])
             prepared = network.spec.preprocess(tf.constant(pixels))
             return network.network.predict(prepared, batch_size=CPU_BATCH, verbose=0)
     else:

@@ -1,30 +1,23 @@
-"""Image files of any origin, as bytes that the encoder's own decoder takes."""
+"""Image files of any origin: as the encoder takes them, and as a person sees them."""
 
 import io
 import os
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 
 from cli.errors import UserError
+from pixels import formats, orientation, standard
+from pixels.formats import BadImageError
+from pixels.standard import StandardImage
 from records import limits
 
-_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
-# Formats that TensorFlow decodes itself, to the same pixels as in training.
-_DIRECT = ("JPEG", "PNG", "BMP", "GIF")
-
-
-def read(path: str) -> bytes:
-    """Read an image file as JPEG, PNG, BMP or GIF bytes, upright.
-
-    Cameras store how they were held in the EXIF orientation; the image is turned accordingly. Other
-    formats that Pillow knows are converted to PNG. Sizes are checked before a pixel is decoded.
+def read(path: str) -> StandardImage:
+    """Read an image file of any format that `pixels` knows.
 
     Args:
         path: The file.
-
-    Returns:
-        The bytes of the file, or of an equal PNG.
 
     Raises:
         UserError: The file is missing, no image, cut short or too large.
@@ -40,33 +33,32 @@ def read(path: str) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return content if _usable(image, path) else _as_png(image)
-    except UserError:
-        raise
-    except UnidentifiedImageError:  # its message holds an address in memory that always differs
-        raise UserError(
-            f"{path}: expected an image, found none that can be read (of no known format)"
-        ) from None
-    except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
-        raise UserError(
-            f"{path}: expected an image, found none that can be read ({error})"
-        ) from None
+        return standard.read(content)
+    except BadImageError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def _usable(image: Image.Image, path: str) -> bool:
-    width, height = image.size
-    if width * height > limits.MAX_IMAGE_PIXELS:
-        raise UserError(
-            f"{path}: {width} x {height} pixels; expected at most"
-            f" {limits.MAX_IMAGE_PIXELS / 1e6:.0f} million"
-        )
-    upright = image.getexif().get(_ORIENTATION, 1) == 1
-    image.load()  # raises when the file is cut short
-    return upright and image.format in _DIRECT
+def picture(encoded: bytes, turned: int, side: int) -> Image.Image:
+    """Return an image upright and small, for people.
 
+    Args:
+        encoded: A JPEG or PNG, as records and `StandardImage` hold it.
+        turned: Its EXIF orientation.
+        side: The most pixels of the longer side.
 
-def _as_png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    ImageOps.exif_transpose(image).convert("RGB").save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    Returns:
+        An RGB image.
+
+    Raises:
+        UserError: The image cannot be decoded.
+    """
+    try:
+        kind = formats.sniff(encoded)
+        with Image.open(io.BytesIO(encoded), formats=["JPEG", "PNG"]) as image:
+            formats.check_pixels(kind, *image.size)
+            image.draft("RGB", (2 * side, 2 * side))  # A JPEG decodes to a fraction at once.
+            small = image.convert("RGB")
+    except Exception as error:  # Pillow raises many kinds for a damaged file.
+        raise UserError(f"an image that cannot be decoded ({error})") from None
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return Image.fromarray(orientation.upright(np.asarray(small), turned))

@@ -81,6 +81,7 @@ class RecordsSource:
                         record.file_name,
                         record.image_id,
                         record.encoded,
+                        record.orientation,
                         record.features,
                         record.captions,
                     )

@@ -18,7 +18,7 @@ from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
 from captioning.search_options import Sampling, Search
 from captioning.source import ImageSource, Part, SourceImage
 from cli.errors import UserError
-from model.encoder import decode
+from model.decoding import decode
 from model.fast.frozen_encoder import FrozenEncoder
 from records.manifest import read_vocabulary
 
@@ -177,10 +177,14 @@ class Replica:
         """Decode an image for every encoder: side -> float32 [side, side, 3]."""
         if not self._sides:
             return {}
-        encoded = image.encoded or image_file.read(image.name)
+        encoded, orientation = image.encoded, image.orientation
+        if encoded is None:
+            file = image_file.read(image.name)
+            encoded, orientation = file.encoded, file.orientation
         try:
             with tf.device("cpu"):
-                return {side: decode(tf.constant(encoded), side).numpy() for side in self._sides}
+                content = tf.constant(encoded)
+                return {side: decode(content, orientation, side).numpy() for side in self._sides}
         except tf.errors.InvalidArgumentError as error:
             reason = error.message.splitlines()[0][:200]
             raise UserError(f"{image.name}: cannot be decoded ({reason})") from None

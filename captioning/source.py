@@ -31,7 +31,9 @@ class SourceImage(NamedTuple):
     Attributes:
         name: The path of its file, or its file name in the records.
         image_id: Its id, where it has one.
-        encoded: Its encoded bytes; None to read the file `name`, or where features are enough.
+        encoded: A JPEG or PNG as records hold it; None to read the file `name`, or where features
+            are enough.
+        orientation: The EXIF orientation of `encoded`, 1 to 8; 1 is upright.
         features: [H, W, D] float16 of records that hold them, else None.
         references: The captions that people wrote, where they are known.
     """
@@ -39,6 +41,7 @@ class SourceImage(NamedTuple):
     name: str
     image_id: int | None
     encoded: bytes | None = None
+    orientation: int = 1
     features: np.ndarray | None = None
     references: tuple[str, ...] = ()
 

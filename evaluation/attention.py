@@ -29,7 +29,8 @@ class AttendedCaption(NamedTuple):
     Attributes:
         image_id: The image's id.
         file_name: Its file name in the records.
-        encoded: Its encoded bytes; empty where the records hold features only.
+        encoded: Its JPEG or PNG; empty where the records hold features only.
+        orientation: The EXIF orientation of `encoded`, 1 to 8; 1 is upright.
         text: The caption as people write it.
         words: T words.
         attention: [T, grid height, grid width] float32.
@@ -38,6 +39,7 @@ class AttendedCaption(NamedTuple):
     image_id: int
     file_name: str
     encoded: bytes
+    orientation: int
     text: str
     words: Sequence[str]
     attention: np.ndarray
@@ -110,6 +112,7 @@ def attended_captions(
                 outcome.image.image_id,
                 outcome.image.name,
                 outcome.image.encoded or b"",
+                outcome.image.orientation,
                 caption.text,
                 caption.words,
                 caption.attention,

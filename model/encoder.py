@@ -1,7 +1,6 @@
 """Encoders: image networks that turn images into grids of features.
 
-Decoding, resizing and preprocessing are here and nowhere else, so that the records job, training,
-evaluation and serving see the same pixels.
+What a network expects of its input is here and nowhere else; `decoding.py` makes the input.
 """
 
 import dataclasses
@@ -15,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from keras.src.utils.naming import reset_uids  # Private API: keras 3.15.1.
 
-# Raise it by hand whenever `decode` or a `preprocess` gives other pixels than before.
-PREPROCESSING_VERSION = 1
+# Raise it by hand whenever `pixels.standard.read`, `decoding.decode` or a `preprocess` gives other
+# pixels than before.
+PREPROCESSING_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,23 +114,6 @@ ENCODERS = {
     ),
     "small_cnn": EncoderSpec(64, (8, 8, 128), _background_free, _small_cnn, pretrained=False),
 }
-
-
-def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode an image and squash it to a square, without cropping.
-
-    Args:
-        encoded: scalar string: JPEG (grayscale and CMYK too), PNG, BMP or GIF (first frame).
-        size: side of the square, pixels.
-
-    Returns:
-        float32 RGB [size, size, 3] in 0..255.
-    """
-    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    pixels.set_shape([None, None, 3])
-    # Antialiasing: photographs shrink about 3x here, and plain bilinear would skip most pixels.
-    resized = tf.image.resize(pixels, [size, size], antialias=True)
-    return tf.clip_by_value(resized, 0.0, 255.0)
 
 
 class Encoder(keras.layers.Layer):

@@ -86,7 +86,7 @@ class BuildFlags(SourceOptions):
     )
     verify: str = flag(
         "header",
-        "How far images are checked: `header` finds files that are cut or no JPEG, `decode` finds"
+        "How far images are checked: `header` finds files that are cut or no image, `decode` finds"
         " damaged pixels too.",
         choices=CHECKS,
     )

@@ -70,6 +70,11 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
             f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)} shards;"
             f" rejected: {reasons or 'none'}"
         )
+        if split.formats.keys() - {"JPEG"}:
+            formats = ", ".join(f"{n:,} {kind}" for kind, n in split.formats.items())
+            lines.append(
+                f"{name}: the images' files are {formats}; {split.reencoded:,} are re-encoded"
+            )
         if name in info.leaks:
             n, total = info.leaks[name], split.total("images")
             lines.append(

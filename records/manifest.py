@@ -7,7 +7,7 @@ callable `(path) -> binary file`, so that Beam's file systems fit.
 import dataclasses
 import json
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, BinaryIO
 
 from cli.errors import UserError
@@ -20,6 +20,9 @@ from records.vocabulary import Vocabulary
 DATASET_INFO = "dataset_info.json"
 VOCABULARY = "vocabulary.tsv"
 REJECTED = "rejected.jsonl"
+
+# Versions whose manifest says the same as now, though their records are read otherwise.
+READABLE_MANIFESTS = (4, SCHEMA_VERSION)
 
 Open = Callable[[str], BinaryIO]
 
@@ -72,10 +75,14 @@ class Split:
     Attributes:
         shards: Its shards, in order.
         rejected: How many images and captions were left out, by reason.
+        formats: How many images come from files of each format.
+        reencoded: How many images are stored in other bytes than their files hold.
     """
 
     shards: tuple[Shard, ...]
     rejected: dict[str, int]
+    formats: dict[str, int] = dataclasses.field(default_factory=dict)
+    reencoded: int = 0
 
     def total(self, field: str) -> int:
         """Return the sum of a field of `Shard` over the split: `split.total("images")`."""
@@ -134,12 +141,15 @@ class DatasetInfo:
         return to_json(dataclasses.asdict(self) | {"flags": dict(self.flags.every)})
 
     @classmethod
-    def from_bytes(cls, content: bytes, where: str) -> "DatasetInfo":
+    def from_bytes(
+        cls, content: bytes, where: str, schema_versions: Collection[int] = (SCHEMA_VERSION,)
+    ) -> "DatasetInfo":
         """Return the manifest that `to_bytes` wrote.
 
         Args:
             content: The file's content.
             where: The file's name, for the message.
+            schema_versions: The versions of the schema to take.
 
         Raises:
             UserError: It is not a manifest, or one of another version of the schema or of the
@@ -148,7 +158,7 @@ class DatasetInfo:
         try:
             value = json.loads(content)
             version = value["schema_version"]
-            if version != SCHEMA_VERSION:
+            if version not in schema_versions:
                 raise UserError(
                     f"{where}: written with schema version {version}, this program reads"
                     f" {SCHEMA_VERSION}; build the records again"
@@ -166,10 +176,12 @@ def _parts_from_json(value: dict[str, Any], where: str) -> dict[str, Any]:
         "flags_version": flags_version,
         "splits": {
             name: Split(
-                tuple(Shard(**shard) for shard in value["splits"][name]["shards"]),
-                value["splits"][name]["rejected"],
+                shards=tuple(Shard(**shard) for shard in split["shards"]),
+                **{key: of_split for key, of_split in split.items() if key != "shards"},
             )
-            for name in sorted(value["splits"], key=SPLITS.index)
+            for name, split in sorted(
+                value["splits"].items(), key=lambda item: SPLITS.index(item[0])
+            )
         },
         "preprocessing": Preprocessing(**value["preprocessing"]),
         "encoder": encoder and EncoderInfo(**encoder | {"grid": tuple(encoder["grid"])}),

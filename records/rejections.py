@@ -11,7 +11,8 @@ class RejectionReason(enum.StrEnum):
 
     MISSING_FILE = "missing_file"
     EMPTY_FILE = "empty_file"
-    NOT_JPEG = "not_jpeg"
+    UNKNOWN_FORMAT = "unknown_format"
+    HEIF_NOT_INSTALLED = "heif_not_installed"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     TOO_LARGE = "too_large"

@@ -12,12 +12,13 @@ from typing import Literal
 
 import numpy as np
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Context features.
 IMAGE_ID = "image/id"  # int64: the data set's own image id.
 FILE_NAME = "image/file_name"  # bytes: as in the annotation file.
-ENCODED = "image/encoded"  # bytes: JPEG; absent in features-only shards.
+ENCODED = "image/encoded"  # bytes: JPEG, or PNG of 8 bits; absent in features-only shards.
+ORIENTATION = "image/orientation"  # int64: the EXIF orientation of `encoded`; absent where it is 1.
 FEATURES = "image/features"  # bytes: float16 [L, D], little-endian; absent in image shards.
 FEATURES_SHAPE = "image/features_shape"  # int64 [3]: grid height, grid width, depth.
 # Feature lists.
@@ -39,8 +40,9 @@ class CaptionedImage:
         file_name: As in the annotation file.
         captions: N texts as annotated, untouched.
         caption_ids: N sequences of vocabulary ids, each `<start> ... <end>`.
-        encoded: The JPEG's bytes, or None in features-only shards.
+        encoded: The bytes of a JPEG or PNG, or None in features-only shards.
         features: [height, width, D] float16, or None in image shards.
+        orientation: The EXIF orientation of `encoded`, 1 to 8; 1 is upright.
     """
 
     image_id: int
@@ -49,3 +51,4 @@ class CaptionedImage:
     caption_ids: tuple[tuple[int, ...], ...]
     encoded: bytes | None = None
     features: np.ndarray | None = None
+    orientation: int = 1

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 from cli.errors import UserError
 from records.canonical_json import to_json
@@ -59,6 +61,8 @@ class Shard:
         xxh128: `hashes.checksum` of the file, in 32 hex digits.
         contents: `id:hash` of each distinct image written, in that order, separated by spaces. The
             hash is `hashes.content_hash` of its bytes in the source, before any --image_size.
+        formats: How many of the images come from a file of each format, such as JPEG.
+        reencoded: How many of the images are stored in other bytes than their files hold.
     """
 
     name: str
@@ -69,6 +73,8 @@ class Shard:
     bytes: int
     xxh128: str
     contents: str
+    formats: dict[str, int] = dataclasses.field(default_factory=dict)
+    reencoded: int = 0
 
     def __post_init__(self) -> None:
         """Refuse contents that `content_hashes` could not take apart.
@@ -83,6 +89,16 @@ class Shard:
         """Return image id -> `hashes.content_hash` of each image, in the order written."""
         entries = (entry.split(":") for entry in self.contents.split())
         return {int(image_id): content_hash for image_id, content_hash in entries}
+
+
+def total_formats(shards: Iterable[Shard]) -> tuple[dict[str, int], int]:
+    """Return `Shard.formats` and `Shard.reencoded` of several shards together."""
+    formats: Counter[str] = Counter()
+    reencoded = 0
+    for shard in shards:
+        formats.update(shard.formats)
+        reencoded += shard.reencoded
+    return dict(sorted(formats.items())), reencoded
 
 
 @dataclasses.dataclass(frozen=True)

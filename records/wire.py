@@ -40,6 +40,8 @@ def to_bytes(image: CaptionedImage) -> bytes:
     context[schema.FILE_NAME].bytes_list.value.append(image.file_name.encode())
     if image.encoded is not None:
         context[schema.ENCODED].bytes_list.value.append(image.encoded)
+        if image.orientation != 1:
+            context[schema.ORIENTATION].int64_list.value.append(image.orientation)
     if image.features is not None:
         height, width, depth = image.features.shape
         grid = np.ascontiguousarray(image.features, dtype="<f2")
@@ -78,6 +80,9 @@ def from_bytes(record: bytes) -> CaptionedImage:
     if len(ids) != len(texts) or any(len(text) != 1 for text in texts):
         raise CorruptRecordError(f"{len(texts)} caption texts for {len(ids)} id sequences")
     encoded = context[schema.ENCODED].bytes_list.value
+    orientation = context[schema.ORIENTATION].int64_list.value or [1]
+    if len(orientation) != 1 or not 1 <= orientation[0] <= 8:
+        raise CorruptRecordError(f"{schema.ORIENTATION} is {list(orientation)}, expected 1 to 8")
     try:
         return CaptionedImage(
             image_id=context[schema.IMAGE_ID].int64_list.value[0],
@@ -86,6 +91,7 @@ def from_bytes(record: bytes) -> CaptionedImage:
             caption_ids=ids,
             encoded=encoded[0] if encoded else None,
             features=_features(context),
+            orientation=orientation[0],
         )
     except UnicodeDecodeError as error:
         raise CorruptRecordError(f"text is not UTF-8: {error}") from None

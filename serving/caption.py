@@ -12,7 +12,6 @@ import cli.tensorflow_log  # noqa: F401  before TensorFlow
 
 # isort: split
 import numpy as np
-import tensorflow as tf
 from absl.flags import FlagValues
 
 from captioning import attention_picture, image_file
@@ -115,20 +114,11 @@ def _search(values: FlagValues) -> Search:
 
 def _pictured(outcome: Outcome) -> PicturedCaption:
     """Return a caption with its image as a person sees it, at most `DRAWN_SIDE` pixels long."""
-    encoded = image_file.read(outcome.image.name)
-    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    longer = max(pixels.shape[:2])
-    if longer > DRAWN_SIDE:
-        height, width = (round(side * DRAWN_SIDE / longer) for side in pixels.shape[:2])
-        pixels = tf.image.resize(pixels, [max(height, 1), max(width, 1)], antialias=True)
+    file = image_file.read(outcome.image.name)
+    pixels = np.asarray(image_file.picture(file.encoded, file.orientation, DRAWN_SIDE))
     caption = outcome.captions[0]
     assert caption.attention is not None
-    return PicturedCaption(
-        np.clip(pixels.numpy(), 0, 255).astype(np.uint8),
-        caption.text,
-        caption.words,
-        caption.attention,
-    )
+    return PicturedCaption(pixels, caption.text, caption.words, caption.attention)
 
 
 def _refuse_unwritable(path: str) -> None:

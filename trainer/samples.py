@@ -12,7 +12,7 @@ from artifacts.run_folder import RunFolder
 from captioning.attention_picture import PicturedCaption, render
 from captioning.feature_captioner import GeneratedCaption
 from cli import atomic_file
-from model.encoder import decode
+from model.decoding import decode
 from records.split_files import SplitFiles
 from trainer.input import reading
 
@@ -87,6 +87,6 @@ def first_pictures(split_files: SplitFiles) -> dict[int, np.ndarray]:
             break
         image_id = int(record.image_id)
         if image_id not in pictures:  # in strict pairs an image comes once for each caption
-            pixels = decode(record.encoded, _SIDE).numpy()
+            pixels = decode(record.encoded, record.orientation, _SIDE).numpy()
             pictures[image_id] = np.clip(pixels, 0, 255).astype(np.uint8)
     return pictures

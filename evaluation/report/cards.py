@@ -8,9 +8,10 @@ from html import escape
 import numpy as np
 from PIL import Image
 
+from captioning import image_file
+from cli.errors import UserError
 from evaluation.attention import AttendedCaption
 from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
-from records.limits import MAX_IMAGE_PIXELS
 
 _PICTURE_SIDE, _TILE_SIDE = 320, 96  # Longer side, pixels.
 _OTHER_CAPTION = (
@@ -38,7 +39,7 @@ def card(
     Returns:
         An `article` element.
     """
-    picture = _decode(attended.encoded) if attended else None
+    picture = _picture(attended) if attended else None
     score_line = " · ".join(
         f"{HEADINGS[name]} {100 * scores[name]:.0f}"
         for name in (CIDER, BLEU_4, METEOR)
@@ -98,19 +99,12 @@ def _shade_uri(attention: np.ndarray) -> str:
     return _data_uri("png", file)
 
 
-def _decode(encoded: bytes) -> Image.Image | None:
-    """Return the picture, made small, or None where the bytes hold none or it is too large."""
+def _picture(attended: AttendedCaption) -> Image.Image | None:
+    """Return the picture, upright and small, or None where the bytes hold none."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                return None
-            # A JPEG decodes to a fraction of its size at once.
-            image.draft("RGB", (2 * _PICTURE_SIDE, 2 * _PICTURE_SIDE))
-            picture = image.convert("RGB")
-    except Exception:  # Pillow's plugins raise many kinds of error for a damaged file.
+        return image_file.picture(attended.encoded, attended.orientation, _PICTURE_SIDE)
+    except UserError:
         return None
-    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
-    return picture
 
 
 def _jpeg_uri(picture: Image.Image, side: int) -> str:

@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Config, FeatureConfig
+from pixels.standard import StandardImage
 from records.manifest import EncoderInfo
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class Extractor:
         threads = tf.config.threading.get_intra_op_parallelism_threads() or _cores()
         self._decoders = ThreadPoolExecutor(threads)
 
-    def __call__(self, images: Sequence[bytes]) -> list[np.ndarray | None]:
-        """Return the features of JPEGs, float16 [H, W, D] each; None for one without pixels."""
+    def __call__(self, images: Sequence[StandardImage]) -> list[np.ndarray | None]:
+        """Return the features of images, float16 [H, W, D] each; None for one without pixels."""
         decoded = enumerate(self._decoders.map(self._decode, images))
         readable = [(index, pixels) for index, pixels in decoded if pixels is not None]
         features: list[np.ndarray | None] = [None] * len(images)
@@ -120,14 +121,15 @@ class Extractor:
                 features[index] = grid
         return features
 
-    def _decode(self, image: bytes) -> np.ndarray | None:
+    def _decode(self, image: StandardImage) -> np.ndarray | None:
         import tensorflow as tf
 
-        from model.encoder import decode
+        from model.decoding import decode
 
         try:
             with tf.device("cpu"):
-                return decode(tf.constant(image), self._network.spec.size).numpy()
+                size = self._network.spec.size
+                return decode(tf.constant(image.encoded), image.orientation, size).numpy()
         except tf.errors.InvalidArgumentError:
             return None
 

@@ -87,7 +87,8 @@ def _collected(sidecars: Sequence[Sidecar], name: str) -> Split:
     """Return the split `name`."""
     of_split = [sidecar for sidecar in sidecars if _split(sidecar) == name]
     reasons = Counter(line["reason"] for sidecar in of_split for line in sidecar.rejected)
-    return Split(tuple(sidecar.shard for sidecar in of_split), dict(sorted(reasons.items())))
+    shards = tuple(sidecar.shard for sidecar in of_split)
+    return Split(shards, dict(sorted(reasons.items())), *shard_files.total_formats(shards))
 
 
 def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str) -> None:

@@ -7,8 +7,11 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.datasets.source import DataSource, ImageVersion
-from pipeline.job import features, images
+from pipeline.job import features
 from pipeline.job.describe import Description
+from pixels import standard
+from pixels.formats import BadImageError
+from pixels.standard import StandardImage
 from records import hashes, limits
 from records.rejections import RejectionReason
 
@@ -21,14 +24,14 @@ class LoadedImage:
         description: The image as described.
         reason: Why it is left out; None when it is not, or when its description says so already.
         content_hash: `hashes.content_hash` of its bytes in the source.
-        encoded: The JPEG to store or to compute features from.
+        image: The image to store or to compute features from.
         features: Float16 [H, W, D].
     """
 
     description: Description
     reason: RejectionReason | None = None
     content_hash: str = ""
-    encoded: bytes | None = None
+    image: StandardImage | None = None
     features: np.ndarray | None = None
 
 
@@ -58,7 +61,7 @@ def load(
             for description, version in zip(descriptions[batch], versions[batch], strict=True)
         ]
         if extractor:
-            _add_features(loaded, extractor, keep_images=config.store != "features")
+            _add_features(loaded, extractor)
         yield from loaded
 
 
@@ -69,24 +72,22 @@ def _load(description: Description, version: ImageVersion | None, config: Config
     try:
         data = read_image(config.source, description.path, version)
         loaded.content_hash = hashes.content_hash(data)
-        loaded.encoded = to_store(data, config.image_size, decode=config.decodes_images)
-    except images.BadImageError as error:
+        loaded.image = standard.read(
+            data, shorter_side=config.image_size, decode=config.decodes_images
+        )
+    except BadImageError as error:
         loaded.reason = error.reason
     return loaded
 
 
-def _add_features(
-    loaded: Sequence[LoadedImage], extractor: features.Extractor, keep_images: bool
-) -> None:
+def _add_features(loaded: Sequence[LoadedImage], extractor: features.Extractor) -> None:
     """Fill in `features`; reject images that TensorFlow cannot decode."""
-    encoded = [(image, image.encoded) for image in loaded if image.encoded is not None]
-    grids = extractor([data for _, data in encoded])
-    for (image, _), grid in zip(encoded, grids, strict=True):
-        image.features = grid
+    readable = [(each, each.image) for each in loaded if each.image is not None]
+    grids = extractor([image for _, image in readable])
+    for (each, _), grid in zip(readable, grids, strict=True):
+        each.features = grid
         if grid is None:
-            image.reason = RejectionReason.CORRUPT
-        if grid is None or not keep_images:
-            image.encoded = None
+            each.reason = RejectionReason.CORRUPT
 
 
 def read_image(source: DataSource, path: str | None, version: ImageVersion | None) -> bytes:
@@ -102,27 +103,8 @@ def read_image(source: DataSource, path: str | None, version: ImageVersion | Non
         UserError: The image is there but cannot be read.
     """
     if version and (version.n_bytes or 0) > limits.MAX_IMAGE_BYTES:
-        raise images.BadImageError(RejectionReason.TOO_LARGE)
+        raise BadImageError(RejectionReason.TOO_LARGE, f"{version.n_bytes:,} bytes")
     data = source.read_image(path) if path and version else None
     if data is None:
-        raise images.BadImageError(RejectionReason.MISSING_FILE)
-    return data
-
-
-def to_store(data: bytes, image_size: int, decode: bool) -> bytes:
-    """Check an image and return the bytes to store.
-
-    Args:
-        data: The file's content.
-        image_size: Pixels of the shorter side; 0 to leave the bytes as they are.
-        decode: Whether to decode the image, which finds damaged pixels too.
-
-    Raises:
-        BadImageError: The image is bad.
-    """
-    images.check_header(data)
-    if image_size:
-        return images.resize(data, image_size)
-    if decode:
-        images.check_pixels(data)
+        raise BadImageError(RejectionReason.MISSING_FILE, "no such file")
     return data

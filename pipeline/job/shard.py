@@ -3,7 +3,9 @@
 Image bytes enter the job here only.
 """
 
+import dataclasses
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipeline.job.describe import Description, rejection
 from pipeline.job.load import LoadedImage, load
 from pipeline.job.reports import Progress
 from pipeline.storage import files
+from pixels.standard import StandardImage
 from records import canonical_json, hashes, manifest, shard_files, wire
 from records.rejections import Rejection
 from records.schema import SCHEMA_VERSION, CaptionedImage
@@ -63,7 +66,7 @@ def write_shard(
     files.delete(shard_files.sidecar_name(path))
     extractor = features.extractor(config, config.features) if config.features else None
     loaded = load(descriptions, versions, config, extractor)
-    shard, rejected = _write(path, loaded, vocabulary, config.captions_per_record, progress)
+    shard, rejected = _write(path, loaded, vocabulary, config, progress)
     device = extractor.device if extractor else None
     sidecar = Sidecar(shard, fingerprint, tuple(rejected), device)
     files.write(shard_files.sidecar_name(path), sidecar.to_bytes())
@@ -106,7 +109,7 @@ def _write(
     path: str,
     images: Iterable[LoadedImage],
     vocabulary: Vocabulary,
-    captions_per_record: int,
+    config: Config,
     progress: Progress,
 ) -> tuple[Shard, list[Rejection]]:
     """Write the records of `images`; return the shard and what was left out of it."""
@@ -114,20 +117,22 @@ def _write(
     n_listed = n_pairs = n_records = n_bytes = 0
     rejected: list[Rejection] = []
     contents: list[str] = []
+    stored: list[StandardImage] = []
     with files.create(path) as file:
         for image in images:
             description = image.description
             rejected.extend(description.rejected)
             if image.reason:
                 rejected.append(rejection(description, description.split, image.reason))
-            frames = _frames(image, vocabulary, captions_per_record)
+            frames = _frames(image, vocabulary, config)
             for frame in frames:
                 for piece in frame:
                     file.write(piece)
                     checksum.update(piece)
                     n_bytes += len(piece)
             n_listed += 1
-            if frames:
+            if frames and image.image:
+                stored.append(dataclasses.replace(image.image, encoded=b""))
                 n_pairs += len(description.captions)
                 n_records += len(frames)
                 contents.append(f"{description.image_id}:{image.content_hash}")
@@ -142,41 +147,37 @@ def _write(
         bytes=n_bytes,
         xxh128=checksum.hexdigest(),
         contents=" ".join(contents),
+        formats=dict(sorted(Counter(str(image.source_format) for image in stored).items())),
+        reencoded=sum(image.reencoded for image in stored),
     )
     return shard, rejected
 
 
-def _frames(
-    image: LoadedImage, vocabulary: Vocabulary, captions_per_record: int
-) -> list[tuple[bytes, ...]]:
+def _frames(image: LoadedImage, vocabulary: Vocabulary, config: Config) -> list[tuple[bytes, ...]]:
     """Return the framed records of an image, each in pieces; none for an image left out."""
-    if image.reason or not image.description.captions:
+    if image.reason or not image.image or not image.description.captions:
         return []
     return [
         wire.frame(wire.to_bytes(record))
-        for record in _records(image, vocabulary, captions_per_record)
+        for record in _records(image, image.image, vocabulary, config)
     ]
 
 
 def _records(
-    image: LoadedImage, vocabulary: Vocabulary, captions_per_record: int
+    loaded: LoadedImage, image: StandardImage, vocabulary: Vocabulary, config: Config
 ) -> Iterator[CaptionedImage]:
-    """Yield the records of an image.
-
-    Args:
-        image: The image, with at least one caption.
-        vocabulary: The vocabulary that captions are encoded with.
-        captions_per_record: Captions in a record; 0 for all in one record.
-    """
-    description = image.description
+    """Yield the records of an image that has at least one caption."""
+    description = loaded.description
     ids = tuple(tuple(vocabulary.encode_words(words.split(" "))) for words in description.words)
-    step = captions_per_record or len(ids)
+    step = config.captions_per_record or len(ids)
+    stores_image = config.store != "features"
     for first in range(0, len(ids), step):
         yield CaptionedImage(
             image_id=description.image_id,
             file_name=description.file_name,
             captions=description.captions[first : first + step],
             caption_ids=ids[first : first + step],
-            encoded=image.encoded,
-            features=image.features,
+            encoded=image.encoded if stores_image else None,
+            features=loaded.features,
+            orientation=image.orientation if stores_image else 1,
         )

@@ -9,10 +9,11 @@ from cli.progress import bar
 from pipeline import datasets
 from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.source import DataSource
-from pipeline.job import images
 from pipeline.job.describe import Description, describe, read_listing
-from pipeline.job.load import read_image, to_store
+from pipeline.job.load import read_image
 from pipeline.storage import files
+from pixels import standard
+from pixels.formats import BadImageError
 from records import hashes, shard_files, wire
 from records.manifest import DatasetInfo
 from records.rejections import RejectionReason
@@ -134,7 +135,7 @@ def _picture_changes(
     try:
         if hashes.content_hash(_load(description, info)) != content_hash:
             yield "has other bytes than when the records were built"
-    except images.BadImageError as error:
+    except BadImageError as error:
         missing = error.reason == RejectionReason.MISSING_FILE
         yield "is missing" if missing else f"is {error.reason}"
     except UserError as error:
@@ -174,8 +175,9 @@ def _left_out_change(description: Description, before: str | None, info: Dataset
         if not description.captions:
             now = RejectionReason.NO_CAPTIONS
         else:
-            to_store(_load(description, info), info.preprocessing.image_size, decode)
-    except images.BadImageError as error:
+            side = info.preprocessing.image_size
+            standard.read(_load(description, info), shorter_side=side, decode=decode)
+    except BadImageError as error:
         now = error.reason
     except UserError as error:
         return f"cannot be compared: {error}"

@@ -50,6 +50,11 @@ def problems(
                     f"{manifest.DATASET_INFO}: {split_name}: rejected counts differ from the"
                     " sidecars'"
                 )
+            if (split.formats, split.reencoded) != shard_files.total_formats(split.shards):
+                yield (
+                    f"{manifest.DATASET_INFO}: {split_name}: counts of formats differ from the"
+                    " shards'"
+                )
             all_rejected += rejected
     content = files.read(posixpath.join(directory, manifest.REJECTED))
     if content is not None and content != rejections.to_lines(all_rejected):

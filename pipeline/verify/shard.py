@@ -5,8 +5,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.job import images
 from pipeline.storage import files
+from pixels import standard
+from pixels.formats import BadImageError
 from records import hashes, manifest, wire
 from records.manifest import DatasetInfo
 from records.schema import CaptionedImage
@@ -26,7 +27,7 @@ class ShardCheck:
         Args:
             shard: The shard as the manifest lists it.
             vocabulary: The vocabulary of the records.
-            decode: Whether to decode each JPEG.
+            decode: Whether to decode each image.
             info: The manifest.
         """
         self._ids: dict[int, None] = {}  # A set that keeps the order.
@@ -36,7 +37,7 @@ class ShardCheck:
         self._decode = decode
         self._captions_per_record = info.flags.captions_per_record
         self._has_images = info.flags.store != "features"
-        self._images_as_in_source = not info.preprocessing.image_size
+        self._other_bytes: set[int] = set()  # Images stored in other bytes than in the source.
         self._grid = info.encoder.grid if info.encoder else None
         self._pairs = self._records = 0
 
@@ -74,6 +75,11 @@ class ShardCheck:
         ):
             if actual != expected:
                 yield f"{name} {actual}, {manifest.DATASET_INFO} says {expected}"
+        if listed.reencoded and self._has_images and len(self._other_bytes) != listed.reencoded:
+            yield (
+                f"{len(self._other_bytes)} images have other bytes than their files,"
+                f" {manifest.DATASET_INFO} says {listed.reencoded}"
+            )
         if list(self._ids) != list(self._content_hashes):
             yield f"other images, or in another order, than {manifest.DATASET_INFO} lists"
 
@@ -108,19 +114,21 @@ class ShardCheck:
         yield from self._feature_problems(image.features)
         if image.encoded is None:
             if self._has_images:
-                yield "the JPEG is missing"
+                yield "the image is missing"
             return
         if not self._has_images:
-            yield "there is a JPEG, but the records were built with --store=features"
+            yield "there is an image, but the records were built with --store=features"
         try:
-            images.check_header(image.encoded)
-            if self._decode:
-                images.check_pixels(image.encoded)
-        except images.BadImageError as error:
-            yield f"the JPEG is {error.reason}"
+            stored = standard.read(image.encoded, decode=self._decode)
+            if stored.reencoded:
+                yield f"the image is a {stored.source_format} that records do not hold"
+        except BadImageError as error:
+            yield f"the image is {error.reason}"
         listed = self._content_hashes.get(image.image_id)
-        if self._images_as_in_source and listed and hashes.content_hash(image.encoded) != listed:
-            yield f"the JPEG is not the one that {manifest.DATASET_INFO} lists"
+        if listed and hashes.content_hash(image.encoded) != listed:
+            self._other_bytes.add(image.image_id)
+            if not self._shard.reencoded:
+                yield f"the image is not the one that {manifest.DATASET_INFO} lists"
 
     def _feature_problems(self, features: np.ndarray | None) -> Iterator[str]:
         shape = None if features is None else features.shape

@@ -7,11 +7,13 @@ import weakref
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from artifacts import weights_file
 from captioning import devices, image_list, parts, replica
 from captioning import image_file as image_files
+from pixels import formats
 from tests.support.commands import one_error
 from tests.support.disk import full_disk
 from tests.support.four import FOUR, FOUR_DETOKENISED, four_picture
@@ -91,7 +93,7 @@ def test_globs_lists_and_files_each_image_once(photos, tmp_path, caption):
     listed.parent.mkdir()
     entries = [{"image": "../photos/b/04.jpg", "id": 7, "captions": ["else"]}, {"image": "b.png"}]
     listed.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
-    image_files.Image.open(photos / "c/09.jpg").save(listed.parent / "b.png")
+    Image.open(photos / "c/09.jpg").save(listed.parent / "b.png")
     sources = [f"{photos}/*/0[0-2].jpg", f"{photos}/a/01.jpg", photos / "a/03.jpg", listed]
     assert caption(tmp_path / "out", images=",".join(map(str, sources))) == 0
     found = lines(tmp_path / "out" / "captions.jsonl")
@@ -236,7 +238,7 @@ def test_unreadable_images_are_listed_and_the_exit_code_says_so(photos, tmp_path
     bad = [str(photos / name) for name in ("a/00.jpg", "b/05.jpg", "c/08.jpg")]
     assert list(rejected) == bad
     assert "cannot be read: No such file" in rejected[bad[2]]
-    unknown = "expected an image, found none that can be read (of no known format)"
+    unknown = f"expected an image ({formats.ALL}), found a file that begins with b'<html>not fo'"
     assert rejected[bad[0]] == unknown  # the same in every run
     expected = {path: text for path, text in said_of(photos).items() if path not in bad}
     assert captions(out) == expected

@@ -17,7 +17,7 @@ from evaluation.attention import (
     described,
 )
 from model.caption_generator import CaptionGenerator
-from model.encoder import decode
+from model.decoding import decode
 from records.manifest import read_vocabulary
 from records.split_files import open_split
 from tests.support.four import FOUR
@@ -47,7 +47,7 @@ def test_looks_are_those_of_the_words(looks, four_run):
         assert list(look.words) == FOUR[image_id].split()
         assert look.text == FOUR[image_id].replace(" 's", "'s")
         assert look.attention.shape == (len(look.words), 8, 8)
-        pixels = decode(tf.constant(look.encoded), size)
+        pixels = decode(tf.constant(look.encoded), look.orientation, size)
         memory = decoder.memory(captioner.encoder(pixels[None]))
         state = decoder.initial_state(memory, 1)
         said = vocabulary.encode(FOUR[image_id])
@@ -83,7 +83,7 @@ def test_statistics_are_of_words_and_captions():
     heats = [rng.dirichlet(np.ones(6), t).reshape(t, 2, 3).astype(np.float32) for t in (2, 5)]
     found = AttentionStatistics()
     for heat in heats:
-        found.add(AttendedCaption(1, "", b"", "", ["w"] * len(heat), heat))
+        found.add(AttendedCaption(1, "", b"", 1, "", ["w"] * len(heat), heat))
     flat = [heat.reshape(len(heat), 6) for heat in heats]
     words = np.concatenate(flat)
     assert found.as_json() == pytest.approx(

@@ -62,7 +62,9 @@ def written(tmp_path, scores, encoded=b"", attended=None, run_dir="", contaminat
     if attended is None:
         heat = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4)
         attended = {
-            image: AttendedCaption(image, f"<i>{image}.jpg", encoded, captions[image], words, heat)
+            image: AttendedCaption(
+                image, f"<i>{image}.jpg", encoded, 1, captions[image], words, heat
+            )
             for image in shown.image_ids()
         }
     findings = {
@@ -140,7 +142,8 @@ def test_pictures_are_bounded(tmp_path, scores):
     assert len(html) < 3 * SHOWN * 130_000  # of noise, which does not compress
     bomb = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-    assert cards._decode(bomb.getvalue()) is None
+    attended = AttendedCaption(1, "x", bomb.getvalue(), 1, "x", [], np.zeros((0, 8, 8)))
+    assert cards._picture(attended) is None
 
 
 @pytest.mark.parametrize("encoded", [b"", b"no image", jpeg(64, 64)[:200]])
@@ -153,7 +156,7 @@ def test_without_a_picture_the_rest_is_there(tmp_path, scores, encoded):
 def test_a_look_at_another_caption_is_not_shown(tmp_path, scores):
     heat = np.ones((1, 2, 2))
     attended = {
-        i: AttendedCaption(i, "x", b"", "other words", ["x"], heat)
+        i: AttendedCaption(i, "x", b"", 1, "other words", ["x"], heat)
         for i in Selection.of(scores).image_ids()
     }
     _, page = written(tmp_path, scores, attended=attended)

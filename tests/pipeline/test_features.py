@@ -12,9 +12,13 @@ import tensorflow as tf
 from PIL import Image
 
 from cli.errors import UsageError, UserError
-from model.encoder import Encoder, decode
+from model.decoding import decode
+from model.encoder import PREPROCESSING_VERSION, Encoder
 from model.fast.frozen_encoder import FrozenEncoder
 from pipeline.job import features, load
+from pixels import standard
+from pixels.formats import Format
+from pixels.standard import StandardImage
 from records import manifest, wire
 from tests.support.records import CocoFolder, build_coco, checksums, jpeg, records, rejected, verify
 
@@ -30,7 +34,7 @@ def drawn(seed: int = 0, name: str = "small_cnn") -> Encoder:
 def plain(encoder: Encoder, encoded: list[bytes]) -> np.ndarray:
     """Features [n, H, W, D] as the trainer computes them: float32, no freezing."""
     size = encoder.spec.size
-    pixels = tf.stack([decode(tf.constant(image), size) for image in encoded])
+    pixels = tf.stack([decode(tf.constant(image), 1, size) for image in encoded])
     return encoder(pixels).numpy().reshape(-1, *encoder.spec.grid)
 
 
@@ -88,7 +92,7 @@ def test_manifest_says_what_the_features_are(both):
         weights=drawn().fingerprint(),
         input_size=64,
         grid=(8, 8, 128),
-        preprocessing=1,
+        preprocessing=PREPROCESSING_VERSION,
         dtype="float32",
         device=encoder.device,
     )
@@ -119,7 +123,7 @@ def test_bfloat16_agrees_with_float32(folder, both, tmp_path):
 def test_a_network_with_batch_norms_frozen_is_the_network():
     encoder = drawn(name="mobilenet_v2")
     images = [jpeg(seed, (9, 7)) for seed in range(5)]  # coarse, so that they differ from afar
-    pixels = np.stack([decode(tf.constant(image), 224) for image in images])
+    pixels = np.stack([decode(tf.constant(image), 1, 224) for image in images])
     encoder.network.trainable = True
     for layer in encoder.network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -137,7 +141,7 @@ def test_a_convolution_right_after_a_convolution():
     # Batch norms as they are drawn add nothing: folded, they leave one next to the other.
     encoder = drawn(name="mobilenet_v2")
     images = [jpeg(seed, (9, 7)) for seed in range(4)]
-    pixels = np.stack([decode(tf.constant(image), 224) for image in images])
+    pixels = np.stack([decode(tf.constant(image), 1, 224) for image in images])
     frozen_features = FrozenEncoder(encoder, "bfloat16", batch_size=4)(pixels)
     np.testing.assert_allclose(frozen_features, plain(encoder, images), atol=1e-2)
 
@@ -155,13 +159,18 @@ def test_what_tensorflow_cannot_decode_is_corrupt(folder, tmp_path, monkeypatch)
     """An image that passes every check before."""
     extract = features.Extractor(drawn(), "float32", batch_size=2)
     images = [jpeg(1), b"no image", jpeg(2), jpeg(3), b""]
-    extracted = extract(images)
+    extracted = extract([StandardImage(image, 1, Format.JPEG, False) for image in images])
     assert [grid is None for grid in extracted] == [False, True, False, False, True]
     expected = plain(drawn(), [images[0], images[2], images[3]])
     assert agreement(np.stack([grid for grid in extracted if grid is not None]), expected) > 0.99999
 
-    monkeypatch.setattr(load.images, "check_pixels", lambda data: None)
-    monkeypatch.setattr(load.images, "check_header", lambda data: None)
+    image = StandardImage(b"no image", 1, Format.JPEG, reencoded=False)
+    read = load.standard.read
+    monkeypatch.setattr(
+        load.standard,
+        "read",
+        lambda data, **how: image if data == b"no image" else read(data, **how),
+    )
     bad = folder.path / "train2017" / "000000000003.jpg"
     good = bad.read_bytes()
     bad.write_bytes(b"no image")
@@ -275,7 +284,7 @@ def test_verify_sees_features_that_are_not_right(folder, tmp_path, capsys):
     assert "features that are not finite" in printed
     assert "features of shape (4, 16, 128), dataset_info.json says (8, 8, 128)" in printed
     assert "features of shape None, dataset_info.json says (8, 8, 128)" in printed
-    assert "there is a JPEG, but the records were built with --store=features" in printed
+    assert "there is an image, but the records were built with --store=features" in printed
 
 
 def test_real_weights_real_photographs(tmp_path):
@@ -289,7 +298,8 @@ def test_real_weights_real_photographs(tmp_path):
     encoded = [photograph.read_bytes() for photograph in photographs]
     expected = plain(encoder, encoded)
     exact, rounded = (
-        np.stack(features.Extractor(encoder, dtype)(encoded)) for dtype in ("float32", "bfloat16")
+        np.stack(features.Extractor(encoder, dtype)([standard.read(each) for each in encoded]))
+        for dtype in ("float32", "bfloat16")
     )
     assert agreement(exact, expected) > 0.99999
     assert agreement(rounded, exact) > 0.999

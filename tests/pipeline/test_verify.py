@@ -102,9 +102,9 @@ def test_rejections_that_disagree(out, capsys):
         ({"caption_ids": ((1, 99, 2),) * 5}, "ids outside the vocabulary"),
         ({"caption_ids": ((4, 2),) * 5}, "ids do not run from <start> to <end>"),
         ({"caption_ids": ((1, 4, 2),) * 5}, "ids are not those of its words"),
-        ({"encoded": b"<html>"}, "the JPEG is not_jpeg"),
-        ({"encoded": None}, "the JPEG is missing"),
-        ({"encoded": jpeg(9)}, "the JPEG is not the one that dataset_info.json lists"),
+        ({"encoded": b"<html>"}, "the image is unknown_format"),
+        ({"encoded": None}, "the image is missing"),
+        ({"encoded": jpeg(9)}, "the image is not the one that dataset_info.json lists"),
         ({"image_id": 1000}, "other images, or in another order, than dataset_info.json lists"),
     ],
 )
@@ -128,7 +128,7 @@ def test_only_decoding_finds_damaged_pixels(tmp_path, capsys):
     build_coco(folder, out)
     assert verify(out) == 0
     capsys.readouterr()
-    expect(out, capsys, "the JPEG is corrupt", args=["--decode"])
+    expect(out, capsys, "the image is corrupt", args=["--decode"])
 
 
 def test_images_in_another_order(out, capsys):

@@ -63,7 +63,7 @@ def test_manifest_of_stored_features():
     [
         (b"{", "here: not a data set's manifest"),
         (b"[]", "here: not a data set's manifest"),
-        (INFO.to_bytes().replace(b'"schema_version": 4', b'"schema_version": 3'), "version 3, "),
+        (INFO.to_bytes().replace(b'"schema_version": 5', b'"schema_version": 4'), "version 4, "),
         (INFO.to_bytes().replace(b"7:abab", b"7:xyzz"), "contents of train-00000-of-00001"),
         (INFO.to_bytes().replace(b'"val"', b'"dev"'), "not a data set's manifest"),
         (INFO.to_bytes().replace(b'"image_size"', b'"side"'), "not a data set's manifest"),

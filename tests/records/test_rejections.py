@@ -30,7 +30,8 @@ def test_the_keys_of_a_line_have_one_order():
 def test_a_reason_is_its_name_on_disk():
     """Readers of rejected.jsonl and of earlier sidecars compare with these."""
     assert json.loads(json.dumps(list(RejectionReason))) == [
-        *("missing_file", "empty_file", "not_jpeg", "truncated", "corrupt", "too_large"),
+        *("missing_file", "empty_file", "unknown_format", "heif_not_installed"),
+        *("truncated", "corrupt", "too_large"),
         *("no_captions", "duplicate_image_id", "empty_caption", "long_caption"),
         "unknown_image_id",
     ]

@@ -18,8 +18,8 @@ from captioning.replica import Wanted
 from captioning.search_options import BeamSearch, rules
 from cli import command
 from cli.errors import UsageError, UserError
-from model import encoder
 from model.caption_generator import CaptionGenerator
+from model.decoding import decode
 from records import limits
 from serving import caption
 from tests.support.commands import run_process
@@ -78,7 +78,8 @@ def test_a_camera_held_otherwise_changes_nothing(tmp_path, capsys, orientation, 
     path = tmp_path / "held.jpg"
     turned = picture(2).transpose(_ROTATIONS[orientation])
     turned.save(path, quality=95, subsampling=0, exif=exif)
-    upright = np.asarray(Image.open(io.BytesIO(image_files.read(str(path)))), float)
+    file = image_files.read(str(path))
+    upright = np.asarray(image_files.picture(file.encoded, file.orientation, 64), float)
     assert np.abs(upright - np.asarray(picture(2), float)).mean() < 3
     assert np.abs(np.asarray(turned, float) - np.asarray(picture(2), float)).mean() > 6
     assert run(path) == 0
@@ -140,7 +141,7 @@ def test_nothing_but_broken_files(tmp_path, capsys, run):
 def test_sizes_are_bounded_before_a_pixel_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "1.png"
     picture(1).save(path)
-    monkeypatch.setattr(limits, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(limits, "MAX_OTHER_PIXELS", 64 * 64 - 1)
     with pytest.raises(UserError, match=r"1\.png: 64 x 64 pixels; expected at most"):
         image_files.read(str(path))
     monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", 100)
@@ -178,7 +179,8 @@ def test_attention_is_drawn(good, tmp_path, capsys, run):
 def test_attention_of_each_word_is_that_of_the_search(good, four_run):
     captioner = restore.restore(str(four_run)).captioner
     generator = CaptionGenerator([captioner])
-    pixels = np.stack([encoder.decode(image_files.read(str(path)), 64) for path in good])
+    files = [image_files.read(str(path)) for path in good]
+    pixels = np.stack([decode(file.encoded, file.orientation, 64) for file in files])
     source = GivenFiles(list(map(str, good)), 4)
     outcomes = caption_at_once([str(four_run)], source, BeamSearch(), Wanted(attention=True))
     looks = [outcome.captions[0] for outcome in outcomes]

@@ -219,4 +219,4 @@ def test_features_of_another_preprocessing_are_refused(run, alone, tmp_path, cap
     assert train(records_dir=changed, run_dir=tmp_path / "run") == 1
     assert "were made with version 0 of the preprocessing" in one_error(capsys)
     assert run_evaluate(records_dir=changed, run_dir=run, output_dir=tmp_path / "out") == 1
-    assert "the model's is 1" in one_error(capsys)
+    assert "the model's is 2" in one_error(capsys)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from cli.errors import UserError
-from model.encoder import Encoder, decode
+from model.decoding import decode
+from model.encoder import Encoder
 from records import wire
 from records.split_files import SplitFiles, open_split
 from tests.support.records import records as read_records
@@ -204,7 +205,7 @@ def test_a_split_streams_and_caches_the_same(captioner, train, scenes_records):
             record = records.pop(int(image_id))
             for row, ids in zip(from_cache.ids[b], record.caption_ids, strict=True):
                 assert (*row[row != 0],) == ids
-            pixels = decode(tf.constant(record.encoded), 64)
+            pixels = decode(tf.constant(record.encoded), record.orientation, 64)
             np.testing.assert_allclose(
                 captioner.encoder(pixels[None])[0], batch.features[b], rtol=2e-3, atol=2e-3
             )

@@ -1,6 +1,7 @@
 """The batches that training learns from, epoch by epoch."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +65,7 @@ class TrainingBatches:
         )
         return reading.iterate(batches, self._train)
 
-    def _elements(self, seed: int) -> tuple[tf.data.Dataset, Callable[[tf.Tensor], tf.Tensor], int]:
+    def _elements(self, seed: int) -> tuple[tf.data.Dataset, Callable[[Any], tf.Tensor], int]:
         """Return what `order.epoch` takes: elements, how to load them, the shuffle window."""
         records = self._train.records
         if self._cache:

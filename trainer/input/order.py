@@ -5,7 +5,7 @@ skipping the batches that are done, and what is skipped is not decoded.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 def epoch(
     elements: tf.data.Dataset,
-    load: Callable[[tf.Tensor], tf.Tensor],
+    load: Callable[[Any], tf.Tensor],
     *,
     window: int,
     batch_size: int,
@@ -39,7 +39,8 @@ def epoch(
     An image's captions come the longest first, so that finished ones leave the batch together.
 
     Args:
-        elements: (key, ids [N, T], image id) of each image; `load` knows what the key stands for.
+        elements: (key, ids [N, T], image id) of each image. The key is a scalar, or a tuple of
+            scalars; `load` knows what it stands for.
         load: Makes images [B, size, size, 3] or features [B, L, D] of keys [B].
         window: Elements that are shuffled together.
         batch_size: B.
@@ -51,18 +52,25 @@ def epoch(
         A data set of ceil(elements / batch_size) - skip `Batch`es.
     """
 
-    def by_length(number: tf.Tensor, group: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    def by_length(number: tf.Tensor, group: tuple[Any, ...]) -> tuple[Any, ...]:
         keys, ids, image_ids = group
         order = _length_order(ids, batch_size, tf.stack([tf.cast(seed, tf.int64), number]))
         ids = _longest_first(tf.gather(ids, order))
-        return tf.gather(keys, order), ids, tf.gather(image_ids, order)
+        keys = tf.nest.map_structure(lambda key: tf.gather(key, order), keys)
+        return keys, ids, tf.gather(image_ids, order)
 
-    def loaded(keys: tf.Tensor, ids: tf.Tensor, image_ids: tf.Tensor) -> Batch:
-        return Batch(load(keys[share]), ids[share], image_ids)
+    def loaded(keys: Any, ids: tf.Tensor, image_ids: tf.Tensor) -> Batch:
+        own = tf.nest.map_structure(lambda key: key[share], keys)
+        return Batch(load(own), ids[share], image_ids)
 
+    shapes = (
+        tf.nest.map_structure(lambda _: tf.TensorShape([]), elements.element_spec[0]),
+        [None, None],
+        [],
+    )
     return (
         elements.shuffle(window, seed=seed, reshuffle_each_iteration=False)
-        .padded_batch(batch_size * _LENGTH_WINDOW, padded_shapes=([], [None, None], []))
+        .padded_batch(batch_size * _LENGTH_WINDOW, padded_shapes=shapes)
         .enumerate()
         .map(by_length)
         .rebatch(batch_size)
@@ -92,7 +100,7 @@ def _longest_first(ids: tf.Tensor) -> tf.Tensor:
     return tf.gather(ids, tf.argsort(lengths, -1, "DESCENDING", stable=True), batch_dims=1)
 
 
-def _trim(keys: tf.Tensor, ids: tf.Tensor, image_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _trim(keys: Any, ids: tf.Tensor, image_ids: tf.Tensor) -> tuple[Any, ...]:
     """Cut off the padding that a batch keeps from the longer window it was sorted in."""
     captions = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 2]), tf.int32))
     words = tf.reduce_sum(tf.cast(tf.reduce_any(ids != 0, [0, 1]), tf.int32))

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli.errors import UserError
-from model.encoder import decode
+from model.decoding import decode
 from records import schema
 from records.split_files import SplitFiles
 
@@ -28,10 +28,18 @@ class Record(NamedTuple):
 
     image_id: tf.Tensor  # [] int64
     file_name: tf.Tensor  # [] string
-    encoded: tf.Tensor  # [] string, the image's file; empty in feature shards
+    encoded: tf.Tensor  # [] string, a JPEG or PNG; empty in feature shards
+    orientation: tf.Tensor  # [] int64, the EXIF orientation of the JPEG or PNG, 1 to 8
     features: tf.Tensor  # [] string, float16 little-endian; empty in image shards
     ids: tf.Tensor  # [N, T] int32, padded with 0
     texts: tf.Tensor  # [N] string
+
+
+class StoredImage(NamedTuple):
+    """An image as records store it; in a batch both are [B]."""
+
+    encoded: tf.Tensor  # [] string
+    orientation: tf.Tensor  # [] int64
 
 
 class RecordBatch(NamedTuple):
@@ -45,7 +53,7 @@ class RecordBatch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class InputLoader:
-    """Turns the bytes that records store into what the model takes: images or features.
+    """Turns what records store into what the model takes: images or features.
 
     Attributes:
         size: Side of the images, pixels.
@@ -55,15 +63,15 @@ class InputLoader:
     size: int
     grid: tuple[int, int, int] | None
 
-    def stored(self, record: Record) -> tf.Tensor:
-        """Return the bytes to load: those of the image, or of its features."""
-        return record.features if self.grid else record.encoded
+    def stored(self, record: Record) -> tf.Tensor | StoredImage:
+        """Return what to load: the image, or the bytes of its features."""
+        return record.features if self.grid else StoredImage(record.encoded, record.orientation)
 
-    def load(self, stored: tf.Tensor) -> tf.Tensor:
+    def load(self, stored: tf.Tensor | StoredImage) -> tf.Tensor:
         """Decode the images, or reshape the features.
 
         Args:
-            stored: [B] string, the `stored` bytes of each image.
+            stored: A batch of what `stored` returns, each [B].
 
         Returns:
             Images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16.
@@ -116,6 +124,7 @@ def parse(serialized: tf.Tensor) -> Record:
             schema.IMAGE_ID: tf.io.FixedLenFeature([], tf.int64),
             schema.FILE_NAME: tf.io.FixedLenFeature([], tf.string),
             schema.ENCODED: tf.io.FixedLenFeature([], tf.string, ""),
+            schema.ORIENTATION: tf.io.FixedLenFeature([], tf.int64, 1),
             schema.FEATURES: tf.io.FixedLenFeature([], tf.string, ""),
         },
         sequence_features={
@@ -127,6 +136,7 @@ def parse(serialized: tf.Tensor) -> Record:
         image_id=context[schema.IMAGE_ID],
         file_name=context[schema.FILE_NAME],
         encoded=context[schema.ENCODED],
+        orientation=context[schema.ORIENTATION],
         features=context[schema.FEATURES],
         ids=tf.cast(tf.sparse.to_dense(lists[schema.CAPTION_IDS]), tf.int32),
         texts=lists[schema.CAPTION_TEXT],
@@ -173,7 +183,8 @@ def batches_in_order(split_files: SplitFiles, batch_size: int, size: int) -> tf.
     loader = InputLoader(size, split_files.grid)
 
     def decoded(record: Record) -> RecordBatch:
-        inputs = loader.load(loader.stored(record)[None])[0]
+        one = tf.nest.map_structure(lambda tensor: tensor[None], loader.stored(record))
+        inputs = loader.load(one)[0]
         return RecordBatch(record.image_id, inputs, record.ids, record.texts)
 
     return (
@@ -184,18 +195,18 @@ def batches_in_order(split_files: SplitFiles, batch_size: int, size: int) -> tf.
     )
 
 
-def decode_images(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode image files.
+def decode_images(images: StoredImage, size: int) -> tf.Tensor:
+    """Decode images.
 
     Args:
-        encoded: [B] string.
+        images: B images.
         size: Side of the result, pixels.
 
     Returns:
         [B, size, size, 3] float32 in 0..255.
     """
     return tf.map_fn(
-        lambda image: decode(image, size),
-        encoded,
+        lambda image: decode(image.encoded, image.orientation, size),
+        images,
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
     )

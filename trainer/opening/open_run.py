@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from artifacts import provenance, restore, stored_features, weights_file
+from artifacts import pixel_versions, provenance, restore, stored_features, weights_file
 from artifacts import recipe as recipes
 from artifacts.recipe import Recipe
 from artifacts.run_config import DataConfig, RunConfig
@@ -126,6 +126,7 @@ def _resume(
     The loop restores the trained weights from the newest checkpoint.
     """
     config = RunConfig.read(folder)
+    pixel_versions.check(recipe.run_dir, config.data.preprocessing)
     recipes.refuse_contradictions(config.training, dataclasses.asdict(recipe))
     if not any(name.endswith(".npz") for name in folder.checkpoint_names()):
         print(f"{folder.path}: no checkpoint yet: training begins at step 0", file=sys.stderr)

@@ -66,7 +66,7 @@ def test_a_list_may_have_another_name_and_absolute_paths(own, tmp_path):
 
 
 def test_images_that_are_left_out(own, tmp_path):
-    (own / "photos" / "1.jpg").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (own / "photos" / "1.jpg").write_bytes(b"%!PS-Adobe-3.0")
     lines = [line(0), line(1), line(2, captions=[]), line(3, captions=[" ", "a dog"]), line(9)]
     write(own / "captions.jsonl", *lines)
     build_own(own, tmp_path / "records", max_rejected_fraction=0.9)
@@ -74,7 +74,7 @@ def test_images_that_are_left_out(own, tmp_path):
         (r["image_id"], r.get("caption_id"), r["reason"]) for r in rejected(tmp_path / "records")
     }
     assert found == {
-        (2, None, "not_jpeg"),
+        (2, None, "unknown_format"),
         (3, None, "no_captions"),
         (4, "photos/3.jpg#0", "empty_caption"),
         (5, None, "missing_file"),

@@ -1,0 +1,1 @@
+"""How do the bytes of any image file become an image that every command sees alike?"""

@@ -1,0 +1,173 @@
+"""The checks of a JPEG, cheapest first; its strict decoding, and the encoding of what we write.
+
+`read_header` walks the markers: it finds files that are no JPEG and files cut short. Only decoding
+(`check_pixels`) finds damage inside the entropy-coded data.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from pixels import formats
+from pixels.formats import Format
+from records import limits
+
+_EOI = b"\xff\xd9"
+_SOS = 0xDA
+_APP1, _APP14 = 0xE1, 0xEE
+# Baseline, extended and progressive Huffman: what TensorFlow's decoder reads.
+_FRAMES = {0xC0, 0xC1, 0xC2}
+_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_PROGRESSIVE = 0xC2
+# A marker that ends entropy-coded data: no stuffed zero, no restart, no fill byte.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_QUALITY = 95
+
+
+@dataclasses.dataclass
+class Header:
+    """What the segments before the first scan say.
+
+    Attributes:
+        inks: Whether the image is CMYK.
+        adobe: Whether Adobe's marker says that its inks are stored inverted.
+        exif: The EXIF block, or nothing.
+    """
+
+    inks: bool = False
+    adobe: bool = False
+    exif: bytes = b""
+
+
+def read_header(data: bytes) -> Header:
+    """Check the markers from the start of the image to its end; bytes after the end are legal.
+
+    Args:
+        data: The file's content, which begins with the first marker of a JPEG.
+
+    Raises:
+        BadImageError: truncated, corrupt or too_large.
+    """
+    if data[2:3] != b"\xff":
+        raise formats.truncated(Format.JPEG)
+    header = Header()
+    has_frame, position = _walk_segments(data, 2, header)
+    if not has_frame:
+        raise formats.corrupt(Format.JPEG, "it has no pixels")
+    # Nearly every file ends with its end marker. In others, bytes follow the marker (a second
+    # picture, zeros) or it is missing; only a walk over all scans tells which.
+    if not data.endswith(_EOI):
+        _walk_scans(data, position)
+    return header
+
+
+def _walk_segments(data: bytes, position: int, header: Header) -> tuple[bool, int]:
+    """Return whether there is a frame, and where the scan or the end begins; fill `header`."""
+    has_frame = False
+    while True:
+        marker, position = _next_marker(data, position)
+        if marker == 0xD9:
+            return has_frame, position - 2
+        if marker < 0xC0:
+            raise formats.corrupt(Format.JPEG, "it has an unknown marker")
+        if marker in _OTHER_FRAMES:
+            raise formats.corrupt(Format.JPEG, "neither baseline nor progressive Huffman coding")
+        if position + 2 > len(data):
+            raise formats.truncated(Format.JPEG)
+        length = (data[position] << 8) + data[position + 1]
+        if length < 2:
+            raise formats.corrupt(Format.JPEG, "a segment is shorter than its length")
+        if position + length > len(data):
+            raise formats.truncated(Format.JPEG)
+        if marker in _FRAMES:
+            has_frame = True
+            header.inks = _check_frame(data[position : position + length]) == 4
+            if marker == _PROGRESSIVE and data.count(b"\xff\xda") > limits.MAX_JPEG_PASSES:
+                raise formats.corrupt(
+                    Format.JPEG, f"more than {limits.MAX_JPEG_PASSES} progressive passes"
+                )
+        elif marker == _APP1 and data.startswith(b"Exif\0\0", position + 2):
+            header.exif = header.exif or data[position + 2 : position + length]
+        elif marker == _APP14 and length >= 14 and data.startswith(b"Adobe", position + 2):
+            header.adobe = True
+        position += length
+        if marker == _SOS:
+            return has_frame, position
+
+
+def _next_marker(data: bytes, position: int) -> tuple[int, int]:
+    """Return a marker and the position after it; fill bytes before it are legal."""
+    end = len(data)
+    if position < end and data[position] != 0xFF:
+        raise formats.corrupt(Format.JPEG, "a marker is missing")
+    while position < end and data[position] == 0xFF:
+        position += 1
+    if position >= end:
+        raise formats.truncated(Format.JPEG)
+    return data[position], position + 1
+
+
+def _check_frame(frame: bytes) -> int:
+    """Check a frame header: length, precision, height, width, components; return the last."""
+    if len(frame) < 8:
+        raise formats.corrupt(Format.JPEG, "its frame header is too short")
+    height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
+    if frame[2] != 8 or not height or not width or frame[7] not in (1, 3, 4):
+        raise formats.corrupt(Format.JPEG, "not 8 bits a sample in 1, 3 or 4 components")
+    formats.check_pixels(Format.JPEG, width, height)
+    return frame[7]
+
+
+def _walk_scans(data: bytes, position: int) -> None:
+    """Walk from entropy-coded data to the end marker, over the segments between scans."""
+    while not data.startswith(_EOI, position):
+        marker = _MARKER.search(data, position)
+        if not marker:
+            raise formats.truncated(Format.JPEG)
+        _, position = _walk_segments(data, marker.start(), Header())
+
+
+def check_pixels(data: bytes, header: Header) -> None:
+    """Decode an image strictly, at the smallest scale: damage shows at every scale.
+
+    Args:
+        data: The file's content.
+        header: What `read_header` returned.
+
+    Raises:
+        BadImageError: corrupt.
+    """
+    _decode(data, header, {"min_height": 1, "min_width": 1, "min_factor": 1})
+
+
+def decode(data: bytes, header: Header) -> np.ndarray:
+    """Return uint8 RGB [height, width, 3] as stored, not turned.
+
+    Args:
+        data: The file's content.
+        header: What `read_header` returned.
+
+    Raises:
+        BadImageError: corrupt.
+    """
+    pixels = _decode(data, header, {})
+    if not header.inks:
+        return pixels
+    inks = 255 - pixels if header.adobe else pixels
+    return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
+
+
+def _decode(data: bytes, header: Header, scale: dict[str, int]) -> np.ndarray:
+    try:
+        return simplejpeg.decode_jpeg(data, "CMYK" if header.inks else "RGB", **scale)
+    except ValueError as error:
+        raise formats.corrupt(Format.JPEG, str(error)) from None
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """Return uint8 RGB [height, width, 3] as a JPEG of high quality, colour at full resolution."""
+    contiguous = np.ascontiguousarray(pixels)
+    return simplejpeg.encode_jpeg(contiguous, quality=_QUALITY, colorspace="RGB")
