@@ -63,14 +63,9 @@ def epoch(
         own = tf.nest.map_structure(lambda key: key[share], keys)
         return Batch(load(own), ids[share], image_ids)
 
-    shapes = (
-        tf.nest.map_structure(lambda _: tf.TensorShape([]), elements.element_spec[0]),
-        [None, None],
-        [],
-    )
     return (
         elements.shuffle(window, seed=seed, reshuffle_each_iteration=False)
-        .padded_batch(batch_size * _LENGTH_WINDOW, padded_shapes=shapes)
+        .padded_batch(batch_size * _LENGTH_WINDOW, padded_shapes=_shapes(elements))
         .enumerate()
         .map(by_length)
         .rebatch(batch_size)
@@ -79,6 +74,12 @@ def epoch(
         .map(loaded, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
         .prefetch(2)
     )
+
+
+def _shapes(elements: tf.data.Dataset) -> tuple[Any, ...]:
+    """Return the shapes of elements to pad to: keys and image ids are scalars."""
+    keys, _, _ = elements.element_spec
+    return tf.nest.map_structure(lambda _: tf.TensorShape([]), keys), [None, None], []
 
 
 def _length_order(ids: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
