@@ -9,6 +9,7 @@ from pipeline.datasets.flickr8k import Flickr8k
 from pipeline.datasets.flickr30k import Flickr30k
 from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.coco import CocoCaptions
+from pipeline.datasets.own.delimited import Csv, Tsv
 from pipeline.datasets.own.jsonl import JsonLines
 from pipeline.datasets.own.webdataset import WebDataset
 from pipeline.datasets.scenes import Scenes
@@ -22,6 +23,8 @@ _SOURCES: dict[str, Callable[[SourceOptions], DataSource]] = {
     "flickr30k": Flickr30k,
     "jsonl": JsonLines,
     "coco": CocoCaptions,
+    "csv": Csv,
+    "tsv": Tsv,
     "webdataset": WebDataset,
     "scenes": Scenes,
 }

@@ -13,7 +13,7 @@ from pipeline.storage import files
 # COCO's largest file of captions has 92 MB.
 _MAX_UNPACKED_BYTES = 2 << 30
 _BEGINNING_BYTES = 16_384
-_CONVERT = "iconv -f {} -t UTF-8 {} converts it"
+_CONVERT = "`iconv -f {} -t UTF-8 {} > NEW` converts it"
 
 
 class Caption(NamedTuple):

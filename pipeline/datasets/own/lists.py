@@ -13,6 +13,11 @@ from pipeline.datasets.own.image_folder import ImageFolder
 from pipeline.storage import files
 from records.schema import SPLITS
 
+# Endings of image files, in lower case.
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif", ".avif"),
+)
 # So many names of a list are looked up to find the folder of its images.
 SAMPLED = 20
 _USUAL_FOLDERS = ("images", "Images", "train", "val", "test", "train2017", "val2017", "test2017")
@@ -53,9 +58,9 @@ def list_files(
     """
     if named := _named_files(options, data_dir):
         return named
-    if is_list(data_dir) and not files.names(data_dir):
+    if posixpath.splitext(data_dir)[1] and not files.names(data_dir):
         if not files.exists(data_dir):
-            raise UserError(f"{data_dir}: no such file")
+            raise UserError(f"{data_dir}: no such file or folder")
         return [ListFile(None, data_dir, None)]
     candidates = list_candidates(data_dir, is_list)
     splits = [split_in_name(path) for path in candidates]
@@ -109,6 +114,11 @@ def _below(data_dir: str, path: str) -> str:
     """Return `path`, or where it lies below `data_dir` if it does not exist as it is."""
     below = posixpath.join(data_dir, path)
     return below if not files.exists(path) and files.exists(below) else path
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name is an image; Flickr's `a.jpg#0` counts, too."""
+    return re.sub(r"#\d+$", "", name.lower()).endswith(IMAGE_ENDINGS)
 
 
 def split_in_name(path: str) -> str | None:
