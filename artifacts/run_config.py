@@ -7,7 +7,7 @@ from typing import Any
 
 from artifacts.run_folder import RunFolder
 from artifacts.weights_file import DamagedError
-from cli import atomic_file
+from cli import atomic_file, paths
 from cli.errors import UserError
 from model.definition.decoder import DecoderConfig
 from records.canonical_json import to_json
@@ -95,7 +95,7 @@ class RunConfig:
         except OSError:
             raise UserError(
                 f"{folder.path}: no run here ({folder.config} is missing); train one with"
-                " `python -m trainer.main --flagfile=...`"
+                f" `python -m trainer.main --flagfile=...`{paths.suggest(folder.path)}"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{folder.config}: not a run's config ({error})") from None

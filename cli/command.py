@@ -6,8 +6,9 @@ from typing import Literal
 
 from absl import flags
 
+from cli import flagfile
 from cli.errors import UsageError, UserError
-from cli.output_streams import guarded_streams
+from cli.output_streams import guarded_streams, use_utf8
 
 # What a command does with arguments that are not its flags; `run` explains the values.
 Others = Literal["refused", "positional", "passed"]
@@ -38,13 +39,15 @@ def run(
             "positional": they are files and the like; unknown flags are errors. "passed": all of
             them, unknown flags included, go to `main`, which must refuse what it does not know.
     """
+    use_utf8()
     with guarded_streams():
         try:
             code = main(*parse(sys.argv, define_flags, others=others))
             sys.stdout.flush()
             sys.exit(code)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # A file name may hold line breaks.
+            print("error: " + r"\n".join(str(error).splitlines()), file=sys.stderr)
             sys.exit(error.exit_code)
         except BrokenPipeError:  # The reader closed the pipe: stop quietly.
             sys.exit(READER_GONE)
@@ -80,7 +83,8 @@ def parse(
     # Beam takes `--runner DirectRunner`: an argument that is no flag of ours must not end ours.
     values.set_gnu_getopt(others == "passed")
     try:
-        rest = values(argv, known_only=others == "passed")[1:]
+        arguments = [argv[0], *flagfile.expand(argv[1:])]
+        rest = values(arguments, known_only=others == "passed")[1:]
     except flags.Error as error:
         raise UsageError(f"{error} (--help lists the flags)") from None
     if rest and others == "refused":

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 
 from absl import flags
 
+from cli import paths
+
 _Options = TypeVar("_Options")
 _HELP = "help"
 
@@ -27,6 +29,7 @@ def flag(
     at_least: float | None = None,
     at_most: float | None = None,
     choices: typing.Sequence[str] | None = None,
+    literal: bool = False,
 ) -> Any:
     """Return a dataclass field that is a flag of the same name.
 
@@ -36,11 +39,18 @@ def flag(
         at_least: The smallest value that a number may have.
         at_most: The largest one.
         choices: The strings to choose from.
+        literal: Whether a string is no path, so that ~ at its start means just that.
 
     Returns:
         A field for a dataclass; its type annotation is the flag's type.
     """
-    metadata = {_HELP: help, "at_least": at_least, "at_most": at_most, "choices": choices}
+    metadata = {
+        _HELP: help,
+        "at_least": at_least,
+        "at_most": at_most,
+        "choices": choices,
+        "literal": literal,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -88,6 +98,13 @@ def given(options: type, values: flags.FlagValues) -> dict[str, Any]:
     return {name: values[name].value for name in names if values[name].present}
 
 
+class _TextParser(flags.ArgumentParser[str]):
+    """Takes a string; where it is a path, ~ is the home directory. No shell expands --flag=~/x."""
+
+    def parse(self, argument: str) -> str:
+        return paths.expand_user(argument)
+
+
 def _flag_fields(options: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(options) if _HELP in field.metadata]
 
@@ -104,7 +121,7 @@ def _absl_flag(field: dataclasses.Field[Any], kind: type) -> flags.Flag[Any]:
     parsers: dict[type, flags.ArgumentParser[Any]] = {
         int: flags.IntegerParser(*bounds),
         float: flags.FloatParser(*bounds),
-        str: flags.ArgumentParser(),
+        str: _TextParser() if not field.metadata["literal"] else flags.ArgumentParser(),
     }
     return flags.Flag(parsers[kind], flags.ArgumentSerializer(), *named)
 

@@ -9,6 +9,7 @@ from artifacts.run_folder import RunFolder
 from captioning import job, parts
 from captioning.image_list import Entry, ImageList, open_images
 from captioning.job import JobOptions, JobState
+from cli import paths
 from cli.errors import UserError
 from evaluation.options import EvaluationOptions, only_evaluation
 from metrics import coco_files
@@ -30,7 +31,8 @@ def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: Job
     """
     output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation("images")
     with only_evaluation(output_dir, how):
-        images = ImageList(open_images(options.images.split(",")), options.part_images, output_dir)
+        entries = open_images(paths.split(options.images))
+        images = ImageList(entries, options.part_images, output_dir)
         return _caption(run_dirs, images, output_dir, how)
 
 

@@ -21,7 +21,7 @@ from artifacts.recipe import Recipe
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from captioning.search_options import BeamSearch
-from cli import flags
+from cli import flags, paths
 from cli.command import run
 from cli.errors import UsageError
 from evaluation import image_files, split
@@ -50,7 +50,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe = flags.read(Recipe, values)
     recipe.require("run_dir")
     options = flags.read(EvaluationOptions, values)
-    run_dirs = recipe.run_dir.split(",")
+    run_dirs = paths.split(recipe.run_dir)
     if len(run_dirs) > 1 and not options.output_dir:
         raise UsageError("--output_dir is missing: several runs have no folder in common")
     given = flags.given(Recipe, values)

@@ -55,4 +55,4 @@ def to_lines(rejections: Iterable[Rejection]) -> bytes:
 
 def _line(rejection: Mapping[str, object]) -> bytes:
     ordered = {key: rejection[key] for key in _KEYS if key in rejection}
-    return (json.dumps(ordered, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(ordered, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

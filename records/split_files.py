@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+from cli import paths
 from cli.errors import UserError
 from records.manifest import DATASET_INFO, DatasetInfo, read_info
 from records.shard_files import Shard
@@ -65,6 +66,8 @@ def _read_info(records_dir: str) -> DatasetInfo:
     try:
         return read_info(records_dir)
     except UserError as error:
+        if not os.path.exists(records_dir) and (near := paths.suggest(records_dir)):
+            raise UserError(f"{error}{near}") from None
         if not os.path.exists(_DEMO):
             raise
         raise UserError(

@@ -37,7 +37,9 @@ def to_bytes(image: CaptionedImage) -> bytes:
     example = proto.SequenceExample()
     context = example.context.feature
     context[schema.IMAGE_ID].int64_list.value.append(image.image_id)
-    context[schema.FILE_NAME].bytes_list.value.append(image.file_name.encode())
+    context[schema.FILE_NAME].bytes_list.value.append(
+        image.file_name.encode("utf-8", "surrogateescape")  # a name need not be UTF-8
+    )
     if image.encoded is not None:
         context[schema.ENCODED].bytes_list.value.append(image.encoded)
         if image.orientation != 1:
@@ -86,7 +88,9 @@ def from_bytes(record: bytes) -> CaptionedImage:
     try:
         return CaptionedImage(
             image_id=context[schema.IMAGE_ID].int64_list.value[0],
-            file_name=context[schema.FILE_NAME].bytes_list.value[0].decode(),
+            file_name=context[schema.FILE_NAME]
+            .bytes_list.value[0]
+            .decode("utf-8", "surrogateescape"),
             captions=tuple(text[0].decode() for text in texts),
             caption_ids=ids,
             encoded=encoded[0] if encoded else None,

@@ -20,7 +20,7 @@ from captioning.given_files import GivenFiles
 from captioning.job import caption_at_once
 from captioning.replica import Outcome, Wanted
 from captioning.search_options import BeamSearch, Sampling, Search
-from cli import flags
+from cli import flags, paths
 from cli.command import run
 from cli.errors import UsageError, UserError
 from cli.flags import flag
@@ -54,12 +54,12 @@ def define_flags(values: FlagValues) -> None:
         flags.define(options, values)
 
 
-def main(values: FlagValues, paths: list[str]) -> int:
+def main(values: FlagValues, files: list[str]) -> int:
     """Caption files.
 
     Args:
         values: Parsed flags.
-        paths: The files.
+        files: The paths of the images.
 
     Returns:
         The exit code: 1 when a file could not be read.
@@ -67,14 +67,14 @@ def main(values: FlagValues, paths: list[str]) -> int:
     options = flags.read(CaptionOptions, values)
     if not options.run_dir:
         raise UsageError("--run_dir is missing: the folder of a trained run")
-    if not paths:
+    if not files:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
     search = _search(values)
     _refuse_unwritable(options.attention)
-    source = GivenFiles(paths, min(BATCH, len(paths)))
+    source = GivenFiles(files, min(BATCH, len(files)))
     wanted = Wanted(attention=bool(options.attention))
     pictured, unreadable = [], 0
-    for outcome in caption_at_once(options.run_dir.split(","), source, search, wanted):
+    for outcome in caption_at_once(paths.split(options.run_dir), source, search, wanted):
         if outcome.problem is not None:
             print(f"error: {outcome.image.name}: {outcome.problem}", file=sys.stderr)
             unreadable += 1

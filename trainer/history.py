@@ -46,7 +46,7 @@ class History:
         self._samples = samples
         self._events_dir = folder.events
         with _reported(self._events_dir):
-            self._events = tf.summary.create_file_writer(self._events_dir)
+            self._events = tf.summary.create_file_writer(os.fsencode(self._events_dir))
 
     def write(self, kind: str, step: int, scalars: dict[str, float], stamp: str = "") -> None:
         """Write a line of metrics.jsonl and the same scalars for TensorBoard.

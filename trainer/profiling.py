@@ -1,6 +1,7 @@
 """--profile_steps=a:b: what the steps from a to b spend their time on, for TensorBoard."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -38,7 +39,7 @@ class Profile:
             number: The step, counted from 1.
         """
         if number == self._first:
-            tf.profiler.experimental.start(self._directory)
+            tf.profiler.experimental.start(os.fsencode(self._directory))
             self._recording = True
         yield
         if number == self._last:

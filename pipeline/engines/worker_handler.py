@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,9 @@ def environment(output_dir: str, on_death: Callable[[UserError], None]) -> Subpr
     WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
         functools.partial(_ProcessHandler, on_death)
     )
-    command = [sys.executable, "-m", "pipeline.engines.worker_main", str(os.getpid()), output_dir]
+    # Beam passes the command on in UTF-8, which a path need not be.
+    quoted = urllib.parse.quote(os.fsencode(output_dir))
+    command = [sys.executable, "-m", "pipeline.engines.worker_main", str(os.getpid()), quoted]
     return SubprocessSDKEnvironment.from_command_string(shlex.join(command))
 
 

@@ -1,6 +1,7 @@
 """The program of a worker process in the mode multi_processing: Beam's own worker, without its log.
 
-Arguments: the process id of the submitter, and the directory that the job writes to.
+Arguments: the process id of the submitter, and the directory that the job writes to, quoted as in
+a URL.
 """
 
 import gc
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.parse
 
 if __name__ == "__main__":
     # An interrupt at the terminal reaches the submitter too, which ends its workers.
@@ -50,4 +52,4 @@ def main(submitter: int, output_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), urllib.parse.unquote(sys.argv[2], errors="surrogateescape"))

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from model.caption_generator import CaptionGenerator
 from model.decoding import decode
 from records import limits
 from serving import caption
-from tests.support.commands import run_process
+from tests.support.commands import ROOT, run_process, users_environment
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED, four_picture
 
@@ -275,3 +278,36 @@ def test_as_a_process(tmp_path):
     done = run_process("-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", done.stderr)
+
+
+def test_names_that_are_not_utf8_lose_no_file(tmp_path, four_run):
+    """In the environment of a user, where TensorFlow's log is hidden and stderr opened anew."""
+    names = [b"caf\xe9.jpg", b"good.jpg"]
+    folder = os.fsencode(tmp_path) + b"/f\xe9/"
+    os.mkdir(folder)
+    paths = [folder + name for name in names]
+    for number, path in enumerate(paths, 1):
+        with open(path, "wb") as file:
+            file.write(four_picture(number))
+    broken = folder + b"\xe9.jpg"
+    picture = os.fsdecode(folder + b"\xe9.png")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "serving.caption", f"--run_dir={four_run}"),
+            *(f"--attention={picture}", broken, *paths),
+        ],
+        cwd=ROOT,
+        env=users_environment(),
+        capture_output=True,
+        check=False,
+    )
+    captions = (FOUR_DETOKENISED[number].encode() for number in (1, 2))
+    assert done.stdout.splitlines() == [
+        b"\t".join(pair) for pair in zip(paths, captions, strict=True)
+    ]
+    folder_text = f"{tmp_path}/f\\udce9/"
+    assert done.stderr.decode().splitlines() == [
+        f"error: {folder_text}\\udce9.jpg: cannot be read: No such file or directory",
+        f"picture: {folder_text}\\udce9.png",
+    ]
+    assert done.returncode == 1 and os.path.exists(picture)

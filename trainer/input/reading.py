@@ -158,7 +158,7 @@ def parsed_records(split_files: SplitFiles, shard_seed: int | None = None) -> tf
     if shard_seed is not None:
         np.random.default_rng(shard_seed).shuffle(paths)
     return (
-        tf.data.Dataset.from_tensor_slices(paths)
+        tf.data.Dataset.from_tensor_slices(list(map(os.fsencode, paths)))
         .interleave(
             tf.data.TFRecordDataset,
             cycle_length=cycle_length,

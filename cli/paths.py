@@ -1,0 +1,76 @@
+"""Paths as people type them: with ~, with commas, or nearly right."""
+
+import difflib
+import os
+import re
+
+_LIKE = 0.8  # From here on a name is offered for another one.
+_HOME = re.compile(r"(^|,)(~[^/,]*)(?=[/,]|$)")
+
+
+def expand_user(text: str) -> str:
+    """Replace ~ and ~user at the start of a path, or of each path where commas separate several.
+
+    Args:
+        text: A path, or several. An unknown user's stays as it is.
+
+    Returns:
+        The paths.
+    """
+    return _HOME.sub(lambda match: match[1] + os.path.expanduser(match[2]), text)
+
+
+def split(text: str) -> list[str]:
+    """Split paths at commas, but not within a path that exists.
+
+    Args:
+        text: Paths, separated by commas.
+
+    Returns:
+        The paths. Of several ways to split, that with the longest path that exists first.
+    """
+    pieces = text.split(",")
+    paths: list[str] = []
+    while pieces:
+        joined = (",".join(pieces[:count]) for count in range(len(pieces), 1, -1))
+        paths.append(next(filter(os.path.lexists, joined), pieces[0]))
+        del pieces[: paths[-1].count(",") + 1]
+    return paths
+
+
+def suggest(path: str) -> str:
+    """Return what to say about a path that does not exist.
+
+    Args:
+        path: What was tried.
+
+    Returns:
+        "; did you mean PATH?" where one exists that differs in case, in the direction of slashes or
+        in few letters, else "".
+    """
+    near = _near(path.replace("\\", "/"))
+    return f"; did you mean {near}?" if near else ""
+
+
+def _near(path: str) -> str | None:
+    """Return an existing path that is like this one, part by part."""
+    if os.path.lexists(path):
+        return path
+    parent, name = os.path.split(path.rstrip("/"))
+    if not name:
+        return None
+    folder = parent if os.path.lexists(parent or os.curdir) else _near(parent)
+    try:
+        names = sorted(os.listdir(folder or os.curdir)) if folder is not None else []
+    except OSError:
+        return None
+    likeness = {other: _likeness(name, other) for other in names}
+    best = max(names, key=likeness.__getitem__, default="")
+    return os.path.join(folder or "", best) if best and likeness[best] > _LIKE else None
+
+
+def _likeness(name: str, other: str) -> float:
+    """Return how alike two names are; 0 to 1, 2 for those that differ in case only."""
+    stem, other_stem = (os.path.splitext(text.lower())[0] for text in (name, other))
+    same = name.lower() == other.lower()
+    return 2.0 if same else difflib.SequenceMatcher(None, stem, other_stem).ratio()
