@@ -38,7 +38,7 @@ class SourceOptions:
         None, "Column of the splits: its name, or its number from 1. By default it is found."
     )
     separator: str | None = flag(
-        None, "Character between two columns, or `tab`. By default it is found."
+        None, "Character between two columns, or `tab`. By default it is found.", literal=True
     )
     val_fraction: float = flag(
         0.0,
