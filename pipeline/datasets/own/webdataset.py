@@ -41,6 +41,11 @@ _CAPTION_FIELDS = ("captions", "caption")
 class WebDataset(EntrySource):
     """Tar shards with images and captions."""
 
+    def looks_like(self, data_dir: str) -> str | None:
+        """Return what lies in `data_dir` if it has tar shards."""
+        shards = shard_names.find(data_dir, (_TAR,), Findings())
+        return f"{shards[0].path}, a tar shard of a WebDataset" if shards else None
+
     def entries(self, data_dir: str, findings: Findings) -> Iterator[Entry]:
         """Yield the samples of every shard; `EntrySource.entries` says more."""
         return _entries(_shards(data_dir, findings), findings)
