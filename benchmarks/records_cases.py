@@ -88,7 +88,7 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict[str, A
         images: how many.
         data_dir: a folder that `make_coco_folder` made.
     """
-    import cli.tensorflow_log  # noqa: F401, I001
+    import cli.start_tensorflow  # noqa: F401, I001
     import tensorflow as tf
 
     from model.decoding import decode
@@ -129,7 +129,7 @@ def read(records_dir: str) -> dict[str, Any]:
     Args:
         records_dir: of records with images or with features.
     """
-    import cli.tensorflow_log  # noqa: F401, I001
+    import cli.start_tensorflow  # noqa: F401, I001
 
     from records.split_files import open_split
     from trainer.input import reading
@@ -181,7 +181,7 @@ def _training(
     records_dir: str, encoder: str, steps: int
 ) -> tuple["TrainingStep", "TrainingBatches", int]:
     """Return the trainer's step, its batches, and the images of one."""
-    import cli.tensorflow_log  # noqa: F401, I001
+    import cli.start_tensorflow  # noqa: F401, I001
 
     from artifacts import restore
     from artifacts.recipe import Recipe

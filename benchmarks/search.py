@@ -7,7 +7,7 @@ take turns (benchmarks/contest.py), one batch each per round; their medians are 
 
 import numpy as np
 
-import cli.tensorflow_log  # noqa: F401, before TensorFlow
+import cli.start_tensorflow  # noqa: F401, before TensorFlow
 from benchmarks import contest
 from benchmarks import train_work as work
 from benchmarks.contest import Contender, Spec, Step

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import cli.tensorflow_log  # noqa: F401, before TensorFlow
+import cli.start_tensorflow  # noqa: F401, before TensorFlow
 from benchmarks import train_work as work
 from benchmarks.contest import Step
 

