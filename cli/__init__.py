@@ -1,1 +1,38 @@
-"""How every command starts, fails, shows progress, and writes a file whole or not at all."""
+"""How every command starts, fails, shows progress, and writes a file whole or not at all.
+
+Every command and worker imports this room before the others, so it looks at the interpreter here.
+"""
+
+import importlib.util
+import os
+import sys
+import warnings
+
+_ROOMS = (
+    *("records", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
+    *("trainer", "evaluation", "serving"),
+)
+
+
+def _refuse_hidden_rooms() -> None:
+    """End the process when a module of the user has the name of one of our rooms and hides it."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for room in _ROOMS:
+        spec = importlib.util.find_spec(room)
+        if spec and spec.origin and os.path.dirname(spec.origin) != os.path.join(home, room):
+            print(
+                f"error: {spec.origin} hides this program's own package {room!r} in {home}; rename"
+                " it, or take its folder out of PYTHONPATH",
+                file=sys.stderr,
+            )
+            sys.exit(1)
+
+
+def _let_no_warning_fail() -> None:
+    """Undo PYTHONWARNINGS=error: it would end the program at a warning inside a library."""
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.simplefilter("default")
+
+
+_refuse_hidden_rooms()
+_let_no_warning_fail()

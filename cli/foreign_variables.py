@@ -31,7 +31,7 @@ def forget_tensorflows() -> None:
     """Remove every variable from which TensorFlow or Keras would compute other numbers, or die."""
     xla_flags = os.environ.get("XLA_FLAGS", "").split()
     for name in list(os.environ):
-        if _OF_TENSORFLOW.fullmatch(name) and not _HARMLESS.fullmatch(name):
+        if _OF_TENSORFLOW.fullmatch(name) and not (_HARMLESS.fullmatch(name) and os.environ[name]):
             del os.environ[name]
     kept = [text for text in xla_flags if text.startswith(_HARMLESS_XLA_FLAGS)]
     if kept:

@@ -86,9 +86,8 @@ def started_meteor() -> Iterator[Scorer]:
                 process.kill()
                 process.wait()
                 stderr.seek(0)
-                reason = (
-                    java_reason(stderr.read()) or str(error) or f"exit code {process.returncode}"
-                )
+                reason = java_reason(stderr.read(), dialogue.rest()) or str(error)
+                reason = reason or f"exit code {process.returncode}"
                 raise MeteorError(f"its Java process failed: {reason}") from None
 
         try:
