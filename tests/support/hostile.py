@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tests.support.commands import users_environment
 
-PROXY = "http://127.0.0.1:1"  # Nobody answers there.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+# Nobody answers there.
+PROXIES = dict.fromkeys((*_PROXIES, "grpc_proxy"), "http://127.0.0.1:1") | {"no_proxy": ""}
 _VARIABLES = {
     # What a company's or a cluster's shell exports.
-    **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"), PROXY),
-    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), PROXY),
-    "no_proxy": "",
+    **PROXIES,
     **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"), "/nonexistent.pem"),
     "OMP_NUM_THREADS": "2,1",
     "GRPC_POLL_STRATEGY": "nonsense",

@@ -15,6 +15,7 @@ import tensorflow as tf
 from artifacts import weights_file
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.commands import ROOT, users_environment
+from tests.support.hostile import PROXIES
 from tests.support.training import TINY, train
 from trainer import losses
 from trainer.distribution import parse_tf_config
@@ -163,7 +164,11 @@ class Workers:
                     subprocess.Popen(
                         [sys.executable, "-c", _COMMAND, *flags],
                         cwd=ROOT,
-                        env={**users_environment(), "TF_CONFIG": tf_config(hosts, index=index)},
+                        env={
+                            **users_environment(),
+                            **PROXIES,
+                            "TF_CONFIG": tf_config(hosts, index=index),
+                        },
                         stdout=file,
                         stderr=subprocess.STDOUT,
                     )
