@@ -3,7 +3,7 @@
 import functools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl.flags import FlagValues
 
@@ -13,8 +13,11 @@ from pipeline.build_flags import BuildFlags
 from pipeline.engines import runner
 from pipeline.prepare import prepared
 from pipeline.storage import files
-from records import leaks, manifest
-from records.manifest import DatasetInfo
+from records import leaks, manifest, vocabulary
+from records.manifest import DatasetInfo, Split
+from records.rejections import RejectionReason
+
+_MANY_LONG = 0.05  # Share of a split's captions.
 
 
 def define_flags(values: FlagValues) -> None:
@@ -68,13 +71,15 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
         lines.append(
             f"{name}: {split.total('images'):,} images, {split.total('pairs'):,} pairs,"
             f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)} shards;"
-            f" rejected: {reasons or 'none'}"
+            f" rejected: {reasons or 'none'}; {split.unknown_share:.1%} of"
+            f" {split.total('words'):,} words unknown"
         )
         if split.formats.keys() - {"JPEG"}:
             formats = ", ".join(f"{n:,} {kind}" for kind, n in split.formats.items())
             lines.append(
                 f"{name}: the images' files are {formats}; {split.reencoded:,} are re-encoded"
             )
+        lines += _warnings(name, split, info)
         if name in info.leaks:
             n, total = info.leaks[name], split.total("images")
             lines.append(
@@ -90,6 +95,29 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
         f" {images / seconds:,.0f} images/s"
     )
     return "\n".join(lines)
+
+
+def _warnings(name: str, split: Split, info: DatasetInfo) -> Iterator[str]:
+    """Yield what the user should know of a split's words."""
+    if split.unknown_share >= vocabulary.MANY_UNKNOWN:
+        given, least = info.flags.every["vocabulary"], info.flags.every["min_word_count"]
+        if given:
+            remedy = f"--vocabulary={given} may be of other captions"
+        elif least > 1:
+            remedy = f"lower --min_word_count={least}"
+        else:
+            remedy = "the train captions lack them"
+        yield (
+            f"warning: {name}: {split.unknown_share:.1%} of the words are not in the vocabulary, so"
+            f" that no model can say them: {remedy}"
+        )
+    long = split.rejected.get(RejectionReason.LONG_CAPTION, 0)
+    if long >= _MANY_LONG * (long + split.total("pairs")):
+        yield (
+            f"warning: {name}: {long:,} captions are left out: they have more than"
+            f" --max_caption_words={info.flags.max_caption_words} words (in Chinese, Japanese or"
+            " Thai: characters)"
+        )
 
 
 if __name__ == "__main__":

@@ -89,6 +89,11 @@ class Split:
         return sum(getattr(shard, field) for shard in self.shards)
 
     @property
+    def unknown_share(self) -> float:
+        """Share of the captions' words that the vocabulary lacks."""
+        return self.total("unknown_words") / max(1, self.total("words"))
+
+    @property
     def content_hashes(self) -> dict[int, str]:
         """`Shard.content_hashes` of all shards together."""
         return {

@@ -63,6 +63,8 @@ class Shard:
             hash is `hashes.content_hash` of its bytes in the source, before any --image_size.
         formats: How many of the images come from a file of each format, such as JPEG.
         reencoded: How many of the images are stored in other bytes than their files hold.
+        words: Words of the captions written.
+        unknown_words: Those of them that the vocabulary lacks.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Shard:
     contents: str
     formats: dict[str, int] = dataclasses.field(default_factory=dict)
     reencoded: int = 0
+    words: int = 0
+    unknown_words: int = 0
 
     def __post_init__(self) -> None:
         """Refuse contents that `content_hashes` could not take apart.

@@ -12,6 +12,8 @@ from cli.errors import UserError
 from records.text import detokenise, tokenise
 
 PAD, START, END, UNK = 0, 1, 2, 3
+# From this share of unknown words on, commands warn.
+MANY_UNKNOWN = 0.05
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 
 
@@ -50,6 +52,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are no words but the special ones."""
+        return len(self.words) == len(SPECIAL)
+
     def encode(self, caption: str) -> list[int]:
         """Return the ids of a caption: `<start>`, its words (`<unk>` for others), `<end>`.
 
@@ -65,6 +72,14 @@ class Vocabulary:
             words: As `text.tokenise` returns them.
         """
         return [START, *map(self._ids.get, words, itertools.repeat(UNK)), END]
+
+    def count_unknown(self, words: Iterable[str]) -> int:
+        """Return how many of the words become `<unk>`.
+
+        Args:
+            words: As `text.tokenise` returns them.
+        """
+        return sum(word not in self._ids for word in words)
 
     def words_of(self, ids: Iterable[int]) -> list[str]:
         """Return the words up to `<end>`, without `<start>` and `<pad>`.
@@ -112,8 +127,8 @@ class Vocabulary:
             where: The file's name, for messages.
 
         Raises:
-            UserError: A line is no `word<TAB>count`, a word comes twice, or the special words are
-                not the first four.
+            UserError: A line is no `word<TAB>count`, a word comes twice, the special words are not
+                the first four, or there is no other word.
         """
         words: list[str] = []
         counts: list[int] = []
@@ -126,6 +141,12 @@ class Vocabulary:
             counts.append(int(count))
         if tuple(words[:4]) != SPECIAL:
             raise UserError(f"{where}: the first four words must be {' '.join(SPECIAL)}")
+        if len(words) == len(SPECIAL):
+            raise UserError(
+                f"{where}: there is no word but the special ones, so that every caption would be"
+                " empty; build the records again with a lower --min_word_count, or give another"
+                " vocabulary"
+            )
         if len(set(words)) != len(words):
             word = next(word for word, n in Counter(words).items() if n > 1)
             raise UserError(f"{where}: the word {word!r} comes twice")

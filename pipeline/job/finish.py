@@ -31,8 +31,8 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
 
     Raises:
         UserError: More images were rejected than --max_rejected_fraction allows, no image of a
-            split is left, or a split has images of the train split. There is no dataset_info.json
-            then, but the shards stay for the next run.
+            split is left, every word is unknown, or a split has images of the train split. There is
+            no dataset_info.json then, but the shards stay for the next run.
     """
     sidecars = sorted(sidecars, key=lambda s: (SPLITS.index(_split(s)), s.shard.name))
     directory = config.output_dir
@@ -47,6 +47,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
     try:
         for name, split in info.splits.items():
             _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
+        _check_words(info)
         info = dataclasses.replace(info, leaks=_check_leaks(info, config.allow_leak))
     except UserError:
         files.delete(info_path)
@@ -101,6 +102,16 @@ def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str)
         f"{name}: {left_out:,} of {listed:,} images were rejected ({reasons}), see {rejected_path};"
         f" --max_rejected_fraction={allowed} allows no more. Repair the images or raise it, and run"
         " the command again: what is finished is kept"
+    )
+
+
+def _check_words(info: DatasetInfo) -> None:
+    """Refuse captions of which the vocabulary has no word."""
+    if any(split.total("unknown_words") < split.total("words") for split in info.splits.values()):
+        return
+    raise UserError(
+        f"the vocabulary has none of the words of these captions, in {', '.join(info.splits)};"
+        " --vocabulary must be one of captions in the same language"
     )
 
 

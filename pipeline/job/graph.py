@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from cli.errors import UserError
 from pipeline.config import Config
 from pipeline.job import finish
 from pipeline.job.describe import deal, describe, pack, read_listing, unpack
@@ -66,13 +67,8 @@ def _vocabulary(
     return (
         described
         | "Count words" >> beam.CombineGlobally(CountWords())
-        | "Vocabulary" >> beam.Map(_build_vocabulary, config.min_word_count)
+        | "Vocabulary" >> beam.ParDo(BuildVocabulary(config, report))
     )
-
-
-def _build_vocabulary(counts: WordCounts, min_count: int) -> Vocabulary:
-    n_captions, words = counts
-    return Vocabulary.build(words, min_count, n_captions)
 
 
 @beam.typehints.with_output_types(tuple[str, bytes])
@@ -123,6 +119,32 @@ class CountWords(beam.CombineFn):
     def extract_output(self, accumulator: WordCounts) -> WordCounts:
         """Return the counts."""
         return accumulator
+
+
+class BuildVocabulary(Stage):
+    """`WordCounts` -> the vocabulary of the train split."""
+
+    def work(self, counts: WordCounts) -> list[Vocabulary]:
+        """Build a vocabulary, and refuse one without words."""
+        n_captions, words = counts
+        vocabulary = Vocabulary.build(words, self._config.min_word_count, n_captions)
+        if vocabulary.empty:
+            raise UserError(self._why_empty(words))
+        return [vocabulary]
+
+    def _why_empty(self, words: Counter[str]) -> str:
+        if not words:
+            return (
+                "train: no caption is left to learn words from: each is empty or has more than"
+                f" --max_caption_words={self._config.max_caption_words} words; write captions, or"
+                " raise the limit (0: no limit)"
+            )
+        word, count = max(words.items(), key=lambda item: item[1])
+        return (
+            f"train: no word occurs --min_word_count={self._config.min_word_count} times, the most"
+            f" frequent of {len(words):,} words, {word!r}, {count:,}: every caption would be"
+            f" unknown words only; give --min_word_count={count} or less, or more captions"
+        )
 
 
 class ReadVocabulary(Stage):

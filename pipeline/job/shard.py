@@ -117,6 +117,7 @@ def _write(
     n_listed = n_pairs = n_records = n_bytes = 0
     rejected: list[Rejection] = []
     contents: list[str] = []
+    words: list[str] = []
     stored: list[StandardImage] = []
     with files.create(path) as file:
         for image in images:
@@ -133,6 +134,7 @@ def _write(
             n_listed += 1
             if frames and image.image:
                 stored.append(dataclasses.replace(image.image, encoded=b""))
+                words += " ".join(description.words).split(" ")
                 n_pairs += len(description.captions)
                 n_records += len(frames)
                 contents.append(f"{description.image_id}:{image.content_hash}")
@@ -149,6 +151,8 @@ def _write(
         contents=" ".join(contents),
         formats=dict(sorted(Counter(str(image.source_format) for image in stored).items())),
         reencoded=sum(image.reencoded for image in stored),
+        words=len(words),
+        unknown_words=vocabulary.count_unknown(words),
     )
     return shard, rejected
 

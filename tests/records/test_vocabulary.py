@@ -27,6 +27,7 @@ def test_vocabulary_is_ordered_and_reads_back():
         ("", "v.tsv:1: expected"),
         ("<pad>\t0\n<start>\t1\nword", "v.tsv:3: expected `word<TAB>count`, found 'word'"),
         ("a\t1\n", "v.tsv: the first four words must be <pad> <start> <end> <unk>"),
+        ("<pad>\t0\n<start>\t1\n<end>\t1\n<unk>\t5\n", "no word but the special ones"),
         ("<pad>\t0\n<start>\t0\n<end>\t0\n<unk>\t0\na\t1\na\t1\n", "the word 'a' comes twice"),
     ],
 )
