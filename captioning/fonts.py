@@ -28,10 +28,10 @@ _UNASSIGNED = "\U0010ffff"  # Every font draws its sign for a missing character.
 
 
 class FontFile(NamedTuple):
-    """One font: its file and its place there. "" is Pillow's own font."""
+    """One font: its file and which of the faces there it is. "" is Pillow's own font."""
 
     path: str
-    index: int = 0
+    face: int = 0
 
 
 class Span(NamedTuple):
@@ -181,7 +181,7 @@ def _load(file: FontFile, size: float) -> FreeTypeFont:
         font = ImageFont.load_default(size)
         assert isinstance(font, FreeTypeFont)  # Pillow without FreeType is none of its wheels.
         return font
-    return ImageFont.truetype(file.path, size, file.index)
+    return ImageFont.truetype(file.path, size, file.face)
 
 
 def _needs_glyph(char: str) -> bool:

@@ -41,7 +41,8 @@ def spice(references: Tokens, hypotheses: Tokens) -> tuple[float, list[float]]:
     missing = [name for name in MODELS if not (folder / "lib" / name).is_file()]
     if missing:
         raise SpiceError(
-            f"{' and '.join(missing)} of Stanford CoreNLP 3.6.0 not in {folder / 'lib'}"
+            f"{' and '.join(missing)} of Stanford CoreNLP 3.6.0 are not in the folder"
+            " pycocoevalcap/spice/lib of the installed packages"
         )
     captions = [
         {"image_id": image, "test": hypotheses[image][0], "refs": list(texts)}

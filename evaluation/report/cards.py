@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image
 
 from captioning import image_file
+from captioning.fonts import is_right_to_left
 from cli.errors import UserError
 from evaluation.attention import AttendedCaption
+from evaluation.report.text import directed, file_label
 from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
 
 _PICTURE_SIDE, _TILE_SIDE = 320, 96  # Longer side, pixels.
@@ -45,10 +47,10 @@ def card(
         for name in (CIDER, BLEU_4, METEOR)
         if name in scores
     )
-    name = escape(attended.file_name) if attended else ""
+    name = file_label(attended.file_name) if attended else ""
     image = ""
     if picture:
-        image = f'<img src="{_jpeg_uri(picture, _PICTURE_SIDE)}" alt="the picture {name}">'
+        image = f'<img src="{_jpeg_uri(picture, _PICTURE_SIDE)}" alt="the picture {escape(name)}">'
     words = ""
     if attended and attended.text == caption:
         words = _words(attended, picture)
@@ -56,9 +58,9 @@ def card(
         words = f'<p class="soft">{_OTHER_CAPTION}</p>'
     return (
         f'<article class="card"><div class="top">{image}<div class="text">'
-        f'<p class="caption">{escape(caption) or "(nothing)"}</p>'
-        f'<p class="soft">{score_line}<br>{name}</p>'
-        f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in references)}</ul></div></div>"
+        f"{directed('p', caption or '(nothing)', 'caption')}"
+        f'<p class="soft">{score_line}<br>{directed("bdi", name)}</p>'
+        f"<ul>{''.join(directed('li', text) for text in references)}</ul></div></div>"
         f"{words}</article>"
     )
 
@@ -72,10 +74,11 @@ def _words(attended: AttendedCaption, picture: Image.Image | None) -> str:
         f'<figure><span class="tile">'
         f'<img src="{_shade_uri(attention)}"'
         f' alt="“{escape(word)}” looked at the {_region(attention)}"></span>'
-        f"<figcaption>{escape(word)}</figcaption></figure>"
+        f"{directed('figcaption', word)}</figure>"
         for word, attention in zip(attended.words, attended.attention, strict=True)
     ]
-    return f'<div class="words" style="{variables}">{"".join(tiles)}</div>'
+    direction = "rtl" if is_right_to_left(attended.text) else "ltr"
+    return f'<div class="words" dir="{direction}" style="{variables}">{"".join(tiles)}</div>'
 
 
 def _region(attention: np.ndarray) -> str:

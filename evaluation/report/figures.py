@@ -11,7 +11,8 @@ from evaluation.report import charts
 from metrics.names import CIDER, HEADINGS
 from metrics.official import Scores
 
-_LONGEST = 30  # Words; longer captions are not drawn.
+_LONGEST = 30  # Words that the histogram reaches at least, where a text is so long.
+_DRAWN = 0.99  # It reaches further where more texts than the others are longer.
 
 
 class _LogLine(NamedTuple):
@@ -70,19 +71,26 @@ def _read_log(path: Path) -> list[_LogLine]:
 
 
 def lengths(scores: Scores) -> str:
-    """Return a histogram of the lengths of captions and references as HTML."""
+    """Return a histogram of the lengths of captions and references as HTML.
+
+    Args:
+        scores: The scores, with the captions and references.
+
+    Returns:
+        The chart. Its last bar counts the few texts that are longer, too.
+    """
     counts = {
         "captions": Counter(len(texts[0].split()) for texts in scores.hypotheses.values()),
         "references": Counter(
             len(text.split()) for texts in scores.references.values() for text in texts
         ),
     }
-    shares = {
-        name: {
-            length: count / counter.total()
-            for length, count in counter.items()
-            if length <= _LONGEST
-        }
-        for name, counter in counts.items()
-    }
-    return charts.histogram("Caption lengths", shares, f"words, up to {_LONGEST}")
+    every = sorted(length for counter in counts.values() for length in counter.elements())
+    longest = max(_LONGEST, every[int(_DRAWN * (len(every) - 1))])
+    shares: dict[str, dict[int, float]] = {name: {} for name in counts}
+    for name, counter in counts.items():
+        for length, count in counter.items():
+            bar = min(length, longest)
+            shares[name][bar] = shares[name].get(bar, 0.0) + count / counter.total()
+    unit = f"words; {longest}: {longest} or more" if every[-1] > longest else "words"
+    return charts.histogram("Caption lengths", shares, unit)

@@ -101,9 +101,11 @@ def render(findings: Mapping[str, Any], summary: Summary, gallery: Gallery, run:
         f"<h2>The captions</h2>{tables.captions(summary, findings)}",
         "</section></div>",
         figures.training(run),
+        f'<div lang="{escape(str(findings.get("language", "")))}">',  # Of the captions.
         "<h2>Words</h2>",
         f'<div class="side">{figures.lengths(scores)}{tables.missed_words(scores)}</div>',
         *gallery.html(),
+        "</div>",
     ]
     return _PAGE.format(
         title=escape(title),

@@ -1,9 +1,10 @@
 """The tables of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from evaluation.report.text import directed, without_folders
 from metrics import diversity
 from metrics.names import CIDER, HEADINGS
 from metrics.official import Scores
@@ -24,7 +25,7 @@ def scores(summary: Summary) -> str:
                 interval = f"{low:.1f} to {high:.1f}"
             rows.append((heading, f"{100 * metrics[name]:.1f}", interval))
     notes = [
-        f"{HEADINGS[name]} is unavailable: {escape(reason)}."
+        f"{HEADINGS[name]} is unavailable: {escape(without_folders(reason))}."
         for name, reason in unavailable.items()
     ]
     notes += [f"{escape(note)}." for note in summary.notes()]
@@ -88,16 +89,16 @@ def missed_words(scores: Scores) -> str:
     rows = [("most missed words", "missed", "of images", "")]
     for word, missed, images in diversity.most_missed(scores.hypotheses, scores.references, _WORDS):
         share = f'<span class="meter"><i style="width:{missed / images:.0%}"></i></span>'
-        rows.append((word, f"{missed:,}", f"{images:,}", share))
+        rows.append((directed("bdi", word), f"{missed:,}", f"{images:,}", share))
     note = "Words that at least half of an image's references use and its caption leaves out."
-    return f'<div>{_table(rows, html_column=3)}<p class="soft">{note}</p></div>'
+    return f'<div>{_table(rows, html_columns=(0, 3))}<p class="soft">{note}</p></div>'
 
 
-def _table(rows: Sequence[Sequence[str]], html_column: int | None = None) -> str:
-    """Return a table of text, its first row the header; one column may hold HTML of ours."""
+def _table(rows: Sequence[Sequence[str]], html_columns: Collection[int] = ()) -> str:
+    """Return a table of text, its first row the header; some columns may hold HTML of ours."""
     lines = []
     for number, row in enumerate(rows):
         tag = "td" if number else "th"
-        cells = [text if k == html_column else escape(text) for k, text in enumerate(row)]
+        cells = [text if k in html_columns else escape(text) for k, text in enumerate(row)]
         lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
     return f"<table>{''.join(lines)}</table>"

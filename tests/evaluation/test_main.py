@@ -54,6 +54,11 @@ def test_four_pictures_are_captioned_word_for_word(capsys, four_run_copy, four_r
     # Four pictures, and of each word where it looked.
     assert html.count("<img ") == 4 + sum(len(text.split()) for text in FOUR.values())
     assert "two cats sleep on the old red sofa</p>" in html
+    # SPICE's models are missing, and the page says so without a folder of this machine.
+    assert "SPICE is unavailable: " in html
+    for folder in (four_run_copy.parent, "site-packages", Path.home()):
+        assert f"{folder}/" not in html
+    assert "pytest-of-" not in html
 
 
 def assert_report_of_four(report: dict) -> None:

@@ -1,9 +1,11 @@
 """The report is complete, loads nothing from outside, and shows captions as text only."""
 
 import base64
+import dataclasses
 import io
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,26 @@ from PIL import Image
 from artifacts.run_folder import RunFolder
 from cli.errors import UserError
 from evaluation.attention import AttendedCaption
-from evaluation.report import cards, charts
+from evaluation.report import cards, charts, figures, tables
 from evaluation.report import page as report
 from evaluation.report.gallery import NO_PICTURES, SHOWN, Gallery, Selection
+from evaluation.report.text import without_folders
 from metrics.summary import Summary
 from tests.support.scores import random_scores
 
 HOSTILE = '<script>alert(1)</script> & "a" dog\'s <img src=x onerror=alert(2)> 😀'
+
+FINDINGS = {
+    "run": "r<u>n",
+    "dataset": "d",
+    "split": "val",
+    "images": 60,
+    "listed": 61,
+    "search": {"beam_size": 3},
+    "contamination": None,
+    "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
+    "pointing": {"score": 0.91, "chance": 0.2},
+}
 
 
 class Page(HTMLParser):
@@ -67,17 +82,7 @@ def written(tmp_path, scores, encoded=b"", attended=None, run_dir="", contaminat
             )
             for image in shown.image_ids()
         }
-    findings = {
-        "run": "r<u>n",
-        "dataset": "d",
-        "split": "val",
-        "images": 60,
-        "listed": 61,
-        "search": {"beam_size": 3},
-        "contamination": contamination,
-        "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
-        "pointing": {"score": 0.91, "chance": 0.2},
-    }
+    findings = FINDINGS | {"contamination": contamination}
     gallery = Gallery(shown, captions, references, scores.images, attended)
     page = report.render(findings, Summary.of(scores), gallery, RunFolder(str(run_dir)))
     path = report.write(str(tmp_path), page)
@@ -135,6 +140,117 @@ def test_captions_are_text(tmp_path, scores):
     assert "<script" not in html and "<b>" not in html and "<i>" not in html.replace("<i style", "")
     assert not any("onerror" in attributes for _, attributes in page.tags)
     assert "r<u>n on d val" in page.text
+
+
+CAPTIONS = {
+    "rtl": ["كلب يركض على العشب", "כלב רץ על הדשא"],
+    "ltr": ["一只狗在草地上奔跑", "собака бежит 😀", "एक कुत्ता", "word " * 80],
+}
+
+
+@pytest.mark.parametrize("direction", CAPTIONS)
+def test_captions_run_in_their_direction(tmp_path, scores, direction):
+    shown = Selection.of(scores)
+    captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
+    texts = dict(zip(shown.best, CAPTIONS[direction], strict=False))
+    attended = {
+        i: AttendedCaption(i, "x", b"", text, text.split(), np.ones((len(text.split()), 2, 2)))
+        for i, text in texts.items()
+    }
+    findings = FINDINGS | {"language": 'z"h'}
+    gallery = Gallery(shown, captions | texts, scores.references, scores.images, attended)
+    html = report.render(findings, Summary.of(scores), gallery, RunFolder(""))
+    page = Page(html)
+    assert ("meta", {"charset": "utf-8"}) in page.tags
+    assert ("div", {"lang": 'z"h'}) in page.tags
+    words = [dict(a) for tag, a in page.tags if tag == "div" and a.get("class") == "words"]
+    assert [attributes["dir"] for attributes in words] == [direction] * len(texts)
+    for text in texts.values():
+        assert f'<p class="caption" dir="auto">{text}</p>' in html
+        for word in text.split():
+            assert f'<figcaption dir="auto">{word}</figcaption>' in html
+    for reference in scores.references[shown.best[0]]:
+        assert f'<li dir="auto">{reference}</li>' in html
+    assert html.count('<td><bdi dir="auto">') == 10  # the most missed words
+    report.write(str(tmp_path), html)
+    assert next(iter(texts.values())) in (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_no_folder_of_the_machine_is_shown(tmp_path, scores):
+    secret = tmp_path / "se cret-77f3"
+    run = secret / "run"
+    run.mkdir(parents=True)
+    names = [f"{secret}/a b.jpg", f"..{secret}/c.jpg", "C:\\se cret-77f3\\d.jpg", "val/e f.jpg"]
+    shown = Selection.of(scores)
+    attended = {
+        image: AttendedCaption(image, name, b"", "", [], np.ones((0, 2, 2)))
+        for image, name in zip(shown.best, names, strict=False)
+    }
+    unavailable = {
+        "METEOR": f"its Java process failed: Error: Unable to access jarfile {secret}/m.jar",
+        "SPICE": f"its output cannot be read: FileNotFoundError(2, 'No file', '{secret}/s.json')",
+    }
+    told = dataclasses.replace(scores, unavailable=unavailable)
+    captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
+    gallery = Gallery(shown, captions, scores.references, scores.images, attended)
+    findings = FINDINGS | {"run": RunFolder(str(run)).name}
+    html = report.render(findings, Summary.of(told), gallery, RunFolder(str(run)))
+    for part in ("77f3", str(tmp_path), "/tmp/", str(Path.home()) + "/"):
+        assert part not in html, part
+    text = Page(html).text
+    assert "run on d val" in text
+    assert "Unable to access jarfile m.jar." in text
+    assert "FileNotFoundError(2, 'No file', 's.json')" in text
+    for name in ("a b.jpg", "c.jpg", "d.jpg", "val/e f.jpg"):
+        assert f'<bdi dir="auto">{name}</bdi>' in html
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("no file /home/jo/models/x.jar; put it there", "no file x.jar; put it there"),
+        ("no folder /home/jo, so make one", "no folder ..., so make one"),
+        ("C:\\Users\\Jo Doe\\x.jar is damaged", "x.jar is damaged"),
+        ("a=~/x.jar", "a=x.jar"),
+        ("'~jo/y.jar' is file:///home/jo/z.jar", "'y.jar' is z.jar"),
+        ("/home/jo/x.jar or /home/jo/y.jar", "y.jar"),  # a folder may be named "x.jar or "
+        ("\\\\server\\share\\x.png", "x.png"),
+        ("edu/stanford/nlp and/or 1/2 a / b /", "edu/stanford/nlp and/or 1/2 a / b /"),
+    ],
+)
+def test_messages_lose_the_folders_of_absolute_paths(message, shown):
+    assert without_folders(message) == shown
+
+
+def test_lengths_of_any_captions_can_be_drawn(scores):
+    words = {image: ["word " * 45] for image in scores.hypotheses}
+    html = figures.lengths(dataclasses.replace(scores, hypotheses=words, references=words))
+    assert "captions most often 45" in html
+    words[1] = ["word " * 900]
+    html = figures.lengths(dataclasses.replace(scores, hypotheses=words, references=words))
+    assert "words; 45: 45 or more" in html and html.count("<rect") == 2
+    empty = {image: [""] for image in words}
+    assert "<svg" in figures.lengths(
+        dataclasses.replace(scores, hypotheses=empty, references=empty)
+    )
+
+
+def test_few_images_come_with_a_note_and_one_has_no_interval(scores):
+    (image, values), *_ = scores.images.items()
+    one = dataclasses.replace(scores, images={image: values}, bleu_counts=scores.bleu_counts[:1])
+    html = tables.scores(Summary.of(one))
+    assert "1 image: CIDEr weighs a word by how few of the scored images have it" in html
+    assert " to " not in html.partition("</table>")[0]
+
+
+def test_people_are_shown_beside_captions_that_meet_as_many_references(scores):
+    findings = FINDINGS | {"leave_one_out_CIDEr": {"captions": 0.5, "references": 0.25}}
+    html = tables.captions(Summary.of(scores), findings)
+    row = "<td>CIDEr with one reference fewer</td><td>50.0</td><td>25.0</td>"
+    assert row in html
+    assert "fewer" not in tables.captions(
+        Summary.of(scores), FINDINGS | {"leave_one_out_CIDEr": None}
+    )
 
 
 def test_pictures_are_bounded(tmp_path, scores):
