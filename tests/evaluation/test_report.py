@@ -154,7 +154,7 @@ def test_captions_run_in_their_direction(tmp_path, scores, direction):
     captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
     texts = dict(zip(shown.best, CAPTIONS[direction], strict=False))
     attended = {
-        i: AttendedCaption(i, "x", b"", text, text.split(), np.ones((len(text.split()), 2, 2)))
+        i: AttendedCaption(i, "x", b"", 1, text, text.split(), np.ones((len(text.split()), 2, 2)))
         for i, text in texts.items()
     }
     findings = FINDINGS | {"language": 'z"h'}
@@ -183,7 +183,7 @@ def test_no_folder_of_the_machine_is_shown(tmp_path, scores):
     names = [f"{secret}/a b.jpg", f"..{secret}/c.jpg", "C:\\se cret-77f3\\d.jpg", "val/e f.jpg"]
     shown = Selection.of(scores)
     attended = {
-        image: AttendedCaption(image, name, b"", "", [], np.ones((0, 2, 2)))
+        image: AttendedCaption(image, name, b"", 1, "", [], np.ones((0, 2, 2)))
         for image, name in zip(shown.best, names, strict=False)
     }
     unavailable = {
