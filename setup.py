@@ -46,6 +46,7 @@ setup(
         "google-crc32c>=1.5",
         "xxhash>=3.4",
         "Pillow>=11.3",
+        "pyarrow>=16",
         "simplejpeg>=1.8",
         "tqdm>=4.66",
         "requests>=2.32",

@@ -11,6 +11,7 @@ from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.coco import CocoCaptions
 from pipeline.datasets.own.delimited import Csv, Tsv
 from pipeline.datasets.own.jsonl import JsonLines
+from pipeline.datasets.own.parquet import Parquet
 from pipeline.datasets.own.webdataset import WebDataset
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
@@ -26,6 +27,7 @@ _SOURCES: dict[str, Callable[[SourceOptions], DataSource]] = {
     "csv": Csv,
     "tsv": Tsv,
     "webdataset": WebDataset,
+    "parquet": Parquet,
     "scenes": Scenes,
 }
 TFDS = "tfds:"

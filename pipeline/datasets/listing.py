@@ -31,12 +31,15 @@ class ListedImage(NamedTuple):
         file_name: As in the annotation file.
         path: Where its file must lie; None when the name leads out of the image folder.
         captions: In the file's order.
+        group: Images of one group, such as a row group, are read together and in the order in
+            which they are listed; None where each can be read alone.
     """
 
     image_id: int
     file_name: str
     path: str | None
     captions: tuple[Caption, ...]
+    group: str | None = None
 
 
 class Listing(NamedTuple):
@@ -49,6 +52,11 @@ class Listing(NamedTuple):
 
     images: tuple[ListedImage, ...]
     strays: tuple[tuple[int, Caption], ...] = ()
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether images are read in groups."""
+        return any(image.group is not None for image in self.images)
 
 
 def text_of(path: str) -> str:

@@ -1,6 +1,7 @@
 """From a split's listing to the descriptions that travel through the job. No image is read here."""
 
 import hashlib
+import itertools
 import json
 import operator
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ class Description(NamedTuple):
         words: The words of each caption with a space between two. They are counted and encoded
             later, and `tokenise` takes longer than both.
         rejected: The rejections that are known already.
-        place: Place of the image in its split; shards take places in turn.
+        place: Place of the image in its split, by which images are dealt to shards.
     """
 
     split: str
@@ -137,11 +138,15 @@ def _stray(image_id: int, caption: Caption, split: str) -> Rejection:
 
 
 def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
-    """Return the place of each image: a seeded permutation, the same with every library version."""
+    """Return the place of each image: a seeded permutation, the same with every library version.
 
-    def key(index: int) -> tuple[bytes, int, int]:
-        image_id = images[index].image_id
-        return hashlib.sha256(f"{seed}/{split}/{image_id}".encode()).digest(), image_id, index
+    Groups are permuted, and images that have none.
+    """
+
+    def key(index: int) -> tuple[bytes, int]:
+        image = images[index]
+        name = image.image_id if image.group is None else image.group
+        return hashlib.sha256(f"{seed}/{split}/{name}".encode()).digest(), index
 
     places = [0] * len(images)
     for place, index in enumerate(sorted(range(len(images)), key=key)):
@@ -149,9 +154,21 @@ def _places(images: Sequence[ListedImage], split: str, seed: int) -> list[int]:
     return places
 
 
-def deal(described: Sequence[Description], count: int) -> list[Sequence[Description]]:
-    """Deal images to `count` shards in turn, so that shards differ by one image at most."""
-    return [described[index::count] for index in range(count)]
+def deal(
+    described: Sequence[Description], count: int, in_groups: bool = False
+) -> list[Sequence[Description]]:
+    """Deal images to shards that differ by one image at most.
+
+    Args:
+        described: The images, by their places.
+        count: The number of shards.
+        in_groups: Whether images are read in groups. Shards then take runs of images, so that few
+            shards have images of the same group; else they take images in turn.
+    """
+    if not in_groups:
+        return [described[index::count] for index in range(count)]
+    bounds = [len(described) * index // count for index in range(count + 1)]
+    return [described[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 def pack(descriptions: Sequence[Description]) -> bytes:

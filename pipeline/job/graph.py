@@ -86,7 +86,7 @@ class Describe(Stage):
         progress = Progress(self._report)
         progress.add(total=len(described))
         progress.flush()
-        for index, descriptions in enumerate(deal(described, count)):
+        for index, descriptions in enumerate(deal(described, count, listing.in_groups)):
             yield shard_files.shard_name(split, index, count), pack(descriptions)
 
 

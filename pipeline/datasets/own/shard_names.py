@@ -1,7 +1,7 @@
 """Files that hold many images each: which there are, and to which split each belongs.
 
 Folders (`train/00000.tar`, `data/validation/0.parquet`) or file names say the split
-(`train-00000-of-00002.parquet`, `coco_val-3.tar`): the first word of a name that is a split's name.
+(`train-00000-of-00002.parquet`, `coco_val-3.tar`).
 """
 
 import posixpath
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.datasets.own.entries import SPLIT_NAMES, split_of
 from pipeline.datasets.own.findings import Findings
+from pipeline.datasets.own.lists import split_in_name
 from pipeline.storage import files
 
 # Where data sets of the Hugging Face hub keep their files.
@@ -55,15 +56,10 @@ def find(data_dir: str, suffixes: tuple[str, ...], findings: Findings) -> list[S
     return shards
 
 
-def exist(data_dir: str, suffixes: tuple[str, ...]) -> bool:
-    """Return whether `find` finds a file."""
-    return any(_find(data_dir, suffixes))
-
-
 def _find(data_dir: str, suffixes: tuple[str, ...]) -> Iterator[ShardFile]:
     if data_dir.endswith(suffixes):
         name = posixpath.basename(data_dir)
-        yield ShardFile(data_dir, name, _split_in(name))
+        yield ShardFile(data_dir, name, split_in_name(name))
         return
     for folder in ("", _DATA):
         for name in sorted({"", *SPLIT_NAMES, *files.names(posixpath.join(data_dir, folder))}):
@@ -75,12 +71,7 @@ def _find(data_dir: str, suffixes: tuple[str, ...]) -> Iterator[ShardFile]:
                 if file_name.endswith(suffixes) and not file_name.startswith("."):
                     relative = posixpath.join(inner, file_name)
                     path = posixpath.join(data_dir, relative)
-                    yield ShardFile(path, relative, split or _split_in(file_name))
-
-
-def _split_in(name: str) -> str | None:
-    """Return the split that a file's name begins with or contains as a word."""
-    return next(filter(None, map(split_of, re.findall("[a-z]+", name.lower()))), None)
+                    yield ShardFile(path, relative, split or split_in_name(file_name))
 
 
 def _remark_on_gaps(shards: list[ShardFile], findings: Findings) -> None:
