@@ -10,7 +10,8 @@ from artifacts.run_folder import RunFolder
 from artifacts.weights_file import Note, load, scatter
 from cli.errors import UserError
 from model.captioner import Captioner
-from model.encoder import Encoder, WeightsError
+from model.encoder import Encoder
+from model.encoder_weights import WeightsError
 
 
 @dataclasses.dataclass(frozen=True)

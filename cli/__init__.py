@@ -9,7 +9,7 @@ import sys
 import warnings
 
 _ROOMS = (
-    *("records", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
+    *("records", "pixels", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
     *("trainer", "evaluation", "serving"),
 )
 

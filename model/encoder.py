@@ -5,7 +5,6 @@ What a network expects of its input is here and nowhere else; `decoding.py` make
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.utils.naming import reset_uids  # Private API: keras 3.15.1.
+
+from model import encoder_weights
+from model.encoder_weights import WeightsError
 
 # Raise it by hand whenever `pixels.standard.read`, `decoding.decode` or a `preprocess` gives other
 # pixels than before.
@@ -36,10 +38,6 @@ class EncoderSpec:
     preprocess: Callable[[tf.Tensor], tf.Tensor]
     network: Callable[[str | None], keras.Model]
     pretrained: bool = True
-
-
-class WeightsError(ValueError):
-    """Encoder weights that cannot be loaded; the message says what to do."""
 
 
 def _zero_centred(images: tf.Tensor) -> tf.Tensor:
@@ -167,35 +165,11 @@ def _network(name: str, spec: EncoderSpec, weights: str) -> keras.Model:
     # which must not depend on what was built before.
     reset_uids()
     if weights == "imagenet":
-        return _imagenet_network(name, spec)
+        if not spec.pretrained:
+            raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")
+        return encoder_weights.download(spec.network, name)
     network = spec.network(None)
     if weights == "random":
         return network
-    if not os.path.isfile(weights):
-        raise WeightsError(
-            f"--encoder_weights={weights}: no such file (or give `imagenet` or `random`)"
-        )
-    try:
-        network.load_weights(weights)
-    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
-        raise WeightsError(
-            f"--encoder_weights={weights}: not the weights of {name} ({_first_line(error)})"
-        ) from None
+    encoder_weights.load_file(network, weights, name)
     return network
-
-
-def _imagenet_network(name: str, spec: EncoderSpec) -> keras.Model:
-    if not spec.pretrained:
-        raise WeightsError(f"{name} has no ImageNet weights; use --encoder_weights=random")
-    try:
-        return spec.network("imagenet")
-    except Exception as error:  # Keras raises bare Exception when a download fails
-        raise WeightsError(
-            f"the ImageNet weights of {name} could not be downloaded ({_first_line(error)});"
-            " fetch the no-top .h5 file of keras.applications on a connected machine and give"
-            " --encoder_weights=PATH"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -144,7 +144,8 @@ def _build(name: str, weights: str, seed: int) -> "Encoder":
     """
     try:
         import cli.start_tensorflow  # noqa: F401  (before TensorFlow is imported)
-        from model.encoder import ENCODERS, Encoder, WeightsError
+        from model.encoder import ENCODERS, Encoder
+        from model.encoder_weights import WeightsError
     except ImportError as error:
         raise UserError(
             f"--features needs TensorFlow ({error}); install it here and on every worker:"

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.encoder import ENCODERS, Encoder, WeightsError
+from model.encoder import ENCODERS, Encoder
+from model.encoder_weights import WeightsError
 
 
 def test_small_cnn_gives_its_grid():
