@@ -99,3 +99,26 @@ class RunConfig:
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedError(f"{folder.config}: not a run's config ({error})") from None
+
+
+def read_all(run_dirs: str) -> tuple[list[str], list[RunConfig]]:
+    """Read the config.json of runs that caption together.
+
+    Args:
+        run_dirs: Folders of runs as --run_dir names them, separated by commas.
+
+    Returns:
+        The folders and their configs, in the order of the flag.
+
+    Raises:
+        UserError: As `RunConfig.read`.
+    """
+    folders = paths.split(run_dirs)
+    try:
+        return folders, [RunConfig.read(RunFolder(folder)) for folder in folders]
+    except UserError as error:
+        if "," not in run_dirs:
+            raise
+        raise UserError(
+            f"{error}; --run_dir={run_dirs} as a whole is no path, so it was split at commas"
+        ) from None

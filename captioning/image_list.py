@@ -1,19 +1,16 @@
-"""Many image files as a source: folders, globs and lists, sorted on disk and not in memory."""
+"""Many image files as a source, sorted on disk and not in memory."""
 
-import glob
 import hashlib
 import heapq
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from captioning.parts import unwritable
 from captioning.source import Part, SourceImage
-from cli.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 # How many lines are sorted in memory; more lines become a merge of sorted files.
 _SORTED_TOGETHER = 200_000
 
@@ -88,83 +85,6 @@ class ImageList:
     def holds_features(self, *_: object) -> bool:
         """Tell that files come without features."""
         return False
-
-
-def open_images(sources: Sequence[str]) -> Iterator[Entry]:
-    """Yield the images that --images names.
-
-    Args:
-        sources: Folders (with all folders inside), globs, .jsonl lists, or image files.
-
-    Yields:
-        The files.
-
-    Raises:
-        UserError: A source does not exist, holds no image, or is a damaged list.
-    """
-    for source in sources:
-        if os.path.isdir(source):
-            entries = _in_folder(source)
-        elif source.endswith(".jsonl"):
-            entries = _in_list(source)
-        elif os.path.isfile(source):
-            entries = iter([Entry(source)])
-        else:
-            entries = map(Entry, filter(os.path.isfile, glob.iglob(source, recursive=True)))
-        first = next(entries, None)
-        if first is None:
-            raise UserError(
-                f"--images={source}: found no image; expected a folder with files that end in"
-                f" {' '.join(EXTENSIONS)}, a glob such as 'photos/**/*.jpg' in quotes, or a .jsonl"
-                ' list with lines such as {"image": "a.jpg"}'
-            )
-        yield first
-        yield from entries
-
-
-def _in_folder(folder: str) -> Iterator[Entry]:
-    """Yield image files, hidden ones left out, in no order; the names are never all in memory."""
-    waiting = [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif entry.name.lower().endswith(EXTENSIONS):
-                        yield Entry(entry.path)
-        except OSError as error:
-            raise UserError(
-                f"{error.filename}: cannot be listed: {error.strerror or error}"
-            ) from None
-
-
-def _in_list(path: str) -> Iterator[Entry]:
-    folder = os.path.dirname(path)
-    try:
-        with open(path, "rb") as file:
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    yield _listed(text, f"{path}:{number}", folder)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-def _listed(text: bytes, where: str, folder: str) -> Entry:
-    try:
-        value = json.loads(text)
-        image, image_id = value["image"], value.get("id")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        image = image_id = None
-    whole = image_id is None or (isinstance(image_id, int) and not isinstance(image_id, bool))
-    if not isinstance(image, str) or not image or "\0" in image or not whole:
-        raise UserError(
-            f'{where}: expected {{"image": "a.jpg"}}, perhaps with "id": 7, found'
-            f" {text.strip()[:80].decode(errors='replace')!r}"
-        )
-    return Entry(os.path.join(folder, image), image_id)
 
 
 def _line(entry: Entry) -> bytes:

@@ -5,6 +5,7 @@ import os
 import re
 
 _LIKE = 0.8  # From here on a name is offered for another one.
+_MANY = 5_000  # Comparing more names takes too long.
 _HOME = re.compile(r"(^|,)(~[^/,]*)(?=[/,]|$)")
 
 
@@ -33,9 +34,16 @@ def split(text: str) -> list[str]:
     paths: list[str] = []
     while pieces:
         joined = (",".join(pieces[:count]) for count in range(len(pieces), 1, -1))
-        paths.append(next(filter(os.path.lexists, joined), pieces[0]))
+        paths.append(next(filter(_exists, joined), pieces[0]))
         del pieces[: paths[-1].count(",") + 1]
     return paths
+
+
+def _exists(path: str) -> bool:
+    """Return whether a path exists, or at least the folder in it up to the last comma."""
+    folder, comma, inside = path.rpartition(",")
+    name, slash, _ = inside.partition("/")
+    return os.path.lexists(path) or (bool(slash) and os.path.isdir(folder + comma + name))
 
 
 def suggest(path: str) -> str:
@@ -64,6 +72,8 @@ def _near(path: str) -> str | None:
         names = sorted(os.listdir(folder or os.curdir)) if folder is not None else []
     except OSError:
         return None
+    if len(names) > _MANY:
+        names = [other for other in names if other.lower() == name.lower()]
     likeness = {other: _likeness(name, other) for other in names}
     best = max(names, key=likeness.__getitem__, default="")
     return os.path.join(folder or "", best) if best and likeness[best] > _LIKE else None

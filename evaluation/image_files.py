@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from artifacts.run_folder import RunFolder
 from captioning import job, parts
-from captioning.image_list import Entry, ImageList, open_images
+from captioning.image_list import Entry, ImageList
 from captioning.job import JobOptions, JobState
+from captioning.named_images import NamedImages
 from cli import paths
 from cli.errors import UserError
 from evaluation.options import EvaluationOptions, only_evaluation
@@ -24,16 +25,21 @@ def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: Job
         how: How the job works.
 
     Returns:
-        The exit code: 1 when a file could not be read.
+        The exit code: 1 when a file or a folder could not be read.
 
     Raises:
         UserError: As `captioning.job.caption`, or --images names nothing.
     """
     output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation("images")
     with only_evaluation(output_dir, how):
-        entries = open_images(paths.split(options.images))
-        images = ImageList(entries, options.part_images, output_dir)
-        return _caption(run_dirs, images, output_dir, how)
+        named = NamedImages(options.images)
+        images = ImageList(named, options.part_images, output_dir)
+        if remark := named.remark():
+            print(remark)
+        code = _caption(run_dirs, images, output_dir, how)
+        for problem in named.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 1 if named.problems else code
 
 
 def caption_image_info(
@@ -76,7 +82,7 @@ def open_image_info(path: str, images_dir: str) -> Iterator[Entry]:
         UserError: The file is missing or damaged, or the folder is missing.
     """
     if not os.path.isdir(images_dir):
-        raise UserError(f"--images_dir={images_dir}: no such folder")
+        raise UserError(f"--images_dir={images_dir}: no such folder{paths.suggest(images_dir)}")
     for image_id, file_name in coco_files.read_images(path).items():
         yield Entry(os.path.join(images_dir, file_name), image_id)
 

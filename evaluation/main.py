@@ -17,11 +17,11 @@ import cli.start_tensorflow  # noqa: F401  before TensorFlow
 from absl.flags import FlagValues
 
 from artifacts import recipe as recipes
+from artifacts import run_config
 from artifacts.recipe import Recipe
-from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from captioning.search_options import BeamSearch
-from cli import flags, paths
+from cli import flags
 from cli.command import run
 from cli.errors import UsageError
 from evaluation import image_files, split
@@ -50,12 +50,12 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe = flags.read(Recipe, values)
     recipe.require("run_dir")
     options = flags.read(EvaluationOptions, values)
-    run_dirs = paths.split(recipe.run_dir)
+    run_dirs, configs = run_config.read_all(recipe.run_dir)
     if len(run_dirs) > 1 and not options.output_dir:
         raise UsageError("--output_dir is missing: several runs have no folder in common")
     given = flags.given(Recipe, values)
-    for run_dir in run_dirs:
-        recipes.refuse_contradictions(RunConfig.read(RunFolder(run_dir)).training, given)
+    for config in configs:
+        recipes.refuse_contradictions(config.training, given)
     options.check()
     search = flags.read(BeamSearch, values)
     how = options.job(search)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from cli import atomic_file
+from cli import atomic_file, paths
 from cli.errors import UserError
 
 
@@ -185,7 +185,7 @@ def _read_json(path: str | os.PathLike[str], shape: str) -> Any:
     except OSError as error:
         raise UserError(
             f"{path}: expected {shape}, but it cannot be read: {error.strerror or error}; "
-            "check the path"
+            f"check the path{'' if os.path.exists(path) else paths.suggest(os.fspath(path))}"
         ) from None
     try:
         return json.loads(content)

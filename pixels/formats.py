@@ -20,6 +20,11 @@ class Format(enum.StrEnum):
 
 
 ALL = ", ".join(Format)
+# How the names of image files end, in lower case. Where a folder is searched, these are taken.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif", ".avif"),
+)
 _MAGIC = (
     (b"\xff\xd8", Format.JPEG),
     (b"\x89PNG\r\n\x1a\n", Format.PNG),

@@ -14,6 +14,7 @@ import cli.start_tensorflow  # noqa: F401  before TensorFlow
 import numpy as np
 from absl.flags import FlagValues
 
+from artifacts import run_config
 from captioning import attention_picture, image_file
 from captioning.attention_picture import PicturedCaption
 from captioning.given_files import GivenFiles
@@ -69,14 +70,19 @@ def main(values: FlagValues, files: list[str]) -> int:
         raise UsageError("--run_dir is missing: the folder of a trained run")
     if not files:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
+    run_dirs, _ = run_config.read_all(options.run_dir)
     search = _search(values)
     _refuse_unwritable(options.attention)
+    # A quoted ~ is not expanded by the shell.
+    files = [file if os.path.lexists(file) else os.path.expanduser(file) for file in files]
     source = GivenFiles(files, min(BATCH, len(files)))
     wanted = Wanted(attention=bool(options.attention))
     pictured, unreadable = [], 0
-    for outcome in caption_at_once(paths.split(options.run_dir), source, search, wanted):
+    for outcome in caption_at_once(run_dirs, source, search, wanted):
         if outcome.problem is not None:
-            print(f"error: {outcome.image.name}: {outcome.problem}", file=sys.stderr)
+            name = outcome.image.name
+            near = "" if os.path.lexists(name) else paths.suggest(name)
+            print(f"error: {name}: {outcome.problem}{near}", file=sys.stderr)
             unreadable += 1
             continue
         print(f"{outcome.image.name}\t{outcome.captions[0].text}", flush=True)

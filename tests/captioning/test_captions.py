@@ -1,6 +1,7 @@
 """Batch evaluation: image files in, lines out, whatever stops it on the way."""
 
 import json
+import os
 import shutil
 import threading
 import weakref
@@ -83,6 +84,7 @@ def test_a_folder_is_captioned_in_order_of_its_paths(photos, tmp_path, capsys, c
     expected = said_of(photos)
     assert list(captions(tmp_path / "out").items()) == list(expected.items())
     out = capsys.readouterr().out
+    assert "skipped: 1 .txt, 1 hidden file\n" in out or "skipped: 1 hidden file, 1 .txt\n" in out
     assert "no GPU: captioning on the CPU; encoder batch 4, decode batch 4" in out
     assert f"captions: {tmp_path / 'out' / 'captions.jsonl'} (12 images)" in out
     assert not (tmp_path / "out" / "rejected.jsonl").exists()
@@ -412,7 +414,8 @@ def test_what_is_no_source_of_images(photos, tmp_path, capsys, caption):
     (tmp_path / "empty").mkdir()
     for source in (tmp_path / "none", tmp_path / "empty", f"{photos}/*.png"):
         assert caption(out, images=f"{photos},{source}") == 1
-        assert f"--images={source}: found no image" in one_error(capsys)
+        what = "found no image" if source != tmp_path / "none" else "no such file or folder"
+        assert f"--images={source}: {what}" in one_error(capsys)
     for line in ("a.jpg", '["a.jpg"]', '{"image": 1}', '{"image": "a", "id": "1"}', "\x00"):
         bad.write_text(f'{{"image": "photos/a/01.jpg"}}\n{line}\n')
         assert caption(out, images=bad) == 1
@@ -429,3 +432,20 @@ def test_flags_that_need_others(photos, tmp_path, capsys, caption):
     assert "none: no such folder" in one_error(capsys)
     assert caption(tmp_path, images=photos, n_best=4) == 2
     assert "--n_best=4 needs --beam_size=4 at least" in one_error(capsys)
+
+
+def test_a_folder_that_cannot_be_searched_is_the_exit_code(
+    photos, tmp_path, monkeypatch, capsys, caption
+):
+    original = os.scandir
+
+    def scandir(path="."):
+        if str(path) == str(photos / "b"):
+            raise PermissionError(13, "Permission denied", path)
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert caption(tmp_path / "out", images=photos) == 1
+    assert one_error(capsys) == f"error: {photos / 'b'}: cannot be searched: Permission denied"
+    expected = {path: text for path, text in said_of(photos).items() if "/b/" not in path}
+    assert captions(tmp_path / "out") == expected

@@ -11,13 +11,9 @@ from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.entries import split_of
 from pipeline.datasets.own.image_folder import ImageFolder
 from pipeline.storage import files
+from pixels.formats import SUFFIXES
 from records.schema import SPLITS
 
-# Endings of image files, in lower case.
-IMAGE_ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif"),
-)
 # So many names of a list are looked up to find the folder of its images.
 SAMPLED = 20
 _USUAL_FOLDERS = ("images", "Images", "train", "val", "test", "train2017", "val2017", "test2017")
@@ -118,7 +114,7 @@ def _below(data_dir: str, path: str) -> str:
 
 def is_image(name: str) -> bool:
     """Return whether a file of this name is an image; Flickr's `a.jpg#0` counts, too."""
-    return re.sub(r"#\d+$", "", name.lower()).endswith(IMAGE_ENDINGS)
+    return re.sub(r"#\d+$", "", name.lower()).endswith(SUFFIXES)
 
 
 def split_in_name(path: str) -> str | None:

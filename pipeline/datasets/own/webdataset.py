@@ -25,15 +25,14 @@ from pipeline.datasets.own.findings import Findings
 from pipeline.datasets.own.shard_names import ShardFile
 from pipeline.datasets.own.tar_members import Member, Place
 from pipeline.datasets.source import ImageVersion
+from pixels.formats import SUFFIXES
 
 _TAR = ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # WebDataset's rule: the key ends at the first dot of the file's name.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)")
 # Endings of images.
-IMAGE_SUFFIXES = (
-    *("jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif"),
-)
+IMAGE_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 _TEXTS = ("txt", "json")
 _CAPTION_FIELDS = ("captions", "caption")
 
