@@ -9,9 +9,10 @@ from pipeline.datasets.flickr8k import Flickr8k
 from pipeline.datasets.flickr30k import Flickr30k
 from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.coco import CocoCaptions
-from pipeline.datasets.own.delimited import Csv, Tsv
+from pipeline.datasets.own.imagefolder import ImageFolders
 from pipeline.datasets.own.jsonl import JsonLines
 from pipeline.datasets.own.parquet import Parquet
+from pipeline.datasets.own.tables.delimited import Csv, Tsv
 from pipeline.datasets.own.webdataset import WebDataset
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
@@ -26,6 +27,7 @@ _SOURCES: dict[str, Callable[[SourceOptions], DataSource]] = {
     "coco": CocoCaptions,
     "csv": Csv,
     "tsv": Tsv,
+    "imagefolder": ImageFolders,
     "webdataset": WebDataset,
     "parquet": Parquet,
     "scenes": Scenes,

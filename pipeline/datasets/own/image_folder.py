@@ -5,20 +5,17 @@ A list may come from another machine. Its names are found here though it was wri
 the message says which file was probably meant.
 """
 
-import difflib
 import os
 import posixpath
 import unicodedata
 from collections.abc import Iterable
 
+from cli import paths
 from cli.errors import UserError
 from pipeline.datasets.fields import shown
 from pipeline.datasets.listing import clean, confined
 from pipeline.datasets.own.findings import Findings
 from pipeline.storage import files
-
-# Folders of more files are not searched for a similar name.
-_MAX_COMPARED = 20_000
 
 
 class ImageFolder:
@@ -70,11 +67,8 @@ class ImageFolder:
         if not self._missing:
             return
         name, place = next(iter(self._missing.items()))
-        similar = self._similar(name)
-        example = (
-            f"{posixpath.join(self.path, name)} ({place}): no such file"
-            f"{f'; is {similar} meant?' if similar else ''}"
-        )
+        path = posixpath.join(self.path, name)
+        example = f"{path} ({place}): no such file{paths.suggest(path)}"
         total = len(self._missing) + len(self._present)
         if not self._present:
             raise UserError(f"none of the {total:,} images of the list is there: {example}")
@@ -122,31 +116,6 @@ class ImageFolder:
             self._names[folder] = set(names), {_normalised(name): name for name in names}
         return self._names[folder]
 
-    def _similar(self, name: str) -> str | None:
-        """Return the file that was probably meant by a name that has none."""
-        name = name.replace("\\", "/")
-        spelled = ""
-        for part in name.split("/"):
-            names = sorted(self._names_in(spelled)[0])
-            if part in names:
-                actual = part
-            else:
-                alike = [other for other in names if _loosely(other) == _loosely(part)]
-                alike += [
-                    n for n in names if posixpath.splitext(n)[0] == posixpath.splitext(part)[0]
-                ]
-                if not alike and len(names) <= _MAX_COMPARED:
-                    alike = difflib.get_close_matches(part, names, n=1, cutoff=0.8)
-                if not alike:
-                    return None
-                actual = alike[0]
-            spelled = posixpath.join(spelled, actual)
-        return clean(posixpath.join(self.path, spelled))
-
 
 def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _loosely(name: str) -> str:
-    return _normalised(name).casefold()

@@ -52,7 +52,7 @@ def _list_path(data_dir: str) -> str:
     return data_dir if is_list else posixpath.join(data_dir, "captions.jsonl")
 
 
-class _WrongLineError(Exception):
+class WrongLineError(Exception):
     """A problem in a line. `place` is its column, or the field whose value is wrong."""
 
     def __init__(self, place: int | str, message: str):
@@ -68,17 +68,17 @@ def _entries(path: str, findings: Findings) -> Iterator[Entry]:
         if not line.strip():
             continue
         try:
-            fields = _parse(line)
+            fields = parse_line(line)
             with_ids = "id" in fields if with_ids is None else with_ids
             entry = _entry(fields, f"{path}:{number}", number, folder, with_ids)
             for key, value in (("image", entry.path), ("id", entry.image_id)):
                 first = line_of.setdefault((key, value), number)
                 if first != number:
-                    raise _WrongLineError(
+                    raise WrongLineError(
                         key, f'"{key}": {shown(fields[key])} is in line {first} too'
                     )
-        except _WrongLineError as error:
-            findings.problem(f"{path}:{number}:{_column(line, error.place)}", str(error))
+        except WrongLineError as error:
+            findings.problem(f"{path}:{number}:{column_of(line, error.place)}", str(error))
         else:
             yield entry
     folder.report(findings)
@@ -98,17 +98,22 @@ def _fields(pairs: list[tuple[str, Any]]) -> _Fields:
     return fields
 
 
-def _parse(line: str) -> _Fields:
+def parse_line(line: str) -> _Fields:
+    """Return the object in a line.
+
+    Raises:
+        WrongLineError: The line holds no object, or a field of it comes twice.
+    """
     try:
         fields = json.loads(line, object_pairs_hook=_fields)
     except json.JSONDecodeError as error:
-        raise _WrongLineError(error.colno, f"damaged JSON: {error.msg}") from None
+        raise WrongLineError(error.colno, f"damaged JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:  # A number of 5,000 digits, or deep nesting.
-        raise _WrongLineError(1, f"damaged JSON: {error}") from None
+        raise WrongLineError(1, f"damaged JSON: {error}") from None
     if not isinstance(fields, _Fields):
-        raise _WrongLineError(1, f"expected an object, found {shown(fields)}")
+        raise WrongLineError(1, f"expected an object, found {shown(fields)}")
     if fields.repeated:
-        raise _WrongLineError(fields.repeated, f"{shown(fields.repeated)} comes twice")
+        raise WrongLineError(fields.repeated, f"{shown(fields.repeated)} comes twice")
     return fields
 
 
@@ -125,17 +130,17 @@ def _entry(fields: _Fields, place: str, number: int, folder: ImageFolder, with_i
     _check_keys(fields, with_ids)
     split, image_id = fields.get("split"), fields.get("id", number)
     if "split" in fields and (not isinstance(split, str) or split_of(split) is None):
-        raise _WrongLineError(
+        raise WrongLineError(
             "split", f'"split" must be one of {", ".join(SPLITS)}, found {shown(split)}'
         )
     if not is_int64(image_id):
-        raise _WrongLineError("id", f'"id" must be an integer, found {shown(image_id)}')
+        raise WrongLineError("id", f'"id" must be an integer, found {shown(image_id)}')
     name = fields["image"]
     if not isinstance(name, str):
-        raise _WrongLineError("image", f'"image" must be a string, found {shown(name)}')
+        raise WrongLineError("image", f'"image" must be a string, found {shown(name)}')
     located = folder.locate(name, place)
     if located is None:
-        raise _WrongLineError("image", f'"image" {folder.outside(name)}')
+        raise WrongLineError("image", f'"image" {folder.outside(name)}')
     located_name, path = located
     if posixpath.normpath(name) == located_name:
         located_name = name  # Records keep the list's own spelling.
@@ -145,14 +150,14 @@ def _entry(fields: _Fields, place: str, number: int, folder: ImageFolder, with_i
 def _check_keys(fields: _Fields, with_ids: bool) -> None:
     for key in fields:
         if key not in _KEYS:
-            raise _WrongLineError(
+            raise WrongLineError(
                 key, f"unknown field {shown(key)}; the fields are {', '.join(_KEYS)}"
             )
     for key in ("image", "captions"):
         if key not in fields:
-            raise _WrongLineError(1, f'"{key}" is missing')
+            raise WrongLineError(1, f'"{key}" is missing')
     if ("id" in fields) != with_ids:
-        raise _WrongLineError(
+        raise WrongLineError(
             "id" if "id" in fields else 1,
             f'"id" is {"missing" if with_ids else "present"}, unlike in the lines before: all lines'
             " must have one, or none",
@@ -161,16 +166,16 @@ def _check_keys(fields: _Fields, with_ids: bool) -> None:
 
 def _captions(captions: Any) -> tuple[str, ...]:
     if not isinstance(captions, list):
-        raise _WrongLineError("captions", f'"captions" must be a list, found {shown(captions)}')
+        raise WrongLineError("captions", f'"captions" must be a list, found {shown(captions)}')
     for index, text in enumerate(captions):
         if not isinstance(text, str):
-            raise _WrongLineError(
+            raise WrongLineError(
                 "captions", f'"captions"[{index}] must be a string, found {shown(text)}'
             )
     return tuple(captions)
 
 
-def _column(line: str, place: int | str) -> int:
+def column_of(line: str, place: int | str) -> int:
     """Return the column of a field's value in a line of valid JSON; the last one if it repeats."""
     if isinstance(place, int):
         return place

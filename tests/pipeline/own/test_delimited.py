@@ -292,8 +292,8 @@ def test_missing_images_are_rejected_and_the_first_is_named(own, tmp_path, capsy
     found = built("csv", own, tmp_path, max_rejected_fraction=0.5)
     assert found == {"0.jpg": ("a dog",)}
     line = (
-        f"1 of 2 images are missing: {own}/images/1.JPG ({own}/mine.csv:3:1): no such file; is"
-        f" {own}/images/1.jpg meant?"
+        f"1 of 2 images are missing: {own}/images/1.JPG ({own}/mine.csv:3:1): no such file; did"
+        f" you mean {own}/images/1.jpg?"
     )
     assert line in capsys.readouterr().out
 

@@ -82,7 +82,7 @@ def test_a_file_whose_name_macos_wrote(folder):
 def test_a_missing_file_is_named_with_the_one_that_is_meant(folder, name, similar):
     images = ImageFolder(str(folder))
     images.locate(name, "list:7:3")
-    asked = f"; is {folder}/{similar} meant?" if similar else ""
+    asked = f"; did you mean {folder}/{similar}?" if similar else ""
     example = f"{folder}/{name} (list:7:3): no such file{asked}"
     with pytest.raises(UserError) as caught:
         images.report(Findings())

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cli.errors import UsageError, UserError
 from pipeline.datasets.listing import beginning, text_of
-from pipeline.datasets.own import columns
-from pipeline.datasets.own.columns import Asked, Columns
+from pipeline.datasets.own.tables import columns
+from pipeline.datasets.own.tables.columns import Asked, Columns
 
 
 class Row(NamedTuple):

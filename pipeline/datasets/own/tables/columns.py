@@ -14,7 +14,8 @@ from pipeline.datasets.own.lists import is_image
 # Column names that are understood, without spaces and signs, in lower case. Of several in one
 # table, those of the first set that has any count.
 _IMAGE = (
-    {"filename", "image", "imagename", "imagefile", "imagefilename", "imagepath", "imgpath"}
+    {"filename"},
+    {"image", "imagename", "imagefile", "imagefilename", "imagepath", "imgpath"}
     | {"filepath", "path", "file", "img"},
     {"imageid", "imgid"},
 )

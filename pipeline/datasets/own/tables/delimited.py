@@ -20,13 +20,13 @@ import re
 from collections.abc import Iterator
 
 from pipeline.datasets.options import FRACTIONS, PATHS
-from pipeline.datasets.own import table
-from pipeline.datasets.own.columns import Asked
 from pipeline.datasets.own.entries import Entry, EntrySource
 from pipeline.datasets.own.findings import Findings
 from pipeline.datasets.own.image_folder import ImageFolder
 from pipeline.datasets.own.lists import SAMPLED, ListFile, image_folder, list_candidates, list_files
-from pipeline.datasets.own.table import Row, Table
+from pipeline.datasets.own.tables import table
+from pipeline.datasets.own.tables.columns import Asked
+from pipeline.datasets.own.tables.table import Row, Table
 
 # The columns of Kaggle's Flickr30k. One row of it lacks its last separator:
 # 2199200615.jpg| 4   A dog runs across the grass .
@@ -84,7 +84,7 @@ class Tsv(Csv):
 def _entries(file: ListFile, content: Table, findings: Findings) -> Iterator[Entry]:
     """Yield the entries of one table."""
     columns = content.columns
-    rows = _whole_rows(content, findings)
+    rows = whole_rows(content, findings)
     sample = list(itertools.islice(rows, SAMPLED))
     folder = image_folder(file, [_image_name(row.cells[columns.image]) for row in sample])
     findings.remark(_description(content, folder))
@@ -138,7 +138,7 @@ def _image_name(cell: str) -> str:
     return match[1] if match else cell
 
 
-def _whole_rows(content: Table, findings: Findings) -> Iterator[Row]:
+def whole_rows(content: Table, findings: Findings) -> Iterator[Row]:
     """Yield the rows with as many cells as there are columns; mend what can be mended."""
     n_columns = len(content.names)
     n_joined = 0

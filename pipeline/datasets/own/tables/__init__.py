@@ -1,0 +1,1 @@
+"""Tables of images and captions: CSV, TSV, and the metadata of folders of images."""
