@@ -75,7 +75,6 @@ def test_a_file_whose_name_macos_wrote(folder):
         ("PHOTOS\\upper.jpg", "photos/UPPER.JPG"),
         ("photos/UPPER.png", "photos/UPPER.JPG"),
         ("photos/UPPER", "photos/UPPER.JPG"),
-        ("photos/a_b.jpg", "photos/a b.jpg"),
         ("photos/quite another.jpg", None),
     ],
 )
