@@ -43,7 +43,6 @@ setup(
         "nltk~=3.10",
         "regex>=2025.9",
         "protobuf>=5.26",
-        "pyarrow>=18",
         "google-crc32c>=1.5",
         "xxhash>=3.4",
         "Pillow>=11.3",
