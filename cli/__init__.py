@@ -31,7 +31,7 @@ def _refuse_hidden_rooms() -> None:
 def _let_no_warning_fail() -> None:
     """Undo PYTHONWARNINGS=error: it would end the program at a warning inside a library."""
     if any(option.startswith("error") for option in sys.warnoptions):
-        warnings.simplefilter("default")
+        warnings.simplefilter("ignore")
 
 
 _refuse_hidden_rooms()

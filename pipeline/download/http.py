@@ -103,6 +103,11 @@ def _fetch_rest(url: str, path: str, size: int, progress: "tqdm[Any]") -> None:
         raise UserError(f"{url}: {error}") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _TransientError(_root_cause(error)) from None
+    except OSError as error:
+        if error.errno is not None:  # `path` cannot be written.
+            raise
+        # What requests raises for certificates that are not where a variable says.
+        raise UserError(f"{url}: {error}; correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE") from None
 
 
 def _append_body(

@@ -9,7 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from cli.errors import UsageError
+from cli.errors import UsageError, UserError
 from pipeline.config import Engine
 
 # For these names Beam 2.77 would first download and start Prism, a Go program. FnApiRunner is
@@ -31,6 +31,7 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
 
     Raises:
         UsageError: Beam does not know an option either, or does not take its value.
+        UserError: Dask cannot read the user's configuration.
     """
     beam_args = tuple(beam_args)
     engine = _engine(beam_args)
@@ -75,4 +76,8 @@ def _declare_dask_options() -> None:
     """Import Beam's Dask runner, which declares its options."""
     if not importlib.util.find_spec("distributed"):
         raise UsageError("--runner=DaskRunner needs Dask: pip install 'captioner[dask]'")
-    import apache_beam.runners.dask.dask_runner  # noqa: F401
+    try:
+        import apache_beam.runners.dask.dask_runner  # noqa: F401
+    except Exception as error:  # Dask reads the user's configuration when it is imported.
+        reason = " ".join(str(error).split())
+        raise UserError(f"--runner=DaskRunner: Dask cannot start: {reason}") from None

@@ -32,23 +32,24 @@ def environment(tmp_path_factory):
     return hostile_environment(tmp_path_factory.mktemp("home"))
 
 
-def hostile(environment: dict[str, str], module: str, *arguments: str, **options) -> str:
-    """Run a command in the hostile environment and return what it printed on stdout."""
+def hostile(
+    environment: dict[str, str], module: str, *arguments: str, **options
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the hostile environment and return the ended process."""
     flags = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", module, *arguments, *flags]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    return done.stdout
+    return done
 
 
 def test_records_are_the_same(environment, tmp_path):
     out = {name: tmp_path / name for name in ("clean", "hostile")}
     build("--runner=DirectRunner", **BUILD, data_dir=tmp_path / "a", output_dir=out["clean"])
     # A worker process, which speaks gRPC with the submitter.
-    hostile(
+    done = hostile(
         environment,
         "pipeline.build_records",
         "--runner=DirectRunner",
@@ -58,6 +59,7 @@ def test_records_are_the_same(environment, tmp_path):
         data_dir=tmp_path / "b",
         output_dir=out["hostile"],
     )
+    assert done.returncode == 0, done.stderr
     clean, same = (
         [image for split in ("train", "val", "test") for image in records(path, split)]
         for path in out.values()
@@ -77,7 +79,8 @@ def of_image(image: CaptionedImage) -> dict:
 def test_weights_are_the_same(environment, scenes_records, tmp_path):
     options = TINY | {"records_dir": scenes_records, "epochs": 1, "deterministic": True}
     assert train(**options, run_dir=tmp_path / "clean") == 0
-    hostile(environment, "trainer.main", **options, run_dir=tmp_path / "hostile")
+    done = hostile(environment, "trainer.main", **options, run_dir=tmp_path / "hostile")
+    assert done.returncode == 0, done.stderr
     clean, same = (
         weights_file.load(RunFolder(str(tmp_path / name)).best)[0] for name in ("clean", "hostile")
     )
@@ -92,10 +95,24 @@ def test_captions_and_scores_are_the_same(environment, four_run_copy, tmp_path):
         (tmp_path / "photos" / f"{image_id}.jpg").write_bytes(four_picture(image_id))
     options = {"run_dir": four_run_copy, "images": tmp_path / "photos", "n_best": 3}
     assert run_evaluate(**options, output_dir=tmp_path / "clean") == 0
-    hostile(environment, "evaluation.main", **options, output_dir=tmp_path / "hostile")
+    done = hostile(environment, "evaluation.main", **options, output_dir=tmp_path / "hostile")
+    assert done.returncode == 0, done.stderr
     clean, same = (
         [json.loads(line) for line in (tmp_path / name / "captions.jsonl").open()]
         for name in ("clean", "hostile")
     )
     assert len(clean) == 4
     assert clean == same
+
+
+def test_a_broken_configuration_of_dask_is_one_line(environment, tmp_path):
+    done = hostile(
+        environment,
+        "pipeline.build_records",
+        "--runner=DaskRunner",
+        "--dask_client_address=tcp://127.0.0.1:9",
+        output_dir=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --runner=DaskRunner: Dask cannot start: ")
+    assert "dask.yaml" in done.stderr and done.stderr.count("\n") == 1

@@ -176,3 +176,12 @@ def test_the_proxy_of_the_environment_is_taken(server, path, monkeypatch):
     server.files[url] = CONTENT
     download.fetch(url, str(path), len(CONTENT))
     assert path.read_bytes() == CONTENT and server.asked[0][0] == url
+
+
+def test_certificates_that_are_not_there_are_named(path, waits, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    with pytest.raises(
+        UserError, match=r"^https://127\.0\.0\.1:9/a: .*REQUESTS_CA_BUNDLE"
+    ) as caught:
+        download.fetch("https://127.0.0.1:9/a", str(path), 1)
+    assert "/nonexistent.pem" in str(caught.value) and waits == []
