@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from cli.errors import UserError
-from pixels import formats, orientation, standard
-from pixels.formats import BadImageError
+from pixels import formats, jpeg, orientation, standard
+from pixels.formats import BadImageError, Format
 from pixels.standard import StandardImage
 from records import limits
 
@@ -53,12 +53,20 @@ def picture(encoded: bytes, turned: int, side: int) -> Image.Image:
         UserError: The image cannot be decoded.
     """
     try:
-        kind = formats.sniff(encoded)
-        with Image.open(io.BytesIO(encoded), formats=["JPEG", "PNG"]) as image:
-            formats.check_pixels(kind, *image.size)
-            image.draft("RGB", (2 * side, 2 * side))  # A JPEG decodes to a fraction at once.
-            small = image.convert("RGB")
+        small = _decode(encoded, 2 * side)
     except Exception as error:  # Pillow raises many kinds for a damaged file.
         raise UserError(f"an image that cannot be decoded ({error})") from None
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return Image.fromarray(orientation.upright(np.asarray(small), turned))
+
+
+def _decode(encoded: bytes, side: int) -> Image.Image:
+    """Decode an image; a large JPEG to a fraction of its size, still larger than `side`."""
+    kind = formats.sniff(encoded)
+    header = jpeg.read_header(encoded) if kind == Format.JPEG else None
+    if header and header.inks:  # Pillow takes all inks for inverted ones.
+        return Image.fromarray(jpeg.decode(encoded, header, side))
+    with Image.open(io.BytesIO(encoded), formats=["JPEG", "PNG"]) as image:
+        formats.check_pixels(kind, *image.size)
+        image.draft("RGB", (side, side))
+        return image.convert("RGB")

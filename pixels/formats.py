@@ -105,19 +105,29 @@ def check_pixels(kind: Format, width: int, height: int) -> None:
     Raises:
         BadImageError: too_large.
     """
-    most = limits.MAX_JPEG_PIXELS if kind == Format.JPEG else limits.MAX_OTHER_PIXELS
-    if width * height > most:
-        raise BadImageError(
-            RejectionReason.TOO_LARGE,
-            f"{width:,} x {height:,} pixels; expected at most {most / 1e6:,.4g} million"
-            f" of a {kind}",
-        )
+    if width * height > _most_pixels(kind):
+        raise too_large(kind, f"{width:,} x {height:,} pixels")
+
+
+def too_large(kind: Format, found: str) -> BadImageError:
+    """Return the error of an image of too many pixels.
+
+    Args:
+        kind: Its format.
+        found: How many pixels it has.
+    """
+    most = f"{_most_pixels(kind) / 1e6:,.4g} million"
+    return BadImageError(RejectionReason.TOO_LARGE, f"{found}; expected at most {most} in {kind}")
+
+
+def _most_pixels(kind: Format) -> int:
+    return limits.MAX_JPEG_PIXELS if kind == Format.JPEG else limits.MAX_OTHER_PIXELS
 
 
 def truncated(kind: Format) -> BadImageError:
     """Return the error of a file that ends too early."""
     return BadImageError(
-        RejectionReason.TRUNCATED, f"expected a whole {kind} image, found one that is cut short"
+        RejectionReason.TRUNCATED, f"expected a whole image, found {kind} data that is cut short"
     )
 
 
@@ -130,5 +140,5 @@ def corrupt(kind: Format, problem: str) -> BadImageError:
     """
     return BadImageError(
         RejectionReason.CORRUPT,
-        f"expected a {kind} image, found one that cannot be read ({problem})",
+        f"expected an image, found {kind} data that cannot be read ({problem})",
     )

@@ -34,11 +34,13 @@ class Header:
     Attributes:
         inks: Whether the image is CMYK.
         adobe: Whether Adobe's marker says that its inks are stored inverted.
+        pixels: Height x width.
         exif: The EXIF block, or nothing.
     """
 
     inks: bool = False
     adobe: bool = False
+    pixels: int = 0
     exif: bytes = b""
 
 
@@ -84,7 +86,8 @@ def _walk_segments(data: bytes, position: int, header: Header) -> tuple[bool, in
             raise formats.truncated(Format.JPEG)
         if marker in _FRAMES:
             has_frame = True
-            header.inks = _check_frame(data[position : position + length]) == 4
+            header.pixels, components = _check_frame(data[position : position + length])
+            header.inks = components == 4
             if marker == _PROGRESSIVE and data.count(b"\xff\xda") > limits.MAX_JPEG_PASSES:
                 raise formats.corrupt(
                     Format.JPEG, f"more than {limits.MAX_JPEG_PASSES} progressive passes"
@@ -110,15 +113,15 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     return data[position], position + 1
 
 
-def _check_frame(frame: bytes) -> int:
-    """Check a frame header: length, precision, height, width, components; return the last."""
+def _check_frame(frame: bytes) -> tuple[int, int]:
+    """Check a frame header; return height x width, and the number of components."""
     if len(frame) < 8:
         raise formats.corrupt(Format.JPEG, "its frame header is too short")
     height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
     if frame[2] != 8 or not height or not width or frame[7] not in (1, 3, 4):
         raise formats.corrupt(Format.JPEG, "not 8 bits a sample in 1, 3 or 4 components")
     formats.check_pixels(Format.JPEG, width, height)
-    return frame[7]
+    return height * width, frame[7]
 
 
 def _walk_scans(data: bytes, position: int) -> None:
@@ -140,29 +143,36 @@ def check_pixels(data: bytes, header: Header) -> None:
     Raises:
         BadImageError: corrupt.
     """
-    _decode(data, header, {"min_height": 1, "min_width": 1, "min_factor": 1})
+    _decode(data, header, least_side=1)
 
 
-def decode(data: bytes, header: Header) -> np.ndarray:
+def decode(data: bytes, header: Header, least_side: int) -> np.ndarray:
     """Return uint8 RGB [height, width, 3] as stored, not turned.
 
     Args:
         data: The file's content.
         header: What `read_header` returned.
+        least_side: An image of very many pixels is decoded at a reduced scale, down to twice this
+            many pixels a side.
 
     Raises:
         BadImageError: corrupt.
     """
-    pixels = _decode(data, header, {})
+    large = header.pixels > limits.MAX_OTHER_PIXELS
+    pixels = _decode(data, header, 2 * least_side if large else 0)
     if not header.inks:
         return pixels
     inks = 255 - pixels if header.adobe else pixels
     return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
 
 
-def _decode(data: bytes, header: Header, scale: dict[str, int]) -> np.ndarray:
+def _decode(data: bytes, header: Header, least_side: int) -> np.ndarray:
+    """Decode, at the smallest scale that has `least_side` pixels a side; 0: in full."""
+    colours = "CMYK" if header.inks else "RGB"
     try:
-        return simplejpeg.decode_jpeg(data, "CMYK" if header.inks else "RGB", **scale)
+        return simplejpeg.decode_jpeg(
+            data, colours, min_height=least_side, min_width=least_side, min_factor=1
+        )
     except ValueError as error:
         raise formats.corrupt(Format.JPEG, str(error)) from None
 

@@ -46,7 +46,7 @@ def load(data: bytes, kind: Format) -> Image.Image:
     except UnidentifiedImageError:  # Its message holds an address in memory that always differs.
         raise formats.corrupt(kind, "damaged or of an unusual kind") from None
     except Image.DecompressionBombError:
-        raise BadImageError(RejectionReason.TOO_LARGE, f"a {kind} of far too many pixels") from None
+        raise formats.too_large(kind, "far too many pixels") from None
     except Exception as error:  # Pillow's plugins raise many kinds for a damaged file.
         if "truncated" in str(error):
             raise formats.truncated(kind) from None

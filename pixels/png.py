@@ -7,6 +7,7 @@ from pixels import formats
 from pixels.formats import Format
 
 _GREY, _RGB = 0, 2  # Types of colour.
+_MOST_CHUNKS = 50_000  # An image of 64 MiB has 8,000 chunks of the usual size.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ def read_header(data: bytes) -> Header:
     """
     position, depth, colour, exif = 8, 0, -1, b""
     transparent = has_pixels = False
-    while True:
+    for _ in range(_MOST_CHUNKS):
         kind, content, position = _chunk(data, position)
         if not depth:
             depth, colour = _image_header(kind, content)
@@ -47,6 +48,8 @@ def read_header(data: bytes) -> Header:
             has_pixels = True
         elif kind == b"IEND":
             break
+    else:
+        raise formats.corrupt(Format.PNG, f"more than {_MOST_CHUNKS:,} chunks")
     if not has_pixels:
         raise formats.corrupt(Format.PNG, "it has no pixels")
     plain = depth == 8 and colour in (_GREY, _RGB) and not transparent

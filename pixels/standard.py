@@ -56,7 +56,8 @@ def read(data: bytes, *, shorter_side: int = 0, decode: bool = False) -> Standar
         header = jpeg.read_header(data)
         turned = orientation.from_exif(header.exif)
         if shorter_side:
-            return _resized(Image.fromarray(jpeg.decode(data, header)), turned, kind, shorter_side)
+            pixels = jpeg.decode(data, header, least_side=shorter_side)
+            return _resized(Image.fromarray(pixels), turned, kind, shorter_side)
         if decode:
             jpeg.check_pixels(data, header)
         return StandardImage(data, turned, kind, reencoded=False)
