@@ -4,6 +4,7 @@ A checkpoint holds weights, optimizer and step in one file, so that they cannot 
 checkpoint is skipped with a warning, and the one before it is taken.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -22,6 +23,44 @@ _OPTIMIZER = "optimizer/"
 _CHECKPOINT = re.compile(r"step-\d+\.npz")
 
 
+def newest(folder: RunFolder) -> list[str]:
+    """Return the paths of a run's checkpoints to resume from, the newest first.
+
+    Args:
+        folder: The run's folder.
+    """
+    names = filter(_CHECKPOINT.fullmatch, folder.checkpoint_names())
+    return [os.path.join(folder.checkpoints, name) for name in sorted(names, reverse=True)]
+
+
+def newest_note(folder: RunFolder) -> Note | None:
+    """Return the note of a run's newest checkpoint that can be read; None where there is none.
+
+    Args:
+        folder: The run's folder.
+    """
+    for path in newest(folder):
+        with contextlib.suppress(DamagedError):
+            return weights_file.load_note(path)
+    return None
+
+
+def refuse_best_alone(folder: RunFolder) -> None:
+    """Refuse to begin anew where only the best weights are left, which that would overwrite.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        UserError: The best weights are there, and no checkpoint.
+    """
+    if os.path.exists(folder.best) and not newest(folder):
+        raise UserError(
+            f"{folder.best}: no checkpoint to resume from lies beside it, and training from the"
+            " start would overwrite it; put the newest step-*.npz back, or give another --run_dir"
+        )
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -30,6 +69,7 @@ class Checkpoints:
         variables: The variables of the captioner that training changes.
         optimizer: A built Keras optimizer.
         keep: How many checkpoints to keep for resuming, the newest ones.
+        run_id: The run's `RunConfig.id`; files of another run are refused.
     """
 
     def __init__(
@@ -38,15 +78,15 @@ class Checkpoints:
         variables: Iterable[keras.Variable],
         optimizer: keras.optimizers.Optimizer,
         keep: int,
+        run_id: str = "",
     ):
-        self.folder = folder
+        self.folder, self.run_id = folder, run_id
         self.variables = list(variables)
         self.optimizer, self.keep = optimizer, keep
 
     def newest(self) -> list[str]:
         """Return the paths of the checkpoints to resume from, the newest first."""
-        names = filter(_CHECKPOINT.fullmatch, self.folder.checkpoint_names())
-        return [os.path.join(self.folder.checkpoints, name) for name in sorted(names, reverse=True)]
+        return newest(self.folder)
 
     def save(self, step: int, note: Mapping[str, Any]) -> str:
         """Write the checkpoint of a step, then remove all but the newest `keep`.
@@ -82,9 +122,14 @@ class Checkpoints:
         self._write(self.folder.best, weights_file.gather(self.variables), note)
 
     def best_is_good(self) -> bool:
-        """Tell whether the best weights can be read; warn when they cannot."""
+        """Tell whether the best weights can be read; warn when they cannot.
+
+        Raises:
+            UserError: They are of another run.
+        """
         try:
-            weights_file.load(self.folder.best)
+            _, note = weights_file.load(self.folder.best)
+            weights_file.require_run(self.folder.best, note, self.run_id)
         except (DamagedError, FileNotFoundError) as error:
             print(f"warning: {error}; the next validation writes them anew", file=sys.stderr)
             return False
@@ -97,21 +142,23 @@ class Checkpoints:
             The checkpoint's note; None when there is no checkpoint.
 
         Raises:
-            UserError: There are checkpoints, and none of them is good; or only the best weights
-                are left, which training from the start would overwrite.
+            UserError: There are checkpoints, and none of them is good; the newest is of another
+                run; or only the best weights are left, which training from the start would
+                overwrite.
         """
         atomic_file.sweep(self.folder.checkpoints)
         paths = self.newest()
         for path in paths:
             try:
                 arrays, note = weights_file.load(path)
+                weights_file.require_run(path, note, self.run_id)
                 state = {
                     name.removeprefix(_OPTIMIZER): value
                     for name, value in arrays.items()
                     if name.startswith(_OPTIMIZER)
                 }
-                weights_file.scatter(arrays, self.variables)
-                weights_file.scatter(state, self.optimizer.variables)
+                weights_file.scatter(arrays, self.variables, path)
+                weights_file.scatter(state, self.optimizer.variables, path)
                 return note
             except DamagedError as error:
                 print(f"warning: skipping a damaged checkpoint: {error}", file=sys.stderr)
@@ -120,18 +167,13 @@ class Checkpoints:
                 f"{self.folder.checkpoints}: no good checkpoint among {len(paths)}; remove the"
                 " run's folder to train from the start"
             )
-        if os.path.exists(self.folder.best):
-            raise UserError(
-                f"{self.folder.best}: no checkpoint to resume from lies beside it, and training"
-                " from the start would overwrite it; put the newest step-*.npz back, or give"
-                " another --run_dir"
-            )
+        refuse_best_alone(self.folder)
         return None
 
     def _write(self, path: str, arrays: Arrays, note: Mapping[str, Any]) -> None:
         try:
             os.makedirs(self.folder.checkpoints, exist_ok=True)
-            weights_file.save(path, arrays, note)
+            weights_file.save(path, arrays, weights_file.owned(note, self.run_id))
         except OSError as error:
             kept = next(iter(self.newest()), "none")
             raise UserError(

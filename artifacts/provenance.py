@@ -1,11 +1,17 @@
 """What a run is trained on: it keeps the manifest of its records, so that leaks can be told."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
+from artifacts.weights_file import DamagedError
 from cli import atomic_file
 from cli.errors import UserError
 from records import leaks
+from records.canonical_json import to_json
 from records.manifest import READABLE_MANIFESTS, DatasetInfo
 
 UNKNOWN = "CONTAMINATION UNKNOWN"
@@ -23,17 +29,36 @@ class Contamination(NamedTuple):
     why: str
 
 
-def write(folder: RunFolder, info: DatasetInfo) -> None:
+def write(folder: RunFolder, info: DatasetInfo) -> str:
     """Keep the manifest of the records that a run is trained on.
 
     Args:
         folder: The run's folder.
         info: The manifest.
 
+    Returns:
+        The fingerprint of the file, for config.json.
+
     Raises:
         OSError: The file cannot be written.
     """
-    atomic_file.write(folder.provenance, info.to_bytes())
+    return _write(folder.provenance, info.to_bytes())
+
+
+def write_initial(folder: RunFolder, infos: Sequence[DatasetInfo]) -> str:
+    """Keep the manifests that the initial weights of a run were trained on.
+
+    Args:
+        folder: The run's folder.
+        infos: The manifests.
+
+    Returns:
+        The fingerprint of the file, for config.json.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    return _write(folder.initial_provenance, to_json([json.loads(i.to_bytes()) for i in infos]))
 
 
 def read(folder: RunFolder) -> DatasetInfo | None:
@@ -43,24 +68,74 @@ def read(folder: RunFolder) -> DatasetInfo | None:
         folder: The run's folder.
 
     Returns:
-        The manifest; None where the run has none that can be read.
+        The manifest; None where the run has none.
+
+    Raises:
+        UserError: The file is not the one that the run was started with.
     """
-    try:
-        with open(folder.provenance, "rb") as file:
-            return DatasetInfo.from_bytes(
-                file.read(), folder.provenance, schema_versions=READABLE_MANIFESTS
-            )
-    except (OSError, UserError):
+    content = _read(folder.provenance, RunConfig.read(folder).data.records_fingerprint)
+    if content is None:
         return None
+    return _manifest(content, folder.provenance)
+
+
+def read_all(folder: RunFolder) -> list[DatasetInfo] | None:
+    """Read the manifests of all records that a run's weights were trained on.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The run's own, then those of the run whose weights it began with. None where one is missing.
+
+    Raises:
+        UserError: A file is not the one that the run was started with.
+    """
+    own, initial = read(folder), RunConfig.read(folder).initial
+    if own is None:
+        return None
+    if initial is None:
+        return [own]
+    content = _read(folder.initial_provenance, initial.records_fingerprint)
+    if content is None:
+        return None
+    where = folder.initial_provenance
+    return [own, *(_manifest(to_json(value), where) for value in json.loads(content))]
+
+
+def _manifest(content: bytes, where: str) -> DatasetInfo:
+    return DatasetInfo.from_bytes(content, where, schema_versions=READABLE_MANIFESTS)
+
+
+def _write(path: str, content: bytes) -> str:
+    atomic_file.write(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: str, fingerprint: str) -> bytes | None:
+    """Read a file whose fingerprint is known; "" in runs of earlier versions. None: no file."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if fingerprint not in ("", hashlib.sha256(content).hexdigest()):
+        raise DamagedError(
+            f"{path}: not the manifest that the run was started with: it was edited, or is that of"
+            " another run; put the right one back"
+        )
+    return content
 
 
 def find_contamination(
-    trained_on: DatasetInfo | None, info: DatasetInfo, split: str
+    trained_on: Sequence[DatasetInfo] | None, info: DatasetInfo, split: str
 ) -> Contamination | None:
     """Find the images of a split that were trained on.
 
     Args:
-        trained_on: The manifest of the training records; None when it is not known.
+        trained_on: The manifests of all training records; None when one is not known.
         info: The manifest of the records that hold the split.
         split: The split to score.
 
@@ -69,7 +144,9 @@ def find_contamination(
     """
     if trained_on is None:
         return Contamination(UNKNOWN, "no records.json tells which images it was trained on")
-    leaked = leaks.leaked(trained_on, info, split)
+    leaked: dict[int, int] = {}
+    for train in trained_on:
+        leaked = leaks.leaked(train, info, split) | leaked
     if not leaked:
         return None
     n_images = info.splits[split].total("images")
@@ -97,7 +174,7 @@ def refuse_contamination(
     Raises:
         UserError: Images were trained on, and that is not allowed.
     """
-    contamination = find_contamination(read(folder), info, split)
+    contamination = find_contamination(read_all(folder), info, split)
     if contamination and not allowed:
         raise UserError(
             f"{folder.path}: {contamination.why}. To score them all the same give --allow_leak:"

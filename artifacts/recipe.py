@@ -97,6 +97,16 @@ class Recipe:
         "Training steps after which to stop, 0 or more; 0 stops after --epochs.",
         at_least=0,
     )
+    extend_schedule: bool = flag(
+        False,
+        "Let a run that is resumed with more --epochs or --max_steps go on: its learning rate then"
+        " follows the schedule of the new length.",
+    )
+    init_run: str = flag(
+        "",
+        "Folder of a run whose best weights a new run begins with; its vocabulary and its model"
+        " must be the same, but for --encoder_trainable and --precision.",
+    )
     batch_size: int = flag(
         16,
         "Images in a training batch over all devices together, each image with all of its captions;"
@@ -175,6 +185,14 @@ class Recipe:
         )
         return ModelConfig(self.encoder, self.encoder_trainable, decoder)
 
+    def steps_per_epoch(self, records: int) -> int:
+        """Return the training steps in an epoch.
+
+        Args:
+            records: Records of the training split.
+        """
+        return -(-records // self.batch_size)
+
     def require(self, *names: str) -> None:
         """Refuse a recipe that lacks a value.
 
@@ -194,6 +212,7 @@ class Recipe:
 CHANGEABLE = frozenset(
     (
         *("records_dir", "run_dir", "epochs", "max_steps", "patience"),
+        *("extend_schedule", "init_run"),  # the trainer compares them with the run itself
         *("cache_memory_mb", "keep_checkpoints", "profile_steps"),
     )
 )

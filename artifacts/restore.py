@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from artifacts import pixel_versions
 from artifacts.run_config import ModelConfig, RunConfig
 from artifacts.run_folder import RunFolder
-from artifacts.weights_file import Note, load, scatter
+from artifacts.weights_file import DamagedError, Note, load, require_run, scatter
 from cli.errors import UserError
 from model.captioner import Captioner
 from model.encoder import Encoder
 from model.encoder_weights import WeightsError
+from records import manifest
+from records.canonical_json import fingerprint
+from records.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +92,61 @@ def restore(run_dir: str, precision: str | None = None) -> Restored:
     captioner = build(model)
     try:
         arrays, note = load(folder.best)
-        if captioner.non_trainable_variables:
-            arrays |= load(folder.frozen)[0]
     except FileNotFoundError as error:
         raise _untrained(run_dir, error.filename) from None
-    scatter(arrays, captioner.variables)
+    require_run(folder.best, note, config.id)
+    trained = captioner.trainable_variables
+    scatter(arrays, trained, folder.best)
+    restore_frozen(captioner, folder, config)
     return Restored(captioner, note, config)
+
+
+def restore_frozen(captioner: Captioner, folder: RunFolder, config: RunConfig) -> None:
+    """Set the weights that training does not change.
+
+    Args:
+        captioner: The captioner.
+        folder: The run's folder.
+        config: Its config.json.
+
+    Raises:
+        UserError: The file is missing, damaged, or not the one of this run.
+    """
+    if not captioner.non_trainable_variables:
+        return
+    try:
+        arrays, note = load(folder.frozen)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder.frozen} is missing, and the run cannot be used without it; put it back"
+        ) from None
+    scatter(arrays, captioner.non_trainable_variables, folder.frozen)
+    if captioner.encoder.trainable:
+        require_run(folder.frozen, note, config.id)
+    elif config.data.encoder_fingerprint not in ("", captioner.encoder.fingerprint()):
+        raise DamagedError(
+            f"{folder.frozen}: not the encoder's weights that the run was started with; put the"
+            " right file back"
+        )
+
+
+def read_vocabulary(run_dir: str) -> Vocabulary:
+    """Read the vocabulary of a run.
+
+    Args:
+        run_dir: The run's folder.
+
+    Raises:
+        UserError: It is missing, or not the vocabulary that the run is trained with.
+    """
+    folder = RunFolder(run_dir)
+    vocabulary = manifest.read_vocabulary(folder.vocabulary)
+    if vocabulary.fingerprint != RunConfig.read(folder).data.vocabulary_fingerprint:
+        raise DamagedError(
+            f"{folder.vocabulary}: not the vocabulary that the run was started with: it was edited,"
+            " sorted or exchanged; put back that of its records"
+        )
+    return vocabulary
 
 
 def restore_ensemble(run_dirs: Sequence[str], precision: str | None = None) -> list[Restored]:
@@ -133,8 +185,11 @@ def digest(run_dir: str) -> str:
         UserError: There are no weights yet.
     """
     folder = RunFolder(run_dir)
-    files = hashlib.sha256()
-    for path in (folder.config, folder.vocabulary, folder.best, folder.frozen):
+    config = RunConfig.read(folder)
+    # The rest of config.json changes while a run is trained, and no caption with it.
+    parts = [dataclasses.asdict(part) for part in (config.model, config.data)]
+    files = hashlib.sha256(fingerprint(parts).encode())
+    for path in (folder.vocabulary, folder.best, folder.frozen):
         try:
             with open(path, "rb") as file:
                 files.update(hashlib.file_digest(file, "sha256").digest())

@@ -32,6 +32,11 @@ class RunFolder:
         return self._inside("records.json")
 
     @property
+    def initial_provenance(self) -> str:
+        """The manifests that the weights of --init_run were trained on (`provenance.py`)."""
+        return self._inside("init_records.json")
+
+    @property
     def vocabulary(self) -> str:
         """The words, as in the records."""
         return self._inside(VOCABULARY)

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from artifacts import restore
 from artifacts.restore import Restored
-from artifacts.run_folder import RunFolder
 from captioning import devices, image_file
 from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
 from captioning.search_options import Sampling, Search
@@ -20,7 +19,6 @@ from captioning.source import ImageSource, Part, SourceImage
 from cli.errors import UserError
 from model.decoding import decode
 from model.fast.frozen_encoder import FrozenEncoder
-from records.manifest import read_vocabulary
 
 # Encoder batches of images that are read and decoded ahead.
 _AHEAD = 2
@@ -106,7 +104,7 @@ class Replica:
         self._device, self._source, self._wanted = device, source, wanted
         with tf.device(device):
             self.restored = restore.restore_ensemble(run_dirs, devices.precision(device))
-            vocabulary = read_vocabulary(RunFolder(run_dirs[0]).vocabulary)
+            vocabulary = restore.read_vocabulary(run_dirs[0])
             captioners = [restored.captioner for restored in self.restored]
             self._captioner = FeatureCaptioner(captioners, vocabulary, search)
         self._grids = [captioner.encoder.spec.grid for captioner in captioners]

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from cli.errors import UserError
 from records.canonical_json import to_json
+from records.hashes import add_captions_hashes
 from records.recorded_flags import FLAGS_VERSION, RecordedFlags
 from records.schema import SCHEMA_VERSION, SPLITS, IdSpace
 from records.shard_files import WRITER_VERSION, Shard
@@ -92,6 +93,12 @@ class Split:
     def unknown_share(self) -> float:
         """Share of the captions' words that the vocabulary lacks."""
         return self.total("unknown_words") / max(1, self.total("words"))
+
+    @property
+    def captions(self) -> str:
+        """`Shard.captions` of all shards together; "" where one does not tell."""
+        of_shards = [shard.captions for shard in self.shards]
+        return add_captions_hashes(of_shards) if all(of_shards) else ""
 
     @property
     def content_hashes(self) -> dict[int, str]:

@@ -65,6 +65,7 @@ class Shard:
         reencoded: How many of the images are stored in other bytes than their files hold.
         words: Words of the captions written.
         unknown_words: Those of them that the vocabulary lacks.
+        captions: `hashes.captions_hash` of all its captions; "" in shards of earlier versions.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Shard:
     reencoded: int = 0
     words: int = 0
     unknown_words: int = 0
+    captions: str = ""
 
     def __post_init__(self) -> None:
         """Refuse contents that `content_hashes` could not take apart.

@@ -1,13 +1,17 @@
 """The files of one split of a records directory, checked to be complete."""
 
 import dataclasses
+import hashlib
 import os
 
 from cli import paths
 from cli.errors import UserError
-from records.manifest import DATASET_INFO, DatasetInfo, read_info
-from records.shard_files import Shard
+from records.hashes import checksum
+from records.manifest import DATASET_INFO, VOCABULARY, DatasetInfo, read_info, read_vocabulary
+from records.shard_files import Shard, Sidecar, sidecar_name
 
+# A split of up to this size is read whole before it is used, which takes a second or two.
+_READ_BYTES = 1_000_000_000
 _DEMO = os.path.join("data", "records", "scenes", DATASET_INFO)
 
 
@@ -43,8 +47,8 @@ def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, SplitFiles]:
         split: train, val or test.
 
     Raises:
-        UserError: The data set, the split or a shard is missing, or a shard has another size than
-            the manifest says.
+        UserError: The data set, the split or a shard is missing; a shard or the vocabulary is not
+            the one that the manifest names.
     """
     info = _read_info(records_dir)
     if split not in info.splits:
@@ -53,9 +57,10 @@ def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, SplitFiles]:
         )
     shards = info.splits[split].shards
     paths = tuple(os.path.join(records_dir, shard.name) for shard in shards)
-    for path, shard in zip(paths, shards, strict=True):
-        _check_size(path, shard)
     records, size = (info.splits[split].total(field) for field in ("records", "bytes"))
+    _check_vocabulary(records_dir, info)
+    for path, shard in zip(paths, shards, strict=True):
+        _check_shard(path, shard, read=size <= _READ_BYTES)
     if not records:
         raise UserError(f"{records_dir}: the split {split!r} has no images")
     return info, SplitFiles(split, paths, records, size)
@@ -75,7 +80,20 @@ def _read_info(records_dir: str) -> DatasetInfo:
         ) from None
 
 
-def _check_size(path: str, shard: Shard) -> None:
+def _check_vocabulary(records_dir: str, info: DatasetInfo) -> None:
+    path = os.path.join(records_dir, VOCABULARY)
+    if os.path.exists(path) and read_vocabulary(path).fingerprint != info.vocabulary_fingerprint:
+        raise _foreign(path, records_dir)
+
+
+def _check_shard(path: str, shard: Shard, read: bool) -> None:
+    """Refuse a shard that is not the one that the manifest names.
+
+    Args:
+        path: The shard.
+        shard: The shard as the manifest lists it.
+        read: Whether to read it; else its size and its sidecar must do.
+    """
     size = os.path.getsize(path) if os.path.exists(path) else None
     if size != shard.bytes:
         actual = "no such file" if size is None else f"{size:,} bytes"
@@ -83,3 +101,20 @@ def _check_size(path: str, shard: Shard) -> None:
             f"{path}: expected {shard.bytes:,} bytes, found {actual}; run"
             " `python -m pipeline.verify_records` or build the records again"
         )
+    sidecar = sidecar_name(path)
+    if os.path.exists(sidecar):
+        with open(sidecar, "rb") as file:
+            if Sidecar.from_bytes(file.read(), sidecar).shard.xxh128 != shard.xxh128:
+                raise _foreign(sidecar, os.path.dirname(path))
+    if read:
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, checksum).hexdigest() != shard.xxh128:
+                raise _foreign(path, os.path.dirname(path))
+
+
+def _foreign(path: str, records_dir: str) -> UserError:
+    return UserError(
+        f"{path}: not the file that {DATASET_INFO} beside it names: it was edited, damaged or comes"
+        f" from another build; `python -m pipeline.verify_records --records_dir={records_dir}` says"
+        " more; build the records again"
+    )

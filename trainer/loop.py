@@ -8,14 +8,13 @@ from tqdm import tqdm
 
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import Recipe
-from artifacts.run_folder import RunFolder
 from cli.progress import bar
-from model.captioner import Captioner
 from trainer.distribution import Cluster
 from trainer.guards import LossGuard
 from trainer.history import History, StepWindow
 from trainer.input.batches import TrainingBatches
 from trainer.input.order import Batch
+from trainer.opening.open_run import OpenedRun
 from trainer.optimizer import build_optimizer
 from trainer.position import Position
 from trainer.profiling import Profile
@@ -32,7 +31,7 @@ class Loop:
 
     Args:
         recipe: The recipe.
-        captioner: The model to train.
+        run: The run: its captioner, and how long it is trained.
         batches: What it learns from.
         validation: What it is validated with; None: the last weights are taken for the best. Only
             the chief's is used.
@@ -47,7 +46,7 @@ class Loop:
     def __init__(
         self,
         recipe: Recipe,
-        captioner: Captioner,
+        run: OpenedRun,
         batches: TrainingBatches,
         validation: Validation | None,
         cluster: Cluster,
@@ -56,15 +55,14 @@ class Loop:
         self.recipe, self.batches, self.validation = recipe, batches, validation
         self.stamp = validation.stamp if validation else ""
         self.cluster, self.stop = cluster, stop
-        self.folder = RunFolder(recipe.run_dir)
+        self.opened, self.folder, captioner = run, run.folder, run.captioner
         self.position = Position()
-        self.total_steps = recipe.max_steps or recipe.epochs * batches.steps_per_epoch
+        self.total_steps = run.plan.stop
         with cluster.strategy.scope():
-            self.optimizer = build_optimizer(recipe, self.total_steps)
+            self.optimizer = build_optimizer(recipe, run.plan.schedule)
             self.optimizer.build(captioner.trainable_variables)
-        self.checkpoints = Checkpoints(
-            self.folder, captioner.trainable_variables, self.optimizer, recipe.keep_checkpoints
-        )
+        variables, keep = captioner.trainable_variables, recipe.keep_checkpoints
+        self.checkpoints = Checkpoints(self.folder, variables, self.optimizer, keep, run.id)
         self.training_step = build_step(recipe, captioner, self.optimizer, cluster)
         self.guard = LossGuard()
         self.profile = Profile(self.folder, recipe.profile_steps)
@@ -229,4 +227,5 @@ class Loop:
     def _save(self) -> str:
         path = self.checkpoints.save(self.position.step, self.position.note())
         self._saved_at = time.monotonic()
+        self.opened.note_step(self.position.step, self.batches.steps_per_epoch)
         return path

@@ -30,7 +30,8 @@ from trainer.distribution import Cluster
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
 from trainer.loop import Loop
-from trainer.opening.open_run import adopt_stored_encoder, open_run
+from trainer.opening.open_run import OpenedRun, adopt_stored_encoder, open_run
+from trainer.opening.plan import Plan
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import open_validation
@@ -74,23 +75,50 @@ def _join_and_train(recipe: Recipe, given: Mapping[str, Any]) -> int:
         with cluster.watched():
             info, train = open_split(recipe.records_dir, "train")
             recipe = adopt_stored_encoder(recipe, given, info)
-            return _train(recipe, info, train, stop, cluster)
+            return _open_and_train(recipe, given, info, train, stop, cluster)
     except StopRequestedError:
         print("stopped before the first step: nothing is lost", file=sys.stderr)
         return STOPPED
 
 
-def _train(
-    recipe: Recipe, info: DatasetInfo, train: SplitFiles, stop: Stop, cluster: Cluster
+def _open_and_train(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    info: DatasetInfo,
+    train: SplitFiles,
+    stop: Stop,
+    cluster: Cluster,
 ) -> int:
-    """Open the run, make its batches and run the loop; returns the exit code."""
+    """Open the run and train it, if anything is left to do; returns the exit code."""
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     vocabulary = read_vocabulary(recipe.records_dir)
-    captioner, train = open_run(recipe, info, vocabulary, train, cluster)
+    opened = open_run(recipe, given, info, vocabulary, train, cluster)
     cluster.require_same(_fingerprint(recipe, info, vocabulary))
+    (finished,) = cluster.from_chief([int(opened.finished is not None)])
+    if finished:
+        print(f"{recipe.run_dir} is finished: {opened.finished or 'the chief says so'}")
+        code = 0
+    else:
+        code = _train(opened, recipe, info, vocabulary, stop, cluster)
+    if code == 0 and cluster.chief:
+        print(f"done: the best weights are {RunFolder(recipe.run_dir).best}")
+    return code
+
+
+def _train(
+    opened: OpenedRun,
+    recipe: Recipe,
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    stop: Stop,
+    cluster: Cluster,
+) -> int:
+    """Make the run's batches and run the loop; returns the exit code."""
+    captioner, train = opened.captioner, opened.train
     cluster.copy_from_chief(captioner.variables)
-    leak = provenance.find_contamination(info, info, "val")
+    opened = opened._replace(plan=Plan(*cluster.from_chief(list(opened.plan))))
+    leak = provenance.find_contamination([info, *opened.trained_on], info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = fits_in_memory(recipe, captioner, train)
@@ -106,10 +134,7 @@ def _train(
             grid=train.grid,
             stamp=leak.stamp if leak else "",
         )
-    code = Loop(recipe, captioner, batches, validation, cluster, stop).run()
-    if code == 0 and cluster.chief:
-        print(f"done: the best weights are {RunFolder(recipe.run_dir).best}")
-    return code
+    return Loop(recipe, opened, batches, validation, cluster, stop).run()
 
 
 def _fingerprint(recipe: Recipe, info: DatasetInfo, vocabulary: Vocabulary) -> int:

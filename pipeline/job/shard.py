@@ -4,6 +4,7 @@ Image bytes enter the job here only.
 """
 
 import dataclasses
+import itertools
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,38 +115,37 @@ def _write(
 ) -> tuple[Shard, list[Rejection]]:
     """Write the records of `images`; return the shard and what was left out of it."""
     checksum = hashes.checksum()
-    n_listed = n_pairs = n_records = n_bytes = 0
+    n_listed = n_bytes = 0
     rejected: list[Rejection] = []
-    contents: list[str] = []
-    words: list[str] = []
     stored: list[StandardImage] = []
+    contents: list[str] = []
+    captions: list[str] = []  # A hash for each record.
+    texts: list[str] = []  # The words of each caption, with a space between two.
     with files.create(path) as file:
         for image in images:
-            description = image.description
+            description, n_listed = image.description, n_listed + 1
             rejected.extend(description.rejected)
             if image.reason:
                 rejected.append(rejection(description, description.split, image.reason))
-            frames = _frames(image, vocabulary, config)
-            for frame in frames:
-                for piece in frame:
-                    file.write(piece)
-                    checksum.update(piece)
-                    n_bytes += len(piece)
-            n_listed += 1
-            if frames and image.image:
+            records = list(_records(image, vocabulary, config))
+            for piece in itertools.chain.from_iterable(map(_frame, records)):
+                file.write(piece)
+                checksum.update(piece)
+                n_bytes += len(piece)
+            captions += map(hashes.captions_hash, records)
+            if records and image.image:
                 stored.append(dataclasses.replace(image.image, encoded=b""))
-                words += " ".join(description.words).split(" ")
-                n_pairs += len(description.captions)
-                n_records += len(frames)
+                texts += description.words
                 contents.append(f"{description.image_id}:{image.content_hash}")
-            progress.add(listed=1, rejected=int(not frames))
+            progress.add(listed=1, rejected=int(not records))
         progress.flush()
+    words = [word for text in texts for word in text.split(" ")]
     shard = Shard(
         name=posixpath.basename(path),
         listed=n_listed,
         images=len(contents),
-        pairs=n_pairs,
-        records=n_records,
+        pairs=len(texts),
+        records=len(captions),
         bytes=n_bytes,
         xxh128=checksum.hexdigest(),
         contents=" ".join(contents),
@@ -153,25 +153,22 @@ def _write(
         reencoded=sum(image.reencoded for image in stored),
         words=len(words),
         unknown_words=vocabulary.count_unknown(words),
+        captions=hashes.add_captions_hashes(captions),
     )
     return shard, rejected
 
 
-def _frames(image: LoadedImage, vocabulary: Vocabulary, config: Config) -> list[tuple[bytes, ...]]:
-    """Return the framed records of an image, each in pieces; none for an image left out."""
-    if image.reason or not image.image or not image.description.captions:
-        return []
-    return [
-        wire.frame(wire.to_bytes(record))
-        for record in _records(image, image.image, vocabulary, config)
-    ]
+def _frame(record: CaptionedImage) -> tuple[bytes, ...]:
+    return wire.frame(wire.to_bytes(record))
 
 
 def _records(
-    loaded: LoadedImage, image: StandardImage, vocabulary: Vocabulary, config: Config
+    loaded: LoadedImage, vocabulary: Vocabulary, config: Config
 ) -> Iterator[CaptionedImage]:
-    """Yield the records of an image that has at least one caption."""
-    description = loaded.description
+    """Yield the records of an image; none for an image that is left out."""
+    description, image = loaded.description, loaded.image
+    if loaded.reason or not image or not description.captions:
+        return
     ids = tuple(tuple(vocabulary.encode_words(words.split(" "))) for words in description.words)
     step = config.captions_per_record or len(ids)
     stores_image = config.store != "features"

@@ -39,6 +39,7 @@ class ShardCheck:
         self._has_images = info.flags.store != "features"
         self._other_bytes: set[int] = set()  # Images stored in other bytes than in the source.
         self._grid = info.encoder.grid if info.encoder else None
+        self._captions: list[str] = []
         self._pairs = self._records = 0
 
     def problems(self, path: str) -> Iterator[str]:
@@ -80,6 +81,8 @@ class ShardCheck:
                 f"{len(self._other_bytes)} images have other bytes than their files,"
                 f" {manifest.DATASET_INFO} says {listed.reencoded}"
             )
+        if listed.captions not in ("", hashes.add_captions_hashes(self._captions)):
+            yield f"other captions than {manifest.DATASET_INFO} lists"
         if list(self._ids) != list(self._content_hashes):
             yield f"other images, or in another order, than {manifest.DATASET_INFO} lists"
 
@@ -94,6 +97,7 @@ class ShardCheck:
             yield f"image {image.image_id} comes twice"
         self._ids[image.image_id] = None
         self._pairs += len(image.captions)
+        self._captions.append(hashes.captions_hash(image))
         where = f"image {image.image_id} ({image.file_name})"
         for problem in (*self._caption_problems(image), *self._image_problems(image)):
             yield f"{where}: {problem}"

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from artifacts.provenance import find_contamination
 from records import manifest
+from tests.support.commands import one_error
 from tests.support.records import CocoFolder, build, build_coco, jpeg
 from tests.support.training import events, run_evaluate, train
 
@@ -131,15 +132,24 @@ def test_forced_every_output_says_so(trained, tmp_path, capsys):
     assert sorted(results.getImgIds()) == [100, 101, 102, 103]
 
 
-@pytest.mark.parametrize("content", [None, b"{}"])
-def test_a_run_that_does_not_say_what_it_was_trained_on(trained, tmp_path, capsys, content):
+def test_a_run_that_does_not_say_what_it_was_trained_on(trained, tmp_path, capsys):
     run_dir = tmp_path / "run"
     shutil.copytree(trained[0], run_dir)
     (run_dir / "records.json").unlink()
-    if content:
-        (run_dir / "records.json").write_bytes(content)
     said = refused(capsys, run_dir=run_dir, records_dir=trained[1])
     assert "no records.json tells which images" in said and "CONTAMINATION UNKNOWN" in said
+
+
+def test_a_manifest_that_is_not_the_runs_own_is_refused(trained, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained[0], run_dir)
+    path = run_dir / "records.json"
+    for content in (b"{}", path.read_bytes().replace(b'"ids": "coco"', b'"ids": "own"')):
+        path.write_bytes(content)
+        for command in (run_evaluate, train):
+            assert command(run_dir=run_dir, records_dir=trained[1], epochs=1) == 1
+            error = one_error(capsys)
+            assert f"{path}: not the manifest that the run was started with" in error
 
 
 def test_forced_with_nothing_known(trained, tmp_path, capsys):
@@ -189,7 +199,7 @@ def test_scenes_of_another_seed_share_ids_but_no_picture(tmp_path):
     mine, others, same = infos
     assert set(mine.content_hashes("train")) == set(others.content_hashes("train"))
     for split in ("train", "val", "test"):
-        assert find_contamination(mine, others, split) is None
+        assert find_contamination([mine], others, split) is None
     # The very scenes again, stored smaller: train is train, test is new.
-    assert find_contamination(mine, same, "train").stamp == "CONTAMINATED 100%"
-    assert find_contamination(mine, same, "test") is None
+    assert find_contamination([mine], same, "train").stamp == "CONTAMINATED 100%"
+    assert find_contamination([mine], same, "test") is None

@@ -37,7 +37,7 @@ def test_a_captioner_comes_back_the_same(tmp_path):
     path = str(tmp_path / "w.npz")
     first, second = small_captioner(1), small_captioner(2)
     weights_file.save(path, weights_file.gather(first.variables), {})
-    weights_file.scatter(weights_file.load(path)[0], second.variables)
+    weights_file.scatter(weights_file.load(path)[0], second.variables, path)
     for one, other in zip(first.variables, second.variables, strict=True):
         assert one.path == other.path
         np.testing.assert_array_equal(one, other)
@@ -128,8 +128,8 @@ def test_arrays_that_do_not_fit_are_refused():
         {k: v for k, v in arrays.items() if k != name},
         arrays | {name: np.zeros((5, 5), np.float32)},
     ):
-        with pytest.raises(weights_file.DamagedError, match=name):
-            weights_file.scatter(changed, captioner.decoder.variables)
+        with pytest.raises(weights_file.DamagedError, match=f"w.npz: .*{name}"):
+            weights_file.scatter(changed, captioner.decoder.variables, "w.npz")
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "inception_v3"])

@@ -1,14 +1,25 @@
 """The files of a split: all of them are there, or one line says what is missing."""
 
+import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from cli.errors import UserError
 from records import split_files
-from records.manifest import DATASET_INFO, DatasetInfo, Preprocessing, Split, read_info
-from records.shard_files import Shard
+from records.manifest import (
+    DATASET_INFO,
+    VOCABULARY,
+    DatasetInfo,
+    Preprocessing,
+    Split,
+    read_info,
+)
+from records.shard_files import Shard, Sidecar, sidecar_name
 from records.split_files import SplitFiles, open_split
+from records.vocabulary import Vocabulary
 from tests.support.flags import recorded_flags
 
 
@@ -24,8 +35,16 @@ def folder(tmp_path) -> Path:
     for split, shards in names.items():
         for name in shards:
             (tmp_path / name).write_bytes(b"x" * 1234)
-        splits[split] = Split(tuple(Shard(name, 9, 8, 40, 8, 1234, "", "") for name in shards), {})
-    info = DatasetInfo("scenes", "own", splits, 10, "", Preprocessing(0), 0, recorded_flags())
+            shard = Shard(name, 9, 8, 40, 8, 1234, xxhash.xxh128_hexdigest(b"x" * 1234), "")
+            sidecar = Sidecar(shard, "", ())
+            (tmp_path / sidecar_name(name)).write_bytes(sidecar.to_bytes())
+            splits[split] = Split((*getattr(splits.get(split), "shards", ()), shard), {})
+    vocabulary = Vocabulary.build(Counter(["dog", "dog", "and", "a", "ball"]), 1)
+    (tmp_path / VOCABULARY).write_text(vocabulary.to_tsv())
+    fingerprint = vocabulary.fingerprint
+    info = DatasetInfo(
+        "scenes", "own", splits, len(vocabulary), fingerprint, Preprocessing(0), 0, recorded_flags()
+    )
     (tmp_path / DATASET_INFO).write_bytes(info.to_bytes())
     return tmp_path
 
@@ -68,6 +87,38 @@ def test_a_damaged_or_missing_shard(folder):
     with pytest.raises(UserError, match=rf"{shard.name}: expected 1,234 bytes, found no such file"):
         open_split(str(folder), "train")
     open_split(str(folder), "val")  # another split is whole
+
+
+def refusal(folder, split="train") -> str:
+    with pytest.raises(UserError) as refused:
+        open_split(str(folder), split)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert f"`python -m pipeline.verify_records --records_dir={folder}` says more" in message
+    return message.partition(": not the file that dataset_info.json beside it names")[0]
+
+
+def test_a_shard_of_another_build(folder, monkeypatch):
+    shard = folder / "train-00001-of-00002.tfrecord"
+    shard.write_bytes(b"y" * 1234)
+    assert refusal(folder) == str(shard)
+    monkeypatch.setattr(split_files, "_READ_BYTES", 2467)  # too large to be read before it is used
+    open_split(str(folder), "train")
+    sidecar = folder / sidecar_name(shard.name)
+    content = Sidecar.from_bytes(sidecar.read_bytes(), "")
+    other = dataclasses.replace(content, shard=dataclasses.replace(content.shard, xxh128="0" * 32))
+    sidecar.write_bytes(other.to_bytes())
+    assert refusal(folder) == str(sidecar)
+    sidecar.unlink()  # as where people copy the shards alone
+    open_split(str(folder), "train")
+
+
+@pytest.mark.parametrize("change", [sorted, lambda lines: lines[:-1], lambda x: [*x, "cat\t1"]])
+def test_a_vocabulary_that_was_sorted_cut_or_exchanged(folder, change):
+    path = folder / VOCABULARY
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line}\n" for line in [*lines[:4], *change(lines[4:])]))
+    assert refusal(folder) == refusal(folder, "val") == str(path)
 
 
 def test_no_such_split_and_one_without_images(folder):

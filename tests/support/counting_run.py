@@ -8,10 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from artifacts import weights_file
+from artifacts.run_folder import RunFolder
 from tests.support.training import config
 from trainer import loop
 from trainer.distribution import one_device
 from trainer.input.order import Batch
+from trainer.opening.open_run import OpenedRun
+from trainer.opening.plan import Plan, wanted_steps
 from trainer.stop import Stop
 from trainer.validation import Score, Validation
 
@@ -24,12 +27,15 @@ class CountingRun:
     Attributes:
         steps: (epoch, batch of the epoch) of every step taken, over all calls of `go`.
         scored: The step at each validation.
+        plan: How long it trains.
         at_step: Called with the number of each step; what it returns joins the step's scalars.
     """
 
     def __init__(self, path, monkeypatch, scores=(), **changes):
         path.mkdir()
         self.config = config(run_dir=path, **({"epochs": 4} | changes))
+        steps = wanted_steps(self.config, STEPS)
+        self.plan = Plan(steps, steps)
         self.scores = dict(enumerate(scores, 1))
         self.steps, self.scored = [], []
         self.at_step = lambda step: None
@@ -41,8 +47,9 @@ class CountingRun:
         captioner = types.SimpleNamespace(trainable_variables=[self.weight])
         batches = types.SimpleNamespace(epoch=self._batches, steps_per_epoch=STEPS)
         validation = Validation(self._validate) if validate else None
+        run = OpenedRun(RunFolder(self.config.run_dir), captioner, None, self.plan)
         before = signal.getsignal(signal.SIGTERM)
-        self.loop = loop.Loop(self.config, captioner, batches, validation, one_device(), Stop())
+        self.loop = loop.Loop(self.config, run, batches, validation, one_device(), Stop())
         try:
             return self.loop.run()
         finally:

@@ -1,16 +1,24 @@
 """What lies in a run's folder decides how a training begins: anew, resumed, or not at all."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import socket
 
+import numpy as np
 import pytest
 
-from artifacts import weights_file
-from cli import process_lock
+from artifacts import provenance, restore, weights_file
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
+from cli import atomic_file, process_lock
+from cli.errors import UserError
 from tests.support.commands import one_error
 from tests.support.training import events, run_evaluate, train
+from trainer import main
+from trainer.opening.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,39 @@ def again(scenes_records, run_dir):
     return lambda *args, **options: train(*args, **(same | options))
 
 
+@pytest.fixture
+def opened(monkeypatch) -> list:
+    """The runs that the commands of a test open: nothing is trained."""
+    runs = []
+
+    class NoLoop:
+        def __init__(self, _recipe, run, *_):
+            runs.append(run)
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(main, "Loop", NoLoop)
+    return runs
+
+
+def config(run_dir) -> dict:
+    return json.loads((run_dir / "config.json").read_text())
+
+
+def as_of_an_earlier_version(run_dir) -> None:
+    """Take from a run's config.json what earlier versions did not write."""
+    content = config(run_dir)
+    del content["data"]["records_fingerprint"]
+    for name in ("schedule", "trained", "initial", "id", "checksum"):
+        del content[name]
+    (run_dir / "config.json").write_text(json.dumps(content))
+    for path in (run_dir / "checkpoints").iterdir():
+        arrays, note = weights_file.load(str(path))
+        del note["run"]
+        weights_file.save(str(path), arrays, note)
+
+
 def digests(run_dir) -> dict[str, tuple[int, int]]:
     """Size and time of every file of a run."""
     return {
@@ -55,7 +96,7 @@ def test_a_path_with_characters_of_a_glob_is_resumed(tmp_path, scenes_records, c
     assert train(**same, max_steps=1, profile_steps="1:1") == 0
     config = json.loads((run_dir / "config.json").read_text())
     capsys.readouterr()
-    assert train(**same, epochs=1) == 0
+    assert train("--extend_schedule", **same, epochs=1) == 0
     assert "resuming from step 1 of 2" in capsys.readouterr().err
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == [
         *("best.npz", "step-000000001.npz", "step-000000002.npz")
@@ -88,12 +129,201 @@ def test_best_weights_without_a_checkpoint_are_not_overwritten(run_dir, again, c
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_says_that_it_begins(
-    run_dir, again, capsys
+    run_dir, again, capsys, opened
 ):
     shutil.rmtree(run_dir / "checkpoints")
     assert again() == 0
-    assert f"{run_dir}: no checkpoint yet: training begins at step 0" in capsys.readouterr().err
-    assert weights_file.load(str(run_dir / "checkpoints" / "best.npz"))[1]["step"] == 2
+    assert f"{run_dir}: no checkpoint yet: training begins at step 0" in capsys.readouterr().out
+    assert not opened[0].finished
+
+
+# The schedule is the run's.
+
+
+def test_a_finished_run_says_so(run_dir, again, capsys):
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    for options in ({}, {"epochs": None}, {"epochs": None, "max_steps": 2}):
+        assert again(**options) == 0
+        captured = capsys.readouterr()
+        assert captured.out.splitlines() == [
+            f"{run_dir} is finished: 2 of 2 steps are done",
+            f"done: the best weights are {run_dir}/checkpoints/best.npz",
+        ]
+        assert "features" not in captured.err  # nothing is computed for nothing
+        assert config(run_dir)["trained"] == {"steps": 2, "epochs": 1.0}
+        (run_dir / "config.json").write_bytes(before[run_dir / "config.json"])
+        assert before == {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_more_steps_than_the_schedule_has_are_refused(run_dir, again, capsys, earlier):
+    if earlier:
+        as_of_an_earlier_version(run_dir)
+    before = digests(run_dir)
+    for options, flag in (
+        ({"epochs": 3}, "--epochs=3: 6 steps"),
+        ({"epochs": None, "max_steps": 3}, "--max_steps=3: 3 steps"),
+        ({"epochs": 1, "max_steps": 4}, "--max_steps=4: 4 steps"),
+    ):
+        assert again(**options) == 2
+        error = one_error(capsys)
+        assert error.startswith(f"error: {flag} are more than the schedule of {run_dir} has: its")
+        assert "decays to 0 over 2 steps (1 epochs). Give --extend_schedule to go on" in error
+        assert f"or --init_run={run_dir} and another --run_dir" in error
+    assert digests(run_dir) == before
+    assert again() == 0
+    assert config(run_dir)["schedule"] == {"steps": 2, "extensions": []}
+
+
+def test_an_extension_goes_on_and_config_says_so(run_dir, again, capsys, opened):
+    assert again("--extend_schedule", epochs=3) == 0
+    assert opened[-1].plan == (6, 6)
+    kept = config(run_dir)
+    assert kept["schedule"] == {"steps": 6, "extensions": [{"from": 2, "to": 6, "at": 2}]}
+    assert kept["training"]["epochs"] == 3 and kept["trained"] == {"steps": 2, "epochs": 1.0}
+    # Killed at once, the same command goes on, and so does the one without the flag.
+    for args in (("--extend_schedule",), ()):
+        assert again(*args, epochs=3) == 0
+        assert opened[-1].plan == (6, 6)
+        assert config(run_dir) == kept
+    capsys.readouterr()
+    assert again(epochs=2) == 0
+    assert opened[-1].plan == (4, 6)
+    assert "stopping at step 4 of the 6 of the run's schedule" in capsys.readouterr().out
+    assert config(run_dir)["training"]["epochs"] == 2
+    assert again(epochs=1) == 0  # fewer than are done
+    assert "is finished: 2 of 2 steps are done" in capsys.readouterr().out
+    assert again(epochs=None) == 0  # without a flag the run's own schedule is trained to its end
+    assert opened[-1].plan == (6, 6)
+
+
+def test_the_learning_rate_follows_the_schedule_wherever_training_stops(make_run):
+    run = make_run(warmup_steps=0, learning_rate=1.0)
+    run.plan = Plan(stop=5, schedule=20)
+    assert run.go() == 0
+    assert len(run.steps) == 5
+    cosine = 0.5 * (1 + np.cos(np.pi * 5 / 20))
+    assert float(run.loop.optimizer.learning_rate) == pytest.approx(cosine)
+
+
+def test_an_early_stop_says_that_the_run_is_finished(run_dir, again, capsys, opened):
+    path = next((run_dir / "checkpoints").glob("step-*.npz"))
+    arrays, note = weights_file.load(str(path))
+    weights_file.save(str(path), arrays, note | {"without_better": 2})
+    assert again("--extend_schedule", epochs=3, patience=2) == 0
+    assert (
+        f"{run_dir} is finished: no better score in 2 epochs (--patience=2) after 2 of 6 steps"
+    ) in capsys.readouterr().out
+    assert again(epochs=3, patience=3) == 0
+    assert opened[-1].plan == (6, 6)
+
+
+# Other runs' weights.
+
+
+def test_a_run_begins_with_the_weights_of_another(run_dir, again, tmp_path, opened, capsys):
+    new = tmp_path / "new"
+    assert again(run_dir=new, init_run=run_dir, epochs=2, precision="bfloat16") == 0
+    restored = restore.restore(str(run_dir)).captioner
+    for variable, expected in zip(opened[-1].captioner.variables, restored.variables, strict=True):
+        np.testing.assert_array_equal(variable, expected)
+    kept = config(new)
+    assert kept["initial"]["run"] == str(run_dir)
+    assert kept["initial"]["step"] == 2
+    assert kept["initial"]["weights"] == restore.digest(str(run_dir))
+    assert kept["schedule"]["steps"] == 4 and kept["trained"]["steps"] == 0
+    assert json.loads((new / "init_records.json").read_text()) == [
+        json.loads((run_dir / "records.json").read_text())
+    ]
+    # The same command again resumes, with and without the flag; another one is refused.
+    for init_run in (run_dir, f"{run_dir}/", None):
+        assert again(run_dir=new, init_run=init_run, epochs=2, precision="bfloat16") == 0
+        assert config(new) == kept
+    capsys.readouterr()
+    assert again(run_dir=new, init_run=tmp_path, epochs=2, precision="bfloat16") == 2
+    assert f"{new} began with the weights of {run_dir}; give another" in one_error(capsys)
+    assert again(init_run=new) == 2
+    assert f"{run_dir} began with no weights of another run" in one_error(capsys)
+    assert len(provenance.read_all(RunFolder(str(new)))) == 2
+    # A third run counts the images of all.
+    shutil.copytree(run_dir / "checkpoints", new / "checkpoints")
+    best = str(new / "checkpoints" / "best.npz")
+    arrays, note = weights_file.load(best)
+    weights_file.save(best, arrays, weights_file.owned(note, kept["id"]))
+    assert again(run_dir=tmp_path / "third", init_run=new) == 0
+    assert len(provenance.read_all(RunFolder(str(tmp_path / "third")))) == 3
+
+
+def test_the_encoder_of_a_run_may_be_trained_on(run_dir, again, tmp_path, opened):
+    assert again("--encoder_trainable", run_dir=tmp_path / "new", init_run=run_dir) == 0
+    expected = restore.restore(str(run_dir)).captioner.encoder.fingerprint()
+    assert opened[-1].captioner.encoder.fingerprint() == expected
+    assert opened[-1].captioner.encoder.trainable
+
+
+def test_images_of_both_runs_count_as_trained_on(run_dir, tmp_path, opened, capsys, again):
+    new = tmp_path / "new"
+    assert again(run_dir=new, init_run=run_dir) == 0
+    # As if the new run were trained on other images.
+    info = provenance.read(RunFolder(str(run_dir)))
+    other = dataclasses.replace(info, splits=info.splits | {"train": info.splits["val"]})
+    kept = RunConfig.read(RunFolder(str(new)))
+    records = provenance.write(RunFolder(str(new)), other)
+    data = dataclasses.replace(kept.data, records_fingerprint=records)
+    dataclasses.replace(kept, data=data).write(RunFolder(str(new)))
+    for split in ("train", "val"):
+        with pytest.raises(UserError, match=r"images of .* were trained on"):
+            provenance.refuse_contamination(RunFolder(str(new)), info, split, False)
+    (new / "init_records.json").unlink()
+    with pytest.raises(UserError, match="CONTAMINATION UNKNOWN"):
+        provenance.refuse_contamination(RunFolder(str(new)), info, "test", False)
+
+
+def test_weights_that_do_not_fit_are_refused(run_dir, again, tmp_path, capsys, four_records):
+    new = tmp_path / "new"
+    for options, message in (
+        ({"init_run": tmp_path / "none"}, "none: no run here"),
+        ({"init_run": run_dir, "rnn_units": 25}, "its model is another: rnn_units=24, not 25"),
+        ({"init_run": run_dir, "records_dir": four_records}, "its vocabulary is not that of"),
+    ):
+        assert again(run_dir=new, **options) == 1
+        assert message in one_error(capsys)
+    (run_dir / "records.json").rename(tmp_path / "records.json")
+    assert again(run_dir=new, init_run=run_dir) == 1
+    assert f"{run_dir}/records.json is missing" in one_error(capsys)
+    (tmp_path / "records.json").rename(run_dir / "records.json")
+    (run_dir / "checkpoints" / "best.npz").unlink()
+    assert again(run_dir=new, init_run=run_dir) == 1
+    assert "no trained weights yet" in one_error(capsys)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_kill_while_a_run_is_started_is_made_up_for(
+    run_dir, again, tmp_path, opened, monkeypatch, writes
+):
+    class KilledError(BaseException):
+        pass
+
+    written, create = [], atomic_file.create
+
+    @contextlib.contextmanager
+    def killed(path):
+        if len(written) == writes:
+            raise KilledError
+        written.append(path)
+        with create(path) as file:
+            yield file
+
+    new = tmp_path / "new"
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(atomic_file, "create", killed)
+        again(run_dir=new, init_run=run_dir)
+    assert again(run_dir=new, init_run=run_dir) == 0
+    assert config(new)["initial"]["run"] == str(run_dir)
+    assert again(run_dir=tmp_path / "undisturbed", init_run=run_dir) == 0
+    names = sorted(path.name for path in (tmp_path / "undisturbed").iterdir())
+    assert sorted(path.name for path in new.iterdir()) == names
 
 
 # One trainer, one evaluation at a time.

@@ -190,7 +190,8 @@ def test_a_disk_that_fills_up_keeps_the_older_checkpoint(
     size = (run_dir / "checkpoints" / "best.npz").stat().st_size
     with full_disk(size // 2):
         options = DETERMINISTIC | {"epochs": 4}
-        assert train(records_dir=scenes_records, run_dir=run_dir, **options) == 1
+        same = {"records_dir": scenes_records, "run_dir": run_dir}
+        assert train("--extend_schedule", **same, **options) == 1
     error = one_error(capsys)
     assert "the checkpoint cannot be written (File too large)" in error
     assert f"the newest good one is {run_dir}/checkpoints/step-000000036.npz" in error

@@ -37,7 +37,7 @@ class TrainingBatches:
         share: slice = order.ALL_IMAGES,
     ) -> None:
         self._recipe, self._train, self._share = recipe, train, share
-        self.steps_per_epoch = -(-train.records // recipe.batch_size)
+        self.steps_per_epoch = recipe.steps_per_epoch(train.records)
         self._cache = FeatureCache.fill(train, captioner) if cached else None
         self._loader = reading.InputLoader(captioner.encoder.spec.size, train.grid)
 

@@ -1,17 +1,18 @@
 """From a recipe and records to a run on disk: a new run, or the one that lies in --run_dir."""
 
+import contextlib
 import dataclasses
 import os
-import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 
-from artifacts import pixel_versions, provenance, restore, stored_features, weights_file
+from artifacts import provenance, restore, stored_features, weights_file
 from artifacts import recipe as recipes
+from artifacts.checkpoints import newest_note
 from artifacts.recipe import Recipe
-from artifacts.run_config import DataConfig, RunConfig
+from artifacts.run_config import DataConfig, InitialWeights, RunConfig, Schedule
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UsageError, UserError
@@ -21,6 +22,9 @@ from records.manifest import DatasetInfo
 from records.split_files import SplitFiles
 from records.vocabulary import Vocabulary
 from trainer.distribution import Cluster
+from trainer.opening import initial_weights, resume
+from trainer.opening.plan import Plan, plan_resumed, trained, wanted_steps
+from trainer.position import Position
 
 
 def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: DatasetInfo) -> Recipe:
@@ -67,40 +71,95 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
     return recipe
 
 
+class OpenedRun(NamedTuple):
+    """A run that is ready to be trained.
+
+    Attributes:
+        folder: The run's folder.
+        captioner: What is trained.
+        train: The training split, with the inputs that suit the captioner.
+        plan: How long it is trained.
+        finished: Why nothing is left to do; None where something is.
+        config: Its config.json; None on workers other than the chief.
+        trained_on: The manifests that its initial weights were trained on.
+    """
+
+    folder: RunFolder
+    captioner: Captioner
+    train: SplitFiles
+    plan: Plan
+    finished: str | None = None
+    config: RunConfig | None = None
+    trained_on: Sequence[DatasetInfo] = ()
+
+    @property
+    def id(self) -> str:
+        """What the run's files of weights say that they belong to; "" on other workers."""
+        return self.config.id if self.config else ""
+
+    def note_step(self, step: int, steps_per_epoch: int) -> None:
+        """Write into config.json how far the run is.
+
+        Args:
+            step: Steps done.
+            steps_per_epoch: Batches in an epoch.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        if self.config:
+            with _reported(self.folder):
+                config = dataclasses.replace(self.config, trained=trained(step, steps_per_epoch))
+                config.write(self.folder)
+
+
 def open_run(
-    recipe: Recipe, info: DatasetInfo, vocabulary: Vocabulary, train: SplitFiles, cluster: Cluster
-) -> tuple[Captioner, SplitFiles]:
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    info: DatasetInfo,
+    vocabulary: Vocabulary,
+    train: SplitFiles,
+    cluster: Cluster,
+) -> OpenedRun:
     """Open the run in --run_dir, or start a new one there.
 
     Args:
         recipe: The recipe.
+        given: The flags that the user gave, name -> value.
         info: The manifest of the records.
         vocabulary: Their vocabulary.
         train: Their training split.
         cluster: The workers; only the chief reads and writes the run's folder.
 
     Returns:
-        The captioner, and the training split with the inputs that suit it.
+        The run.
 
     Raises:
         UsageError: A flag contradicts the run that lies there.
         UserError: The records are not those of the run, their features are those of another
-            encoder, or the folder cannot be written.
+            encoder, a file of the run is not its own, or the folder cannot be written.
     """
     keras.utils.set_random_seed(recipe.seed)
     folder = RunFolder(recipe.run_dir)
     if cluster.chief and folder.exists:
-        captioner, preprocessing = _resume(folder, recipe, info, vocabulary, cluster)
-        return captioner, choose_inputs(train, info, captioner, preprocessing)
+        return _resume(folder, recipe, given, info, vocabulary, train, cluster)
     if cluster.chief:
         _refuse_remains(folder)
     with cluster.strategy.scope():
-        captioner = restore.build(recipe.model(len(vocabulary)), recipe.encoder_weights)
-    repeat_random_weights(captioner, recipe, info)
+        weights = "random" if recipe.init_run else recipe.encoder_weights
+        captioner = restore.build(recipe.model(len(vocabulary)), weights)
+    initial: InitialWeights | None = None
+    trained_on: Sequence[DatasetInfo] = ()
+    if recipe.init_run:
+        initial, trained_on = initial_weights.load(captioner, recipe, vocabulary)
+    else:
+        repeat_random_weights(captioner, recipe, info)
     train = choose_inputs(train, info, captioner)
+    steps = wanted_steps(recipe, recipe.steps_per_epoch(train.records))
+    config = None
     if cluster.chief:
-        _start(folder, recipe, info, vocabulary, captioner)
-    return captioner, train
+        config = _start(folder, recipe, info, vocabulary, captioner, steps, initial, trained_on)
+    return OpenedRun(folder, captioner, train, Plan(steps, steps), None, config, trained_on)
 
 
 def _refuse_remains(folder: RunFolder) -> None:
@@ -117,39 +176,35 @@ def _refuse_remains(folder: RunFolder) -> None:
 def _resume(
     folder: RunFolder,
     recipe: Recipe,
+    given: Mapping[str, Any],
     info: DatasetInfo,
     vocabulary: Vocabulary,
+    train: SplitFiles,
     cluster: Cluster,
-) -> tuple[Captioner, int]:
+) -> OpenedRun:
     """Check that recipe and records are those of the run, and load what training leaves as it is.
 
     The loop restores the trained weights from the newest checkpoint.
     """
-    config = RunConfig.read(folder)
-    pixel_versions.check(recipe.run_dir, config.data.preprocessing)
-    recipes.refuse_contradictions(config.training, dataclasses.asdict(recipe))
-    if not any(name.endswith(".npz") for name in folder.checkpoint_names()):
-        print(f"{folder.path}: no checkpoint yet: training begins at step 0", file=sys.stderr)
-    if config.data.vocabulary_fingerprint != vocabulary.fingerprint:
-        raise UserError(
-            f"{recipe.records_dir}: its vocabulary is not the one that {recipe.run_dir} was"
-            " trained with; give those records or another --run_dir"
-        )
-    trained_on = provenance.read(folder)
-    if trained_on and trained_on.content_hashes("train") != info.content_hashes("train"):
-        raise UserError(
-            f"{recipe.records_dir}: its training images are not those that {recipe.run_dir} is"
-            " trained on; give those records or another --run_dir"
-        )
+    config = written = RunConfig.read(folder)
+    resume.check(folder, config, recipe, info, vocabulary)
+    note = newest_note(folder)
+    position = Position.from_note(note) if note else Position()
+    steps_per_epoch = recipe.steps_per_epoch(train.records)
+    plan, config = plan_resumed(config, recipe, given, steps_per_epoch, position.step)
+    config = dataclasses.replace(config, trained=trained(position.step, steps_per_epoch))
     with cluster.strategy.scope():
         captioner = restore.build(recipe.model(len(vocabulary)))
-    if captioner.non_trainable_variables:
-        try:
-            frozen, _ = weights_file.load(folder.frozen)
-            weights_file.scatter(frozen, captioner.non_trainable_variables)
-        except (weights_file.DamagedError, FileNotFoundError) as error:
-            raise UserError(f"{error}; remove {folder.path} to train from the start") from None
-    return captioner, config.data.preprocessing
+    restore.restore_frozen(captioner, folder, config)
+    train = choose_inputs(train, info, captioner, config.data.preprocessing)
+    if config != written:
+        with _reported(folder):
+            config.write(folder)
+    trained_on = provenance.read_all(folder) or ()
+    finished = resume.why_finished(folder, position, plan, recipe)
+    if not finished:
+        resume.tell(recipe, plan, position, folder)
+    return OpenedRun(folder, captioner, train, plan, finished, config, trained_on[1:])
 
 
 def _start(
@@ -158,23 +213,44 @@ def _start(
     info: DatasetInfo,
     vocabulary: Vocabulary,
     captioner: Captioner,
-) -> None:
+    steps: int,
+    initial: InitialWeights | None,
+    trained_on: Sequence[DatasetInfo],
+) -> RunConfig:
     """Write the run's folder; config.json last, because with it the folder is a run."""
-    data = DataConfig(
-        dataset=info.dataset,
-        vocabulary_fingerprint=vocabulary.fingerprint,
-        encoder_fingerprint=captioner.encoder.fingerprint(),
-        preprocessing=PREPROCESSING_VERSION,
-    )
-    config = RunConfig(recipe.model(len(vocabulary)), dataclasses.asdict(recipe), data)
-    try:
+    with _reported(folder):
         os.makedirs(folder.path, exist_ok=True)
         atomic_file.write(folder.vocabulary, vocabulary.to_tsv().encode())
+        data = DataConfig(
+            dataset=info.dataset,
+            vocabulary_fingerprint=vocabulary.fingerprint,
+            encoder_fingerprint=captioner.encoder.fingerprint(),
+            preprocessing=PREPROCESSING_VERSION,
+            records_fingerprint=provenance.write(folder, info),
+        )
+        if initial:
+            records = provenance.write_initial(folder, trained_on)
+            initial = dataclasses.replace(initial, records_fingerprint=records)
+        config = RunConfig(
+            recipe.model(len(vocabulary)),
+            dataclasses.asdict(recipe),
+            data,
+            Schedule(steps),
+            trained(0, 1),
+            initial,
+        ).with_id(recipes.CHANGEABLE)
         if captioner.non_trainable_variables:
             frozen = weights_file.gather(captioner.non_trainable_variables)
-            weights_file.save(folder.frozen, frozen, {})
-        provenance.write(folder, info)
+            weights_file.save(folder.frozen, frozen, weights_file.owned({}, config.id))
         config.write(folder)
+    return config
+
+
+@contextlib.contextmanager
+def _reported(folder: RunFolder) -> Iterator[None]:
+    """Turn a failure to write into one line for the user."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{folder.path}: the run cannot be written ({error})") from None
 
