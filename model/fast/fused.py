@@ -23,7 +23,11 @@ def _exp_query(product: tf.Tensor, sizes: Sizes) -> tf.Tensor:
 
 
 def _exp2(x: tf.Tensor) -> tf.Tensor:
-    return tf.exp(tf.clip_by_value(2.0 * x, -44.0, 44.0))
+    """Return exp(2 x), finite and above 0: exact where x is between -43.5 and 43.5.
+
+    A product of two of them may overflow: 1 / (1 + inf) is the limit, 0.
+    """
+    return tf.exp(tf.clip_by_value(2.0 * x, -87.0, 87.0))
 
 
 def _beta(product: tf.Tensor, bias: tf.Tensor, sizes: Sizes) -> tf.Tensor:

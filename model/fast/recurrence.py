@@ -59,8 +59,9 @@ softmax:
 
     e_l = -2 v . x_l + constant               dv = -2 * the sum over rows and l of de_l x_l
 
-Exponents are clipped to -44..44, so that their product never overflows: keys and q beyond 22 count
-as 22. That changes the result only where one is beyond 22 and the other nearly its negative.
+Exponents are clipped to -87..87, so that each exponential is finite and above 0: keys and q beyond
+43.5 count as 43.5. That changes the result only where one is beyond 43.5 and the other nearly its
+negative. A product that overflows gives x = 0, as it should.
 """
 
 from collections.abc import Callable

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from captioning.feature_captioner import FeatureCaptioner
-from captioning.search_options import BeamSearch, GreedySearch
-from records.vocabulary import END, SPECIAL, Vocabulary
+from captioning.search_options import BeamSearch, GreedySearch, Sampling
+from records.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary
 from tests.support.captioner import small_captioner, some_features
 
 WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
@@ -34,6 +35,33 @@ def test_attention_and_log_probabilities_are_given_on_request(captioner):
         # Greedy search scores a caption by the sum of them: none is missing, none too many.
         assert rich.log_probabilities.sum() == pytest.approx(rich.score, rel=1e-5)
         assert (rich.log_probabilities < 0).all()
+
+
+SEARCHES = {
+    "greedy": GreedySearch(),
+    "beam": BeamSearch(n_best=3),
+    "sampling": Sampling(sample=True),
+    "sampling, the likeliest": Sampling(sample=True, top_k=2, top_p=0.5),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("word", [PAD, START, UNK])
+def test_words_that_no_caption_has_are_never_said(search, word):
+    captioner = small_captioner()
+    _, bias = captioner.decoder.output_logits
+    logits = bias.numpy()
+    logits[word] += 30  # by far the likeliest
+    logits[END] -= 5
+    bias.assign(logits)
+    features = FeatureCaptioner([captioner], VOCABULARY, SEARCHES[search])
+    result = features.search([some_features()], tf.constant([[1, n] for n in range(3)], tf.int64))
+    ids = result.ids.numpy()
+    lengths = (ids != 0).sum(-1)
+    assert lengths.min() > 3
+    for image, n in np.ndindex(lengths.shape):
+        said = ids[image, n, : lengths[image, n]]
+        assert not {PAD, START, UNK} & set(said.tolist())
 
 
 def test_hypotheses_that_do_not_exist_are_left_out(captioner):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from model.definition import forcing
 from model.fast import forcing as fast_forcing
+from model.fast import fused
 from tests.support.captioner import (
     CAPTIONS,
     EVERYTHING,
@@ -149,6 +150,60 @@ def test_attention_is_exact_where_tanh_saturates():
     keys = captioner.decoder.memory(some_features()).keys
     assert np.abs(keys).max() > 44
     assert_equals_plain(captioner, some_features(), padded(CAPTIONS), NOTHING)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("size", "rest"), [(25, 3), (40, 40), (41, 0)])
+def test_attention_is_exact_where_great_keys_and_queries_cancel(sign, size, rest):
+    """Their exponentials are computed apart, so each of them has to be exact."""
+    rng = np.random.default_rng(0)
+    keys = sign * size + rng.normal(size=(2, 5, 8))  # [B, L, A]
+    query = -sign * size + rng.normal(size=(2, 8))
+    keys[:, :, :2] = sign * rest  # without a counterpart
+    query[:, 2:4] = sign * rest
+    score = rng.normal(size=8)
+    energy = np.tanh(keys + query[:, None]) @ score
+    expected = np.exp(energy) / np.exp(energy).sum(1, keepdims=True)
+    units, sizes = 4, (4, 8)
+    product = np.concatenate([np.zeros((2, 4 * units)), query], 1)
+    keys, product, score = (tf.constant(x, tf.float32) for x in (keys, product, score))
+    rows, low = fused.attend(product, fused.exp_keys(keys), score, sizes)
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+    np.testing.assert_array_equal(low[:, 0], rows)
+    d_alpha = tf.constant(rng.normal(size=(2, 5)), tf.float32)
+    with tf.GradientTape() as tape:
+        parts = tf.Variable(keys), tf.Variable(product[:, 4 * units :]), tf.Variable(score)
+        sums = tf.tanh(parts[0] + parts[1][:, None])
+        alpha = tf.nn.softmax(tf.linalg.matvec(sums, parts[2]))
+        loss = tf.reduce_sum(alpha * d_alpha)
+    d_keys, d_query, d_score = tape.gradient(loss, parts)
+    joint, d_energy, fused_d_score = fused.attend_backward(
+        tf.zeros([2, 1, 5]),
+        d_alpha,
+        rows,
+        product,
+        fused.exp_keys(keys),
+        score,
+        tf.zeros([2, 4 * units]),
+        tf.zeros([2, 0]),
+        sizes,
+    )
+    np.testing.assert_allclose(joint[:, 4 * units :], d_query, atol=1e-5)
+    np.testing.assert_allclose(fused_d_score, d_score, atol=1e-5)
+    fused_d_keys = fused.keys_backward(product, d_energy, fused.exp_keys(keys), score, sizes)
+    np.testing.assert_allclose(fused_d_keys, d_keys, atol=1e-5)
+
+
+def test_attention_is_a_distribution_however_great_keys_and_queries_are():
+    sizes = (4, 2)
+    for of_keys, of_query in ((500, -500), (-500, 500), (500, 500), (-500, -500)):
+        keys = tf.fill([1, 3, 2], float(of_keys)) + tf.range(3.0)[:, None]
+        product = tf.constant([[0.0] * 16 + [float(of_query)] * 2])
+        exp_keys, score = fused.exp_keys(keys), tf.constant([1.0, -2.0])
+        rows, _ = fused.attend(product, exp_keys, score, sizes)
+        np.testing.assert_allclose(tf.reduce_sum(rows, 1), 1, rtol=1e-5)
+        d_energy = tf.constant([[1.0, -2.0, 1.0]])
+        assert np.isfinite(fused.keys_backward(product, d_energy, exp_keys, score, sizes)).all()
 
 
 def test_great_logits_do_not_overflow():

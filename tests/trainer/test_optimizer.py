@@ -38,6 +38,8 @@ def by_the_book(config, captioner, optimizer, features, ids):
             tf.reduce_sum((1 - looked) ** 2, -1), tf.reduce_any(forced.real, 0)
         )
         total += config.doubly_stochastic * tf.reduce_mean(penalty)
+        words = -tf.reduce_sum(forced.attention * tf.math.log(forced.attention), -1)
+        total += config.attention_entropy * tf.reduce_sum(words * real) / tf.reduce_sum(real)
         total += config.l2 * tf.add_n([tf.reduce_sum(k.value**2) for k in decoder.dense_kernels])
     gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, variables)]
     gradients, norm = tf.clip_by_global_norm(gradients, config.clip_norm)
@@ -48,9 +50,8 @@ def by_the_book(config, captioner, optimizer, features, ids):
 @pytest.mark.parametrize("clip_norm", [0.3, 100.0])  # longer than every step's gradient, or shorter
 @pytest.mark.parametrize("l2", [0.0, 0.01])
 def test_a_step_is_what_the_book_says(clip_norm, l2):
-    recipe = config(
-        clip_norm=clip_norm, l2=l2, label_smoothing=0.1, doubly_stochastic=0.5, learning_rate=1e-2
-    )
+    weights = {"l2": l2, "doubly_stochastic": 0.5, "attention_entropy": 0.3}
+    recipe = config(clip_norm=clip_norm, label_smoothing=0.1, learning_rate=1e-2, **weights)
     captioner, reference = small_captioner(), small_captioner()
     ours = build_optimizer(recipe, 20)
     ours.build(captioner.trainable_variables)
