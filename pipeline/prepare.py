@@ -102,10 +102,11 @@ def _choose_source(flags: BuildFlags) -> tuple[str, str, str]:
     dataset = flags.dataset or ("coco2017" if flags.download else None)
     if dataset:
         datasets.source(dataset)
-        return dataset, flags.data_dir or _default_data_dir(dataset), ""
-    if place := flags.data_dir or flags.train_annotations or flags.val_annotations:
+        return dataset, flags.data_dir or _default_data_dir(dataset, flags), ""
+    if place := _place_to_look_at(flags):
         name, what = _recognise(place, flags)
-        return name, flags.data_dir or _default_data_dir(name), f": found {what}: --dataset={name}"
+        why = f": found {what}: --dataset={name}"
+        return name, flags.data_dir or _default_data_dir(name, flags), why
     if coco.lies_under(DEFAULT_COCO):
         why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
         return "coco2017", DEFAULT_COCO, why
@@ -140,7 +141,17 @@ def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
     )
 
 
-def _default_data_dir(dataset: str) -> str:
+def _place_to_look_at(flags: BuildFlags) -> str | None:
+    """Return the list that flags name, or else --data_dir."""
+    annotations = flags.train_annotations or flags.val_annotations
+    if annotations and flags.data_dir and not files.exists(annotations):
+        return posixpath.join(flags.data_dir, annotations)
+    return annotations or flags.data_dir
+
+
+def _default_data_dir(dataset: str, flags: BuildFlags) -> str:
+    if annotations := flags.train_annotations or flags.val_annotations:
+        return posixpath.dirname(annotations) or "."
     if dataset.startswith(datasets.TFDS):
         return tfds.default_data_dir()
     return posixpath.join("data", dataset)

@@ -24,6 +24,7 @@ from pipeline.engines import beam_options
 from pipeline.storage import beam_files, files
 from records import manifest
 from records.shard_files import Sidecar
+from tests.pipeline.own.folders import add_images
 from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
 from tests.support.tars import img2dataset
 
@@ -189,6 +190,25 @@ def test_tars_on_s3_are_as_on_disk(store, tmp_path):
     assert len(pieces) == 10 and store.ranges.count("bytes=0-") <= 2 * 2 + 1
     named = {"data_dir": "s3://bucket/tars", "output_dir": "s3://bucket/named"}
     assert build(*store.options, **given | named).splits["train"].total("images") == 10
+
+
+def test_a_table_on_s3_is_as_on_disk(store, tmp_path):
+    folder = tmp_path / "own"
+    add_images(folder, *(f"Images/caf\u00e9 {n}.jpg" for n in range(9)))
+    rows = "".join(f"cafe\u0301 {n}.jpg,a dog\n" for n in range(9))
+    (folder / "captions.csv").write_text("image,caption\n" + rows)
+    store.put(folder, "a b/own")
+    given = SMALL | {"min_word_count": 1, "val_fraction": 0.4, "val_shards": 1, "train_shards": 1}
+    build(**given | {"data_dir": folder, "output_dir": tmp_path / "local"})
+    named = {"data_dir": "s3://bucket/a b/own", "output_dir": "s3://bucket/table"}
+    info = build(*store.options, **given | named)
+    assert info.dataset == "csv" and list(info.splits) == ["train", "val"]
+    expected = without_flags(local_files(tmp_path / "local"))
+    assert without_flags(store.objects("table")) == expected
+    moved = {"train_annotations": "s3://bucket/a b/own/captions.csv", "data_dir": "s3://bucket/no"}
+    moved["train_images"] = "s3://bucket/a b/own/Images"
+    build(*store.options, **given | named | moved | {"output_dir": "s3://bucket/moved"})
+    assert without_flags(store.objects("moved")) == expected
 
 
 def test_stopped_anywhere_and_run_again(store, tmp_path):

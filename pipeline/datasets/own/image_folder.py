@@ -2,12 +2,15 @@ r"""Where the image names of a user's list lie in a folder.
 
 A list may come from another machine. Its names are found here though it was written on Windows
 (`photos\1.jpg`) or macOS spells `é` as two characters. A name in another case is not taken, but
-the message says which file was probably meant.
+the message says which file was probably meant. A name may lack its ending, if one image only has it
+with an ending.
 """
 
 import os
 import posixpath
+import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 from cli import paths
@@ -16,6 +19,12 @@ from pipeline.datasets.fields import shown
 from pipeline.datasets.listing import clean, confined
 from pipeline.datasets.own.findings import Findings
 from pipeline.storage import files
+from pixels.formats import SUFFIXES
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name is an image; Flickr's `a.jpg#0` counts, too."""
+    return re.sub(r"#\d+$", "", name.lower()).endswith(SUFFIXES)
 
 
 class ImageFolder:
@@ -29,6 +38,7 @@ class ImageFolder:
         """Take a folder; nothing is read."""
         self.path = path
         self._names: dict[str, tuple[set[str], dict[str, str]]] = {}
+        self._stems: dict[str, dict[str, list[str]]] = {}
         self._present: set[str] = set()
         self._missing: dict[str, str] = {}
 
@@ -105,9 +115,19 @@ class ImageFolder:
         for part in name.split("/"):
             actual = self._names_in(spelled)[1].get(_normalised(part))
             if actual is None:
-                return None
+                return self._with_ending(name)
             spelled = posixpath.join(spelled, actual)
         return spelled
+
+    def _with_ending(self, name: str) -> str | None:
+        """Return the only image whose name without its ending is `name`, if there is one."""
+        folder, stem = posixpath.split(name)
+        if folder not in self._stems:
+            stems = self._stems[folder] = defaultdict(list)
+            for other in filter(is_image, self._names_in(folder)[0]):
+                stems[posixpath.splitext(other)[0]].append(other)
+        images = self._stems[folder].get(stem, ())
+        return posixpath.join(folder, images[0]) if len(images) == 1 else None
 
     def _names_in(self, folder: str) -> tuple[set[str], dict[str, str]]:
         """Return the names in a folder, and normalised name -> name."""

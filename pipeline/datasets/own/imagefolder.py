@@ -17,9 +17,8 @@ from pipeline.datasets.listing import clean, text_of
 from pipeline.datasets.options import FRACTIONS
 from pipeline.datasets.own.entries import Entry, EntrySource, split_of
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.image_folder import ImageFolder
+from pipeline.datasets.own.image_folder import ImageFolder, is_image
 from pipeline.datasets.own.image_tree import tree
-from pipeline.datasets.own.lists import is_image
 from pipeline.datasets.own.tables import metadata
 from pipeline.datasets.own.tables.columns import Asked
 from pipeline.storage import files
@@ -38,6 +37,8 @@ class ImageFolders(EntrySource):
 
     def looks_like(self, data_dir: str) -> str | None:
         """Return what lies in `data_dir` if images with captions beside them do."""
+        if not files.is_local(data_dir):
+            return None
         folders = ["", *files.names(data_dir)]
         for folder in folders[: _LOOKED_INTO + 1]:
             names = set(files.names(posixpath.join(data_dir, folder)))

@@ -11,7 +11,6 @@ from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.entries import split_of
 from pipeline.datasets.own.image_folder import ImageFolder
 from pipeline.storage import files
-from pixels.formats import SUFFIXES
 from records.schema import SPLITS
 
 # So many names of a list are looked up to find the folder of its images.
@@ -110,11 +109,6 @@ def _below(data_dir: str, path: str) -> str:
     """Return `path`, or where it lies below `data_dir` if it does not exist as it is."""
     below = posixpath.join(data_dir, path)
     return below if not files.exists(path) and files.exists(below) else path
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file of this name is an image; Flickr's `a.jpg#0` counts, too."""
-    return re.sub(r"#\d+$", "", name.lower()).endswith(SUFFIXES)
 
 
 def split_in_name(path: str) -> str | None:

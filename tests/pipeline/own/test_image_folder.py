@@ -41,6 +41,8 @@ def located(folder, name: str) -> str | None:
         ("photos\\cafe\u0301\\1.jpg", "photos/caf\u00e9/1.jpg"),
         ("x[1]*.jpg", "x[1]*.jpg"),
         ("not/there.jpg", "not/there.jpg"),
+        ("photos/UPPER", "photos/UPPER.JPG"),
+        ("photos/a", "photos/a"),
         ("not\\there.jpg", "not\\there.jpg"),
         ("photos/a b.jpg/more.jpg", "photos/a b.jpg/more.jpg"),
         ("n" * 5000, "n" * 5000),
@@ -74,7 +76,7 @@ def test_a_file_whose_name_macos_wrote(folder):
         ("photos/upper.jpg", "photos/UPPER.JPG"),
         ("PHOTOS\\upper.jpg", "photos/UPPER.JPG"),
         ("photos/UPPER.png", "photos/UPPER.JPG"),
-        ("photos/UPPER", "photos/UPPER.JPG"),
+        ("photos/uPPER", "photos/UPPER.JPG"),
         ("photos/quite another.jpg", None),
     ],
 )
