@@ -8,6 +8,7 @@ from captioning.search_options import BeamSearch
 from cli.errors import UsageError
 from cli.flags import flag
 from cli.process_lock import only_process
+from records import language
 from records.schema import SPLITS
 
 
@@ -37,6 +38,11 @@ class EvaluationOptions:
     report: str = flag(
         "", "Folder for a report page, index.html, that any browser shows without a network."
     )
+    language: str | None = flag(
+        None,
+        "Language of the captions, a tag such as en, zh or pt-BR: English is scored by the official"
+        " metrics, others without METEOR and SPICE. By default that of the records, else en.",
+    )
     n_best: int = flag(
         1,
         "Captions of each image to write to the JSON lines, 1 to --beam_size.",
@@ -63,8 +69,10 @@ class EvaluationOptions:
         """Refuse options that contradict each other.
 
         Raises:
-            UsageError: Two options contradict each other.
+            UsageError: Two options contradict each other, or --language is no tag.
         """
+        if self.language is not None:
+            language.checked(self.language)
         if bool(self.image_info) != bool(self.images_dir):
             raise UsageError("--image_info and --images_dir need each other")
         if self.report and (self.images or self.image_info):

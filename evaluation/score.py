@@ -6,7 +6,9 @@ python -m evaluation.score --results=captions_val2017_NAME_results.json \
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from absl.flags import FlagValues
 
@@ -15,6 +17,8 @@ from cli.errors import UsageError, UserError
 from cli.flags import flag
 from metrics import coco_files, official
 from metrics.summary import Comparison, Summary
+from records import language
+from records.language import ENGLISH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,11 @@ class ScoreOptions:
         "",
         "Second results file for the same images: a paired bootstrap test says whether the"
         " difference between the two is more than chance.",
+    )
+    language: str | None = flag(
+        None,
+        "Language of the captions, a tag such as en, zh or pt-BR: English (the default) is scored"
+        " by the official metrics, others without METEOR and SPICE.",
     )
     output: str = flag(
         "", "JSON file for the unrounded scores, also those of each image; by default none."
@@ -62,6 +71,7 @@ def main(values: FlagValues, _rest: list[str]) -> None:
     """
     options = flags.read(ScoreOptions, values)
     options.check()
+    tag = ENGLISH if options.language is None else language.checked(options.language)
     references = coco_files.read_references(options.annotations)
     paths = [options.results, *([options.baseline] if options.baseline else [])]
     systems = [coco_files.read_results(path) for path in paths]
@@ -69,7 +79,11 @@ def main(values: FlagValues, _rest: list[str]) -> None:
         _refuse_unknown_images(system, references, path, options.annotations)
     systems = _of_the_same_images(systems, paths)
     print(f"{len(systems[0]):,} of {len(references):,} images", flush=True)
-    scores, *baseline = official.evaluate_together(references, systems, say=_print_to_stderr)
+    if options.language is None and (line := language.hint(Counter(chain(*references.values())))):
+        print(line, flush=True)
+    scores, *baseline = official.evaluate_together(
+        references, systems, language=tag, say=_print_to_stderr
+    )
     summary = Summary.of(scores)
     comparison = Comparison.of(scores, baseline[0]) if baseline else None
     if options.output:

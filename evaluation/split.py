@@ -10,6 +10,7 @@ from artifacts.run_folder import RunFolder
 from captioning import job, parts
 from captioning.job import JobOptions, JobState
 from captioning.records_source import RecordsSource
+from evaluation import words
 from evaluation.attention import survey
 from evaluation.image_files import unfinished
 from evaluation.options import EvaluationOptions, only_evaluation
@@ -83,8 +84,13 @@ def _score(
     if len(captions) < n_listed:
         print(f"{len(captions):,} of {n_listed:,} images: the others were rejected at the build")
     prefix = os.path.join(output_dir, f"captions_{options.split}_")
+    tag = words.language_of(run_dirs[0], info, options.language, references)
+    unknown = words.unknown_share(run_dirs[0], references)
+    words.refuse_empty(captions, run_dirs[0])
     path = _write_captions(prefix, name, state, captions, references, stamp)
-    scores = official.evaluate(references, captions, say=lambda line: print(line, flush=True))
+    scores = official.evaluate(
+        references, captions, language=tag, say=lambda line: print(line, flush=True)
+    )
     images = {"contamination": stamp or None, "images": scores.images}
     coco_files.write_json(os.path.join(output_dir, "images.json"), images)
     summary = Summary.of(scores)
@@ -97,6 +103,7 @@ def _score(
         "listed": n_listed,
         "contamination": stamp or None,
         "search": _search_flags(how),
+        "unknown_words": unknown,
         **summary.as_json(),
     }
     if scene_report.is_drawn(info):

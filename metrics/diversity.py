@@ -1,6 +1,6 @@
 """What scores do not show: how captions repeat themselves, how they end, what they leave out.
 
-All functions take official tokens (metrics/tokens.py).
+All functions take tokens as the metrics do (metrics/tokens.py).
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metrics.tokens import Tokens
+from records.language import ENGLISH, is_english
 
 # A caption that ends in one of these words is unfinished.
 _BAD_ENDINGS = """
@@ -37,9 +38,10 @@ class Diversity:
         repeated_2grams: Share that have the same two words in a row twice.
         repeated_3grams: Share that have the same three words in a row twice.
         repeated_4grams: Share that have the same four words in a row twice.
-        bad_endings: Share that end in the middle, as in "with a", or hold no word.
+        bad_endings: Share that end in the middle, as in "with a", or hold no word; None where the
+            captions are not English.
         mean_length: Words a caption.
-        references_bad_endings: Share of the references that end in the middle.
+        references_bad_endings: Share of the references that end in the middle; None likewise.
         references_mean_length: Words a reference.
     """
 
@@ -49,36 +51,43 @@ class Diversity:
     repeated_2grams: float
     repeated_3grams: float
     repeated_4grams: float
-    bad_endings: float
+    bad_endings: float | None
     mean_length: float
-    references_bad_endings: float
+    references_bad_endings: float | None
     references_mean_length: float
 
     def as_text(self) -> str:
         """Return the two lines that commands print."""
+        endings = ""
+        if self.bad_endings is not None:
+            endings = (
+                f" bad endings {self.bad_endings:.1%}"
+                f" (references {self.references_bad_endings:.1%});"
+            )
         return (
             f"{self.words:,} different words ({self.vocabulary_coverage:.1%} of the"
             f" references'); {self.distinct_captions:.1%} of the captions are distinct\n"
             f"mean length {self.mean_length:.1f} words (references"
-            f" {self.references_mean_length:.1f}); bad endings {self.bad_endings:.1%}"
-            f" (references {self.references_bad_endings:.1%}); captions that repeat 2 words"
+            f" {self.references_mean_length:.1f});{endings} captions that repeat 2 words"
             f" {self.repeated_2grams:.1%}, 3 {self.repeated_3grams:.1%}, 4"
             f" {self.repeated_4grams:.1%}"
         )
 
 
-def measure(hypotheses: Tokens, references: Tokens) -> Diversity:
+def measure(hypotheses: Tokens, references: Tokens, language: str = ENGLISH) -> Diversity:
     """Measure one caption of each image, and the references beside them.
 
     Args:
         hypotheses: Image id -> a list of its one caption.
         references: Image id -> its reference captions.
+        language: Checked tag of their language. Only the endings of English are known.
 
     Returns:
         The counts and shares.
     """
     captions = [texts[0].split() for texts in hypotheses.values()]
     written = [text.split() for texts in references.values() for text in texts]
+    english = is_english(language)
     reference_words = {word for words in written for word in words}
     words = {word for caption in captions for word in caption}
     return Diversity(
@@ -88,9 +97,9 @@ def measure(hypotheses: Tokens, references: Tokens) -> Diversity:
         repeated_2grams=_share(_repeats(caption, 2) for caption in captions),
         repeated_3grams=_share(_repeats(caption, 3) for caption in captions),
         repeated_4grams=_share(_repeats(caption, 4) for caption in captions),
-        bad_endings=_share(map(_ends_badly, captions)),
+        bad_endings=_share(map(_ends_badly, captions)) if english else None,
         mean_length=sum(map(len, captions)) / len(captions),
-        references_bad_endings=_share(map(_ends_badly, written)),
+        references_bad_endings=_share(map(_ends_badly, written)) if english else None,
         references_mean_length=sum(map(len, written)) / max(1, len(written)),
     )
 

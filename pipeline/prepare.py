@@ -17,7 +17,7 @@ from pipeline.download import archives
 from pipeline.engines import beam_options
 from pipeline.job import features
 from pipeline.storage import files, lock
-from records import manifest
+from records import language, manifest
 from records.recorded_flags import RecordedFlags
 
 DEFAULT_COCO = "data/coco2017"
@@ -54,6 +54,8 @@ def prepared(
     flags = _with_places(flags, dataset, chosen_dir, engine)
     data_dir, output_dir = flags.data_dir, flags.output_dir
     assert data_dir and output_dir
+    if flags.language is not None:
+        flags = dataclasses.replace(flags, language=language.checked(flags.language))
     if flags.vocabulary:
         manifest.read_vocabulary(flags.vocabulary, files.open_file)
     remark(f"building {dataset} from {data_dir} into {output_dir}{why}")

@@ -23,6 +23,7 @@ class RecordedFlags:
         scenes_images: Number of drawn scenes, if scenes were built.
         scenes_seed: Seed of the drawn scenes.
         every: Flag name -> value of all flags of the build, for people and for the manifest.
+        language: Language tag of the captions; None where nobody said it.
     """
 
     store: Literal["image", "features", "both"]
@@ -33,6 +34,7 @@ class RecordedFlags:
     scenes_images: int
     scenes_seed: int
     every: Mapping[str, Any]
+    language: str | None = None
 
     @classmethod
     def from_values(cls, every: Mapping[str, Any]) -> "RecordedFlags":
@@ -44,8 +46,10 @@ class RecordedFlags:
         Raises:
             KeyError: A flag that readers need is missing.
         """
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "every"]
-        return cls(**{name: every[name] for name in names}, every=every)
+        optional = ("every", "language")
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in optional]
+        values = {name: every[name] for name in names}
+        return cls(**values, every=every, language=every.get("language"))
 
     @classmethod
     def from_json(cls, every: Mapping[str, Any], version: int, where: str) -> "RecordedFlags":

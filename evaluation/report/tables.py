@@ -51,11 +51,6 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
             f"{measured.mean_length:.1f}",
             f"{measured.references_mean_length:.1f}",
         ),
-        (
-            "bad endings (“with a”)",
-            f"{measured.bad_endings:.1%}",
-            f"{measured.references_bad_endings:.1%}",
-        ),
         ("different words", f"{measured.words:,}", ""),
         ("share of the references' words", f"{measured.vocabulary_coverage:.1%}", ""),
         ("distinct captions", f"{measured.distinct_captions:.1%}", ""),
@@ -72,6 +67,9 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
                 f"{100 * reference_cider:.1f}",
             )
         )
+    if measured.bad_endings is not None:
+        shares = (measured.bad_endings, measured.references_bad_endings or 0.0)
+        rows.insert(2, ("bad endings (“with a”)", *(f"{share:.1%}" for share in shares)))
     if attention := findings.get("attention"):
         limit = f" of {attention['entropy_limit']:.2f} nats"
         rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))

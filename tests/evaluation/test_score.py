@@ -47,7 +47,7 @@ def test_scores_part_of_the_images(files):
     assert done.returncode == 0, done.stderr
     written = json.loads(output.read_text())
     assert set(written) == {
-        *("metrics", "intervals", "unavailable", "notes", "diversity", "images")
+        *("language", "metrics", "intervals", "unavailable", "notes", "diversity", "images")
     }
     images = {int(image_id): values for image_id, values in written["images"].items()}
     intervals = {name: tuple(ends) for name, ends in written["intervals"].items()}

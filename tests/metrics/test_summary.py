@@ -37,7 +37,7 @@ def test_table():
 def test_a_summary_is_kept_under_these_keys(scores):
     summary = Summary.of(scores)
     kept = summary.as_json()
-    assert list(kept) == ["metrics", "intervals", "unavailable", "notes", "diversity"]
+    assert list(kept) == ["language", "metrics", "intervals", "unavailable", "notes", "diversity"]
     assert kept["notes"] == []  # sixty images are not few
     assert kept["metrics"] == scores.metrics
     assert list(kept["intervals"]) == list(scores.metrics)

@@ -1,6 +1,7 @@
 """Four pictures, each with its caption: what a run can learn by heart in seconds."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -29,16 +30,18 @@ def four_picture(image_id: int, quality: int = 90) -> bytes:
     return file.getvalue()
 
 
-def build_four(data_dir: Path, output_dir: Path) -> None:
+def build_four(
+    data_dir: Path, output_dir: Path, captions: Mapping[int, str] = FOUR, **options
+) -> None:
     """Build records of the four pictures: each is in val once and in train fifty times."""
     coco = CocoFolder(data_dir, train=0, val=0)
-    for image_id, caption in FOUR.items():
+    for image_id, caption in captions.items():
         coco.add("val", image_id, four_picture(image_id), captions=[caption])
         for copy in range(1, 51):  # an epoch of some length: each ends with a validation
             # Another quality: the same bytes in both splits would be a leak.
             coco.add("train", 100 * copy + image_id, four_picture(image_id, 89), [caption])
     coco.write()
-    build_coco(coco, output_dir, train_shards=1)
+    build_coco(coco, output_dir, train_shards=1, **options)
 
 
 def train_four(records_dir: Path, run_dir: Path) -> None:

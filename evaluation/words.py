@@ -1,0 +1,68 @@
+"""What an evaluation tells of words: their language, how many the model does not know, and none."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from artifacts import provenance
+from artifacts.run_folder import RunFolder
+from cli.errors import UserError
+from records import language
+from records.manifest import DatasetInfo, read_vocabulary
+from records.text import tokenise
+from records.vocabulary import MANY_UNKNOWN
+
+
+def language_of(
+    run_dir: str, info: DatasetInfo, chosen: str | None, references: Mapping[int, Sequence[str]]
+) -> str:
+    """Return the tag of the language to score by; print a hint where nobody said it but should.
+
+    Args:
+        run_dir: The run that captions.
+        info: The manifest of the records that hold the references.
+        chosen: What --language says.
+        references: Image id -> its reference captions.
+    """
+    trained_on = provenance.read(RunFolder(run_dir))
+    tag = chosen or info.flags.language or (trained_on and trained_on.flags.language)
+    if not tag and (line := language.hint(Counter(chain.from_iterable(references.values())))):
+        print(line)
+    return language.checked(tag) if tag else language.ENGLISH
+
+
+def unknown_share(run_dir: str, references: Mapping[int, Sequence[str]]) -> float:
+    """Print and return which share of the references' words a run does not know.
+
+    Args:
+        run_dir: The run that captions.
+        references: Image id -> its reference captions.
+    """
+    vocabulary = read_vocabulary(RunFolder(run_dir).vocabulary)
+    words = [word for text in chain.from_iterable(references.values()) for word in tokenise(text)]
+    share = vocabulary.count_unknown(words) / max(1, len(words))
+    print(f"{share:.1%} of the references' {len(words):,} words are unknown to the model")
+    if share >= MANY_UNKNOWN:
+        print(
+            "warning: the model cannot say them: build records with a lower --min_word_count, or"
+            " with another --vocabulary, and train on those"
+        )
+    return share
+
+
+def refuse_empty(captions: Mapping[int, str], run_dir: str) -> None:
+    """Refuse to score captions of which none holds a word.
+
+    Args:
+        captions: Image id -> its caption.
+        run_dir: The run that captions.
+
+    Raises:
+        UserError: All captions are empty.
+    """
+    if not any(tokenise(caption) for caption in captions.values()):
+        raise UserError(
+            f"all {len(captions):,} captions of {run_dir} are empty, so that there is nothing to"
+            " score; train longer, or look whether vocabulary.tsv there has the words that"
+            " captions need"
+        )
