@@ -10,7 +10,7 @@ BLEU, ROUGE-L and CIDEr, and without Java.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -125,8 +125,8 @@ def evaluate_together(
         say(f"tokenising {count:,} captions ...")
         tokens_of = tokenise if english else _own_tokens
         reference_tokens, hypothesis_tokens = tokens_of(references), tokens_of(hypotheses)
-        for tokens, what in ((reference_tokens, "reference"), (hypothesis_tokens, "caption")):
-            _refuse_empty(tokens, what)
+        _refuse_empty(reference_tokens.values(), "reference")
+        _refuse_empty(hypothesis_tokens.values(), "caption")
         say(f"scoring {len(hypotheses):,} {'images' if len(systems) == 1 else 'captions'} ...")
         return [
             score_tokens(
@@ -159,8 +159,8 @@ def _english_only(language: str) -> str:
     return f"it is for English, and these captions are scored as --language={language}"
 
 
-def _refuse_empty(tokens: Mapping[_Key, Sequence[str]], what: str) -> None:
-    if not any(caption for captions in tokens.values() for caption in captions):
+def _refuse_empty(tokens: Collection[Sequence[str]], what: str) -> None:
+    if not any(caption for captions in tokens for caption in captions):
         raise UserError(
             f"no {what} to score holds a word: all {len(tokens):,} images have empty {what}s;"
             " look at the words that the model knows, vocabulary.tsv, and at the captions it was"

@@ -68,8 +68,9 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
             )
         )
     if measured.bad_endings is not None:
-        shares = (measured.bad_endings, measured.references_bad_endings or 0.0)
-        rows.insert(2, ("bad endings (“with a”)", *(f"{share:.1%}" for share in shares)))
+        of_captions, of_references = measured.bad_endings, measured.references_bad_endings or 0.0
+        endings = "bad endings (“with a”)"
+        rows.insert(2, (endings, f"{of_captions:.1%}", f"{of_references:.1%}"))
     if attention := findings.get("attention"):
         limit = f" of {attention['entropy_limit']:.2f} nats"
         rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))
