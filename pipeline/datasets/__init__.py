@@ -11,9 +11,9 @@ from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.coco import CocoCaptions
 from pipeline.datasets.own.imagefolder import ImageFolders
 from pipeline.datasets.own.jsonl import JsonLines
-from pipeline.datasets.own.parquet import Parquet
+from pipeline.datasets.own.shards.parquet import Parquet
+from pipeline.datasets.own.shards.webdataset import WebDataset
 from pipeline.datasets.own.tables.delimited import Csv, Tsv
-from pipeline.datasets.own.webdataset import WebDataset
 from pipeline.datasets.scenes import Scenes
 from pipeline.datasets.source import DataSource
 from pipeline.datasets.tfds import TfdsSource

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import parquet as pq
 
 from cli.errors import UsageError, UserError
-from pipeline.datasets.own import parquet, row_groups
 from pipeline.datasets.own.entries import image_id_of
+from pipeline.datasets.own.shards import parquet, row_groups
 from tests.support.parquets import IMAGE, hub, image, write_parquet
 from tests.support.records import WORDS, build, checksums, contents, jpeg, records, rejected, verify
 

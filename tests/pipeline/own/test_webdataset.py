@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli.errors import UserError
-from pipeline.datasets.own import tar_members
 from pipeline.datasets.own.entries import image_id_of
+from pipeline.datasets.own.shards import tar_members
 from tests.support.records import WORDS, build, checksums, jpeg, records, rejected, verify
 from tests.support.tars import img2dataset, special, write_tar
 

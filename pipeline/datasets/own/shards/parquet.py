@@ -22,12 +22,12 @@ from cli.errors import UserError
 from pipeline.datasets.fields import shown
 from pipeline.datasets.listing import Listing, clean, confined
 from pipeline.datasets.options import FRACTIONS, SourceOptions
-from pipeline.datasets.own import shard_names
 from pipeline.datasets.own.entries import Entry, EntrySource, split_of
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.parquet_columns import Columns, columns
-from pipeline.datasets.own.row_groups import ImageReader, ParquetFile, Row
-from pipeline.datasets.own.shard_names import ShardFile
+from pipeline.datasets.own.shards import shard_names
+from pipeline.datasets.own.shards.parquet_columns import Columns, columns
+from pipeline.datasets.own.shards.row_groups import ImageReader, ParquetFile, Row
+from pipeline.datasets.own.shards.shard_names import ShardFile
 from pipeline.datasets.source import ImageVersion
 from records import hashes
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from cli.errors import UserError
 from pipeline.datasets.fields import shown
-from pipeline.datasets.own import shard_names, tar_members
 from pipeline.datasets.own.entries import Entry, EntrySource
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.shard_names import ShardFile
-from pipeline.datasets.own.tar_members import Member, Place
+from pipeline.datasets.own.shards import shard_names, tar_members
+from pipeline.datasets.own.shards.shard_names import ShardFile
+from pipeline.datasets.own.shards.tar_members import Member, Place
 from pipeline.datasets.source import ImageVersion
 from pixels.formats import SUFFIXES
 
