@@ -1,6 +1,7 @@
 """The configuration that travels with the job to every worker."""
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 
@@ -68,9 +69,9 @@ class Config:
     engine: Engine
     flags: RecordedFlags
 
-    @property
+    @functools.cached_property
     def source(self) -> DataSource:
-        """The source of the images."""
+        """The source of the images. It may keep its place in a file between two images."""
         return datasets.source(self.dataset, self.source_options)
 
     @property

@@ -1,5 +1,6 @@
 """Compare records with the source they were built from: what has changed there since."""
 
+import functools
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -40,7 +41,13 @@ def changes(directory: str, info: DatasetInfo, data_dir: str) -> Iterator[str]:
 
 def _source(info: DatasetInfo) -> DataSource:
     """Return the source that records were built from."""
-    return datasets.source(info.dataset, SourceOptions.from_flags(info.flags.every))
+    return _same_source(info.dataset, SourceOptions.from_flags(info.flags.every))
+
+
+@functools.lru_cache(maxsize=1)
+def _same_source(dataset: str, options: SourceOptions) -> DataSource:
+    # It may keep its place in a file between two images.
+    return datasets.source(dataset, options)
 
 
 def _changes(

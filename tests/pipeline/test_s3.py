@@ -25,6 +25,7 @@ from pipeline.storage import beam_files, files
 from records import manifest
 from records.shard_files import Sidecar
 from tests.pipeline.own.folders import add_images
+from tests.support.parquets import write_parquet
 from tests.support.records import CocoFolder, build, build_coco, jpeg, verify
 from tests.support.tars import img2dataset
 
@@ -209,6 +210,29 @@ def test_a_table_on_s3_is_as_on_disk(store, tmp_path):
     moved["train_images"] = "s3://bucket/a b/own/Images"
     build(*store.options, **given | named | moved | {"output_dir": "s3://bucket/moved"})
     assert without_flags(store.objects("moved")) == expected
+
+
+def test_parquet_on_s3_is_as_on_disk(store, tmp_path):
+    """A listing fetches the captions, not the images; the images are fetched once."""
+    columns = {
+        "image": [{"bytes": jpeg(n, (300, 200)), "path": f"{n}.jpg"} for n in range(60)],
+        "caption": ["a dog runs"] * 60,
+    }
+    path = write_parquet(tmp_path / "d/train.parquet", columns, rows=30)
+    store.put(path.parent, "hub/data")
+    given = SMALL | {"dataset": "parquet", "val_shards": 0}
+    build(**given | {"data_dir": path.parent, "output_dir": tmp_path / "local"})
+    store.ranges.clear()
+    named = {"data_dir": "s3://bucket/hub/data", "output_dir": "s3://bucket/hub_records"}
+    build(*store.options, **given | named)
+    expected = without_flags(local_files(tmp_path / "local"))
+    assert without_flags(store.objects("hub_records")) == expected
+    fetched = 0
+    for piece in store.ranges:
+        start, end = piece.removeprefix("bytes=").split("-")
+        fetched += int(end) - int(start) + 1 if end else 0
+    size = path.stat().st_size
+    assert size > 2e6 and size < fetched < 1.6 * size
 
 
 def test_stopped_anywhere_and_run_again(store, tmp_path):

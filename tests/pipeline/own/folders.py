@@ -30,20 +30,21 @@ def captions(images: list) -> dict[str, tuple[str, ...]]:
     return {image.file_name: image.captions for image in images}
 
 
-def check_kill(dataset: str, data_dir: Path, out: Path, **options: object) -> None:
+def check_kill(dataset: str, data_dir: Path, out: Path, *beam_args: str, **options: object) -> None:
     """Kill a build in the middle, give the command again, and compare with a build left alone.
 
     Args:
         dataset: The source.
         data_dir: Its folder, with enough images for some shards.
         out: A folder to build into.
+        beam_args: Beam's own options, for the build that is killed and the one after it.
         options: More flags of the build.
     """
     flags = {"min_word_count": 1, "train_shards": 8, "verify": "decode"} | options
     expected_dir = out.with_name("undisturbed")
     build_own(dataset, data_dir, expected_dir, **flags)
     named = {"dataset": dataset, "data_dir": data_dir, "output_dir": out} | flags
-    process = start("--runner=DirectRunner", **named)
+    process = start("--runner=DirectRunner", *beam_args, **named)
     try:
         while not list(out.glob("*.json")):  # The sidecar of the first shard.
             assert process.poll() is None, process.communicate()
@@ -55,7 +56,7 @@ def check_kill(dataset: str, data_dir: Path, out: Path, **options: object) -> No
         finish(process)
     assert not (out / "dataset_info.json").exists()
     assert list(out.glob("*.json")), "nothing was finished before the kill"
-    build_own(dataset, data_dir, out, **flags)
+    build(*beam_args, **named)
     changes = {b"undisturbed": out.name.encode()}
     expected = contents(expected_dir)
     for before, after in changes.items():

@@ -11,7 +11,6 @@ groups, not images, are shuffled.
 """
 
 import posixpath
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -32,14 +31,21 @@ from pipeline.datasets.source import ImageVersion
 from records import hashes
 
 _SUFFIXES = (".parquet",)
-# The reader of each thread: the source itself is made anew for each shard.
-_readers = threading.local()
 
 
 class Parquet(EntrySource):
     """Images and captions in the rows of Parquet files."""
 
     reads: tuple[str, ...] = (*FRACTIONS, "image_column", "caption_column", "split_column")
+
+    def __init__(self, options: SourceOptions):
+        """Keep the options; nothing is read."""
+        super().__init__(options)
+        self._reader = ImageReader(lambda file: columns(file.schema, options, file.path).image)
+
+    def __reduce__(self) -> tuple[type, tuple[SourceOptions]]:
+        """Travel to a worker without an open file."""
+        return type(self), (self._options,)
 
     def looks_like(self, data_dir: str) -> str | None:
         """Return what lies in `data_dir` if it has Parquet files with images."""
@@ -85,23 +91,12 @@ class Parquet(EntrySource):
         row = Row.parse(path)
         if row is None:
             return super().read_image(path)
-        value = self._reader().value(row)
+        value = self._reader.value(row)
         content: bytes | None = value.get("bytes") if isinstance(value, dict) else value
         if content is None and isinstance(value, dict):
             beside = _beside(row.file, value.get("path"))
             return super().read_image(beside) if beside else None
         return content
-
-    def _reader(self) -> ImageReader:
-        """Return this thread's reader of images, which keeps its place between two calls."""
-        options = self._options
-        if getattr(_readers, "options", None) != options:
-            _readers.options = options
-            _readers.reader = ImageReader(
-                lambda file: columns(file.schema, options, file.path).image
-            )
-        reader: ImageReader = _readers.reader
-        return reader
 
 
 class _ListedRow(NamedTuple):

@@ -31,8 +31,6 @@ _TAR = ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # WebDataset's rule: the key ends at the first dot of the file's name.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)")
-# Endings of images.
-IMAGE_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 _TEXTS = ("txt", "json")
 _CAPTION_FIELDS = ("captions", "caption")
 
@@ -134,7 +132,7 @@ def _samples(shard: ShardFile, findings: Findings, passed_over: _PassedOver) -> 
     samples: dict[str, _Sample] = {}
     for member in tar_members.members(shard.path, lambda name: _parts(name)[1] in _TEXTS):
         key, suffix = _parts(member.name)
-        if not member.place or not key or suffix not in (*_TEXTS, *IMAGE_SUFFIXES):
+        if not member.place or not key or not (suffix in _TEXTS or f".{suffix}" in SUFFIXES):
             passed_over.add(shard, member)
             continue
         sample = samples.setdefault(key, _Sample())
