@@ -183,9 +183,10 @@ class Replica:
             with tf.device("cpu"):
                 content = tf.constant(encoded)
                 return {side: decode(content, orientation, side).numpy() for side in self._sides}
-        except tf.errors.InvalidArgumentError as error:
-            reason = error.message.splitlines()[0][:200]
-            raise UserError(f"{image.name}: cannot be decoded ({reason})") from None
+        except tf.errors.InvalidArgumentError:
+            raise UserError(
+                f"{image.name}: expected an image, found pixels that are damaged"
+            ) from None
 
     def _readable(
         self,

@@ -32,7 +32,7 @@ def load(data: bytes, kind: Format) -> Image.Image:
         BadImageError: truncated, corrupt, too_large or heif_not_installed.
     """
     name = "HEIF" if kind == Format.HEIC else kind.upper()
-    if kind == Format.HEIC and not _register_heif():
+    if kind == Format.HEIC and not reads_heic():
         raise BadImageError(
             RejectionReason.HEIF_NOT_INSTALLED,
             "a HEIC image needs the package pillow-heif; install it with `pip install .[heif]`",
@@ -55,7 +55,7 @@ def load(data: bytes, kind: Format) -> Image.Image:
 
 
 @cache
-def _register_heif() -> bool:
+def reads_heic() -> bool:
     """Tell whether Pillow can read HEIC here."""
     try:
         import pillow_heif

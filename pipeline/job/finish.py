@@ -10,6 +10,7 @@ from pipeline.config import Config
 from pipeline.storage import files
 from records import leaks, manifest, rejections, shard_files
 from records.manifest import DatasetInfo, Preprocessing, Split
+from records.rejections import RejectionReason
 from records.schema import SPLITS
 from records.shard_files import Sidecar
 from records.vocabulary import Vocabulary
@@ -98,6 +99,8 @@ def _check_rejected(name: str, split: Split, allowed: float, rejected_path: str)
     if left_out <= allowed * listed and left_out < listed:
         return
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in split.rejected.items())
+    if RejectionReason.HEIF_NOT_INSTALLED in split.rejected:
+        reasons += "; for HEIC run `pip install .[heif]` here and on every worker"
     raise UserError(
         f"{name}: {left_out:,} of {listed:,} images were rejected ({reasons}), see {rejected_path};"
         f" --max_rejected_fraction={allowed} allows no more. Repair the images or raise it, and run"

@@ -18,9 +18,10 @@ from pipeline.job.describe import Description, rejection
 from pipeline.job.load import LoadedImage, load
 from pipeline.job.reports import Progress
 from pipeline.storage import files
+from pixels import pillow
 from pixels.standard import StandardImage
 from records import canonical_json, hashes, manifest, shard_files, wire
-from records.rejections import Rejection
+from records.rejections import Rejection, RejectionReason
 from records.schema import SCHEMA_VERSION, CaptionedImage
 from records.shard_files import Shard, Sidecar
 from records.vocabulary import Vocabulary
@@ -103,7 +104,13 @@ def _finished_sidecar(path: str, fingerprint: str) -> Sidecar | None:
     except UserError:
         return None
     valid = sidecar.fingerprint == fingerprint and files.size(path) == sidecar.shard.bytes
-    return sidecar if valid else None
+    return sidecar if valid and not _reads_more_now(sidecar) else None
+
+
+def _reads_more_now(sidecar: Sidecar) -> bool:
+    """Tell whether the plugin for HEIC was installed after a shard left such images out."""
+    reasons = {line["reason"] for line in sidecar.rejected}
+    return RejectionReason.HEIF_NOT_INSTALLED in reasons and pillow.reads_heic()
 
 
 def _write(

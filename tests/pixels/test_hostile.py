@@ -178,7 +178,7 @@ def test_cut_files_and_values_that_are_no_numbers():
 
 def test_heic_without_its_plugin_names_the_extra(monkeypatch):
     data = saved(Image.fromarray(picture()), "HEIF")
-    monkeypatch.setattr(pillow, "_register_heif", lambda: False)
+    monkeypatch.setattr(pillow, "reads_heic", lambda: False)
     error = refused(data)
     assert error.reason == "heif_not_installed" and "pip install .[heif]" in str(error)
 

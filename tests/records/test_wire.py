@@ -1,5 +1,6 @@
 """Records as bytes, and their framing."""
 
+import dataclasses
 import hashlib
 import io
 import subprocess
@@ -69,3 +70,12 @@ def test_framing_is_tensorflows_and_sees_every_flipped_byte():
         if end not in (len(framed[0]), len(framed[0] + framed[1])):
             with pytest.raises(wire.CorruptRecordError, match="the file ends inside"):
                 list(wire.read_frames(io.BytesIO(content[:end])))
+
+
+def test_an_upright_image_says_nothing_of_its_orientation():
+    turned = dataclasses.replace(IMAGE, orientation=6)
+    assert schema.ORIENTATION.encode() not in wire.to_bytes(IMAGE)
+    assert wire.from_bytes(wire.to_bytes(turned)).orientation == 6
+    assert wire.from_bytes(wire.to_bytes(IMAGE)).orientation == 1
+    with pytest.raises(wire.CorruptRecordError, match=r"orientation is \[9\], expected 1 to 8"):
+        wire.from_bytes(wire.to_bytes(dataclasses.replace(IMAGE, orientation=9)))
