@@ -6,6 +6,7 @@ keeps its place: to read images in the order of their rows costs one pass.
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -146,6 +147,7 @@ class ImageReader:
         self._file: ParquetFile | None = None
         self._group = self._next = 0
         self._values: Iterator[Any] = iter(())
+        self._lock = threading.Lock()
 
     def value(self, place: Row) -> Any:
         """Return the value of the image column in a row.
@@ -153,14 +155,15 @@ class ImageReader:
         Raises:
             UserError: It cannot be read, or the file has changed since it was listed.
         """
-        file = self._open(place)
-        if place.group != self._group or place.row < self._next:
-            self._values = file.values(place.group, self._column_of(file), place.row)
-            self._group, self._next = place.group, place.row
-        for value in self._values:
-            self._next += 1
-            if self._next > place.row:
-                return value
+        with self._lock:
+            file = self._open(place)
+            if place.group != self._group or place.row < self._next:
+                self._values = file.values(place.group, self._column_of(file), place.row)
+                self._group, self._next = place.group, place.row
+            for value in self._values:
+                self._next += 1
+                if self._next > place.row:
+                    return value
         raise UserError(f"{place.file}: row group {place.group} has no row {place.row}")
 
     def _open(self, place: Row) -> ParquetFile:
