@@ -6,7 +6,6 @@ the message says which file was probably meant. A name may lack its ending, if o
 with an ending.
 """
 
-import os
 import posixpath
 import re
 import unicodedata
@@ -39,6 +38,8 @@ class ImageFolder:
         self.path = path
         self._names: dict[str, tuple[set[str], dict[str, str]]] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
+        self._absolute = files.absolute(path).rstrip("/") + "/"
+        self._located: dict[str, tuple[str, str] | None] = {}
         self._present: set[str] = set()
         self._missing: dict[str, str] = {}
 
@@ -54,6 +55,11 @@ class ImageFolder:
             name leads out of the folder, so that a list from somebody else cannot make the build
             read other files.
         """
+        if name not in self._located:  # Tables repeat a name for each caption.
+            self._located[name] = self._locate(name, place)
+        return self._located[name]
+
+    def _locate(self, name: str, place: str) -> tuple[str, str] | None:
         relative, present = self._look_up(clean(name))
         if not relative:
             return None
@@ -81,7 +87,9 @@ class ImageFolder:
         example = f"{path} ({place}): no such file{paths.suggest(path)}"
         total = len(self._missing) + len(self._present)
         if not self._present:
-            raise UserError(f"none of the {total:,} images of the list is there: {example}")
+            zips = [n for n in sorted(self._names_in("")[0]) if n.lower().endswith(".zip")]
+            hint = f"; {zips[0]} lies there: unpack it" if zips else ""
+            raise UserError(f"none of the {total:,} images of the list is there: {example}{hint}")
         findings.remark(f"{len(self._missing):,} of {total:,} images are missing: {example}")
 
     def holds(self, names: Iterable[str]) -> int:
@@ -99,8 +107,7 @@ class ImageFolder:
         return relative, present or None
 
     def _relative(self, name: str) -> str | None:
-        absolute = os.path.abspath(self.path) if files.is_local(self.path) else self.path
-        relative = name.removeprefix(absolute.rstrip("/") + "/")
+        relative = name.removeprefix(self._absolute)
         return None if "://" in relative else confined("", relative)
 
     def _spelling(self, name: str) -> str | None:

@@ -179,7 +179,7 @@ def _folder_names(folder: str) -> Iterable[str]:
     if not files.is_local(folder):  # An object store has no folders to list.
         return _USUAL_FOLDERS
     try:
-        with os.scandir(folder) as inside:
+        with os.scandir(folder or ".") as inside:
             names = sorted(entry.name for entry in inside if entry.is_dir())
     except OSError:
         return ()
