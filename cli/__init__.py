@@ -34,5 +34,13 @@ def _let_no_warning_fail() -> None:
         warnings.simplefilter("ignore")
 
 
+def _occupy_standard_descriptors() -> None:
+    """Open what a shell has closed (`2>&-`): a log must not be written into a file of ours."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # The lowest that is free.
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+_occupy_standard_descriptors()
 _refuse_hidden_rooms()
 _let_no_warning_fail()

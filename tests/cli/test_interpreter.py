@@ -1,4 +1,4 @@
-"""A module of the user that has the name of one of our rooms is one line, not a traceback."""
+"""What every command settles in its interpreter before anything else."""
 
 import os
 import subprocess
@@ -34,3 +34,24 @@ def test_a_module_that_hides_a_room_is_named(tmp_path, name):
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
     assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path, closed):
+    # A library that writes to descriptor 2 would write into our file, and so would its children.
+    code = (
+        "import cli, os, subprocess, sys; file = open(sys.argv[1], 'w'); os.write(2, b'log');"
+        "subprocess.run(['sh', '-c', 'echo log; echo log >&2']); file.write('ours')"
+    )
+    path = tmp_path / "file"
+    shell = f'exec "$@" {closed}'
+    command = ["sh", "-c", shell, "sh", sys.executable, "-c", code, str(path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert path.read_text() == "ours"
+
+
+def test_an_error_that_python_would_make_of_a_warning_is_none():
+    code = "import cli, warnings; warnings.warn('old'); print('done')"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
