@@ -132,12 +132,12 @@ def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
         raise UserError(f"{place}: may be several data sets; say {choices}")
     if not files.exists(place):
         raise UserError(f"{place}: no such file or folder")
+    if place.lower().endswith((".zip", ".tar.gz", ".tgz")):
+        raise UserError(f"{place}: unpack it, and give the folder as --data_dir")
     names = files.names(place)
-    holds = (
-        f"it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else "it is empty"
-    )
+    holds = f"; it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else ""
     raise UserError(
-        f"{place}: no data set that is known lies there; {holds}. --dataset says what it is, one of"
+        f"{place}: no data set that is known lies there{holds}. --dataset says what it is, one of"
         f" {', '.join(datasets.NAMES)}; --download fetches COCO 2017 to it; without --data_dir the"
         " embedded scenes are built"
     )

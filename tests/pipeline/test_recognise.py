@@ -87,7 +87,10 @@ def test_where_nothing_is_known_the_files_are_named(tmp_path):
     message = refusal(data_dir=str(tmp_path))
     assert "no data set that is known lies there; it holds a.docx, b.docx, c.docx, d.doc" in message
     (tmp_path / "none").mkdir()
-    assert "lies there; it is empty. --dataset says what" in refusal(data_dir=f"{tmp_path}/none")
+    assert "known lies there. --dataset says what" in refusal(data_dir=f"{tmp_path}/none")
+    (tmp_path / "photos.zip").touch()
+    message = f"{tmp_path}/photos.zip: unpack it, and give the folder as --data_dir"
+    assert refusal(data_dir=f"{tmp_path}/photos.zip") == message
     gone = f"{tmp_path}/gone"
     assert refusal(data_dir=gone) == f"{gone}: no such file or folder"
     assert refusal(train_annotations=gone) == f"{gone}: no such file or folder"

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from cli.errors import UsageError, UserError
+from pipeline.datasets import listing
 from pipeline.datasets.own.entries import image_id_of
 from tests.pipeline.own.folders import CAPTIONS, add_images, build_own, check_kill
 from tests.support.records import jpeg, records, rejected, verify
@@ -158,6 +159,12 @@ def test_files_that_are_not_clear(own, tmp_path):
         build_own("coco", own / "pictures", out)
     with pytest.raises(UserError, match=r"gone: no such file or folder"):
         build_own("coco", own / "gone", out)
+
+
+def test_a_small_file_that_unpacks_to_a_large_one(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "_MAX_UNPACKED_BYTES", 100)
+    with pytest.raises(UserError, match=r"val\.json\.gz: holds more than 0 GiB of text"):
+        build_own("coco", own, tmp_path / "records")
 
 
 def test_one_name_in_several_folders(tmp_path):

@@ -153,6 +153,14 @@ def test_a_file_for_each_split(own, tmp_path):
         build_own("tsv", own, tmp_path / "records", test_fraction=0.1)
 
 
+def test_splits_whose_images_have_the_same_names(tmp_path):
+    for number, split in enumerate(("train", "val")):
+        add_images(tmp_path / "own" / split, "1.jpg", "2.jpg", first=10 * number)
+        write(tmp_path / "own" / f"{split}.csv", "image,caption\n1.jpg,a dog\n2.jpg,a cat\n")
+    assert len(built("csv", tmp_path / "own", tmp_path)) == 2
+    assert len(captions(records(tmp_path / "records", "val"))) == 2
+
+
 def test_quotes_in_a_tsv_that_are_no_quotes(own, tmp_path):
     write(own / "mine.tsv", 'image\tcaption\n0.jpg\t"Stop" signs\n1.jpg\t5" nails\n2.jpg\t"a\n')
     assert built("tsv", own, tmp_path) == {

@@ -88,6 +88,11 @@ def test_a_missing_file_is_named_with_the_one_that_is_meant(folder, name, simila
     with pytest.raises(UserError) as caught:
         images.report(Findings())
     assert str(caught.value) == f"none of the 1 images of the list is there: {example}"
+    (folder / "Photos.ZIP").touch()
+    unread = ImageFolder(str(folder))
+    unread.locate(name, "list:7:3")
+    with pytest.raises(UserError, match=r"; Photos\.ZIP lies there: unpack it$"):
+        unread.report(Findings())
     images.locate("x[1]*.jpg", "list:8:3")
     findings = Findings()
     images.report(findings)
