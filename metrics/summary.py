@@ -107,12 +107,13 @@ class Comparison(NamedTuple):
         return "\n".join(lines)
 
     def _row(self, name: str, difference: Difference) -> tuple[str, ...]:
+        interval = f"{100 * difference.low:+.1f} .. {100 * difference.high:+.1f}"
         return (
             HEADINGS[name],
             f"{100 * self.scores.metrics[name]:.1f}",
             f"{100 * self.baseline.metrics[name]:.1f}",
             f"{100 * difference.difference:+.1f}",
-            f"{100 * difference.low:+.1f} .. {100 * difference.high:+.1f}",
+            interval if len(self.scores.images) > 1 else "-",
             f"{difference.p:.3f}" if difference.p else f"< {1 / bootstrap.RESAMPLES:g}",
         )
 

@@ -89,6 +89,8 @@ def open_validation(
     if "val" not in info.splits or not info.splits["val"].total("records"):
         print("the records have no val split: the last weights are taken for the best")
         return None
+    if info.splits["val"].total("images") == 1:
+        print("the val split has 1 image, whose CIDEr is always 0: the lowest loss is the best")
     _, val = open_split(recipe.records_dir, "val")
     score = _scorer(dataclasses.replace(val, grid=grid), captioner, vocabulary, cached, recipe)
     return Validation(score, Samples(RunFolder(recipe.run_dir), first_pictures(val)), stamp)

@@ -7,7 +7,8 @@ import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 
 from metrics import bootstrap
-from metrics.official import Scores
+from metrics.meteor import MeteorError
+from metrics.official import Scores, score_tokens
 from tests.support.scores import IMAGES, random_scores
 
 
@@ -16,7 +17,20 @@ def scores() -> Scores:
     return random_scores(1)
 
 
-def test_each_resample_is_scored_as_the_official_code_would(scores):
+@pytest.fixture(scope="module")
+def long_scores(scores) -> Scores:
+    """Captions longer than their references, which BLEU has no penalty for."""
+
+    def no_meteor(references, hypotheses):
+        raise MeteorError("not started")
+
+    long = {image: [" ".join(texts)] for image, texts in scores.references.items()}
+    return score_tokens(scores.references, long, no_meteor)
+
+
+@pytest.mark.parametrize("which", ["scores", "long_scores"])
+def test_each_resample_is_scored_as_the_official_code_would(which, request):
+    scores = request.getfixturevalue(which)
     references, hypotheses = scores.references, scores.hypotheses
     weights = next(bootstrap._weights(IMAGES, seed=5))[:4]
     drawn = bootstrap._metrics_of(scores, weights)

@@ -60,6 +60,13 @@ def test_scores_of_few_images_come_with_a_note(scores):
     assert few_images(50) == []
 
 
+def test_a_comparison_of_one_image_has_no_interval(scores):
+    images = dict(list(scores.images.items())[:1])
+    one = dataclasses.replace(scores, images=images, bleu_counts=scores.bleu_counts[:1])
+    _, *rows = Comparison.of(one, one).as_text().split("\n")
+    assert all(row.split()[-2:] == ["-", "1.000"] for row in rows)
+
+
 def test_a_comparison_names_the_difference_of_each_metric(scores):
     comparison = Comparison.of(scores, random_scores(2))
     kept = comparison.as_json()

@@ -1,16 +1,20 @@
 """Validation: no dropout, no padding, and CIDEr of what greedy search says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
 from captioning.search_options import rules
 from model.caption_generator import CaptionGenerator
+from records.split_files import open_split
 from records.vocabulary import SPECIAL, Vocabulary
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
+from tests.support.training import config
 from trainer import losses
 from trainer.input.feature_cache import CaptionedFeatures
-from trainer.validation import Validator
+from trainer.validation import Validator, open_validation
 
 WORDS = [*SPECIAL, *(f"word{n}" for n in range(4, 23))]
 VOCABULARY = Vocabulary(WORDS, [1] * len(WORDS))
@@ -68,6 +72,21 @@ def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
         for ids in image
     ]
     assert validator.score(pairs)[:4] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_val_split_of_one_image_is_told(captioner, scenes_records, tmp_path, capsys, images):
+    info, _ = open_split(str(scenes_records), "val")
+    (shard,) = info.splits["val"].shards
+    few = dataclasses.replace(
+        info.splits["val"], shards=[dataclasses.replace(shard, images=images)]
+    )
+    info = dataclasses.replace(info, splits=info.splits | {"val": few})
+    recipe = config(records_dir=scenes_records, run_dir=tmp_path)
+    options = {"cached": False, "grid": None, "stamp": ""}
+    assert open_validation(recipe, info, captioner, VOCABULARY, **options)
+    told = "1 image, whose CIDEr is always 0: the lowest loss is the best"
+    assert (told in capsys.readouterr().out) == (images == 1)
 
 
 def test_a_later_validation_is_of_the_later_weights():
