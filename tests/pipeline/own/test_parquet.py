@@ -94,20 +94,25 @@ def test_bytes_do_not_depend_on_workers_place_or_new_files(tmp_path):
         assert names < set(captions(tmp_path / "more", split))
 
 
-def test_every_row_group_is_decoded_once_or_twice(tmp_path, monkeypatch):
-    """Shards take runs of rows: 40 shards of random rows would decode 40 times."""
-    decoded: list[tuple[str, int]] = []
-    values = row_groups.ParquetFile.values
+def test_row_groups_are_decoded_a_few_times(tmp_path, monkeypatch):
+    """Shards take runs of rows: 40 shards of random rows would decode each row group 40 times.
 
-    def counting(self, group, column, start=0):
-        for value in values(self, group, column, start):
-            decoded.append((self.path, group))
-            yield value
+    Four shards share a row group here. In the worst order each of them begins at its first row.
+    """
+    decoded = []
+    batches = row_groups.ParquetFile._batches
 
-    monkeypatch.setattr(row_groups.ParquetFile, "values", counting)
+    def counting(self, group, columns, rows):
+        for batch in batches(self, group, columns, rows):
+            if columns == ["image"]:
+                decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(row_groups, "_IMAGE_ROWS", 2)
+    monkeypatch.setattr(row_groups.ParquetFile, "_batches", counting)
     hub(tmp_path / "d", "train", 1, range(200), rows=20)
     build_parquet(tmp_path / "d", tmp_path / "out", train_shards=40)
-    assert 200 <= len(decoded) <= 400
+    assert 200 <= sum(decoded) <= 600
     shuffled = [record.file_name for record in records(tmp_path / "out", "train")]
     assert shuffled != sorted(shuffled, key=lambda name: int(name[:-4]))
 
@@ -317,6 +322,18 @@ def test_damage_is_one_line(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         build_parquet(tmp_path / "d", tmp_path / "out")
     assert str(caught.value).startswith(f"{tmp_path}/d/0.parquet") and "\n" not in str(caught.value)
+
+
+def test_a_checksum_of_a_page_is_checked(tmp_path):
+    columns = {"image": [image(n) for n in range(4)], "caption": ["a dog"] * 4}
+    options = {"write_page_checksum": True, "compression": "none"}
+    options |= {"use_dictionary": False, "write_statistics": False}
+    path = write_parquet(tmp_path / "d/0.parquet", columns, **options)
+    content = bytearray(path.read_bytes())
+    content[content.index(jpeg(2)) + 700] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"row group 0: cannot be read: .*(CRC|checksum)"):
+        build_parquet(tmp_path / "d", tmp_path / "out")
 
 
 def test_texts_that_are_no_utf8_are_one_line(tmp_path):

@@ -202,7 +202,9 @@ def _entries(
     for row, name in zip(rows, names, strict=True):
         if row.row is None:
             if name is None:
-                findings.problem(row.place, f"the image must be beside it, found {shown(row.path)}")
+                findings.problem(
+                    row.place, f"the image must lie in {row.folder}, found {shown(row.path)}"
+                )
                 continue
             path = posixpath.join(row.folder, name)
         else:
