@@ -1,5 +1,6 @@
 """How every command starts, fails and exits."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -14,6 +15,11 @@ from cli.output_streams import guarded_streams, use_utf8
 Others = Literal["refused", "positional", "passed"]
 INTERRUPTED = 130
 READER_GONE = 141
+# What a full or read-only disk, permissions and `ulimit` answer to anything that is asked of them.
+_REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO, errno.ESTALE),
+}
 _HELP = ("--help", "-help", "--helpshort", "--helpfull")
 
 
@@ -51,9 +57,28 @@ def run(
             sys.exit(error.exit_code)
         except BrokenPipeError:  # The reader closed the pipe: stop quietly.
             sys.exit(READER_GONE)
+        except (MemoryError, OSError) as error:
+            refusal = _refusal_of_the_machine(error)
+            if not refusal:
+                raise
+            print(f"error: {refusal}; then run the same command again", file=sys.stderr)
+            sys.exit(UserError.exit_code)
         except KeyboardInterrupt:
             print("error: interrupted; run the same command again to continue", file=sys.stderr)
             sys.exit(INTERRUPTED)
+
+
+def _refusal_of_the_machine(error: MemoryError | OSError) -> str | None:
+    """Return what the machine did not give, wherever it was asked for; None for another error."""
+    if isinstance(error, MemoryError):
+        return "memory is exhausted: free some, or raise its limit (`ulimit -v`)"
+    reason = " ".join(str(error.strerror or error).split())
+    if reason.startswith("No usable temporary directory"):
+        return f"{reason}: let TMPDIR name a folder that can be written to"
+    if error.errno not in _REFUSALS:
+        return None
+    place = f"{error.filename!r}: " if error.filename else ""
+    return f"{place}{reason}: mend that (disk, permission or limit)"
 
 
 def parse(

@@ -17,8 +17,15 @@ os.environ["KERAS_BACKEND"], os.environ["KERAS_NNX_ENABLED"] = "tensorflow", "0"
 
 try:
     import keras
-except ImportError:  # TensorFlow is not installed: whoever needs it says so.
+except ModuleNotFoundError:  # TensorFlow is not installed: whoever needs it says so.
     raise
+except ImportError as error:
+    print(
+        f"error: TensorFlow cannot be loaded: {' '.join(str(error).split())}; give it more memory"
+        " (`ulimit -v`), or install it anew with `pip install --force-reinstall tensorflow`",
+        file=sys.stderr,
+    )
+    sys.exit(1)
 except Exception as error:  # Keras does not check keras.json for more than a few mistakes.
     home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -117,3 +117,36 @@ def test_help_lists_the_flags_of_the_command_and_none_of_absl(capsys):
     assert re.search(r"--\[no\]gate: Whether\..*--size: Pixels, 1 to 9\.", out, re.DOTALL)
     assert "--flagfile=FILE" in out
     assert "undefok" not in out and "verbosity" not in out
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        (MemoryError(), "memory is exhausted: .*`ulimit -v`"),
+        (OSError(28, "No space left on device", "/a b"), "'/a b': No space left on device: mend"),
+        (OSError(24, "Too many open files"), "Too many open files: mend that"),
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+            r"No usable temporary directory found in \['/tmp'\]: let TMPDIR name a folder",
+        ),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(capsys, monkeypatch, failure, line):
+    def main(values, rest):
+        raise failure
+
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as ended:
+        command_lib.run(main, lambda values: None)
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(f"error: {line}.*; then run the same command again\n", err)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    def main(values, rest):
+        raise FileNotFoundError(2, "No such file or directory", "/a")
+
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(FileNotFoundError):
+        command_lib.run(main, lambda values: None)

@@ -55,3 +55,26 @@ def test_an_error_that_python_would_make_of_a_warning_is_none():
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        ("ImportError('no memory')", "error: TensorFlow cannot be loaded: no memory; give it more"),
+        (
+            "ValueError('floatx')",
+            "error: /home/keras.json: Keras cannot start with these settings (",
+        ),
+    ],
+)
+def test_a_tensorflow_that_does_not_start_is_one_line(tmp_path, failure, line):
+    (tmp_path / "keras.py").write_text(f"raise {failure}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import cli.start_tensorflow"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "KERAS_HOME": "/home"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
