@@ -59,8 +59,10 @@ def test_a_step_is_what_the_book_says(clip_norm, l2):
     keras_own.build(reference.decoder.trainable_variables)
     step = build_step(recipe, captioner, ours)
     features, ids = some_features(), padded(CAPTIONS)
-    for _ in range(4):
+    for number in range(4):
         scalars = step(features, ids)
+        rate = float(ours._learning_rate(number))  # of this step, not of the next
+        assert float(scalars["learning_rate"]) == pytest.approx(rate, abs=1e-9)
         total, norm = by_the_book(recipe, reference, keras_own, features, ids)
         assert float(scalars["total"]) == pytest.approx(total, rel=1e-4)
         assert float(scalars["gradient_norm"]) == pytest.approx(norm, rel=1e-3)

@@ -85,7 +85,7 @@ def test_the_seed_chooses_the_initial_weights(tmp_path, scenes_records):
 
     def drawn(name, seed):
         recipe = config(records_dir=scenes_records, run_dir=tmp_path / name, seed=seed)
-        captioner, _ = open_run(recipe, info, vocabulary, train, one_device())
+        captioner = open_run(recipe, {}, info, vocabulary, train, one_device()).captioner
         decoder, network = captioner.decoder, captioner.encoder.network
         return [v.numpy() for v in (*decoder.trainable_variables, *network.trainable_variables)]
 
