@@ -10,8 +10,9 @@ the others receive its weights and its decisions.
 """
 
 import contextlib
-import json
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -21,10 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 from cli.errors import UsageError, UserError
+from trainer.workers.meeting import meet
+from trainer.workers.tf_config import Task
 
-_EXAMPLE = (
-    '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
-)
+_START_SECONDS = 60  # for TensorFlow's workers to join, when all have met
 # The errors of a collective operation when another worker does not answer any more.
 _WORKER_LOST = (
     tf.errors.UnavailableError,
@@ -182,53 +183,51 @@ def one_device() -> Cluster:
     return Cluster(tf.distribute.get_strategy())
 
 
-def join() -> Cluster:
+def _start_workers(task: Task) -> tf.distribute.Strategy:
+    """Start TensorFlow's workers, which wait for each other.
+
+    That wait has no end if a worker is gone again since all have met. It holds Python's lock, so
+    no Python code can end it: a signal does, by the system's own action, and faulthandler's
+    watchdog, which exits with code 1.
+    """
+    print(
+        f"worker {task.worker} of {task.workers}: all are there, TensorFlow's workers join (for up"
+        f" to {_START_SECONDS} seconds; if one is gone again, run the same command on all)",
+        file=sys.stderr,
+    )
+    handlers = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(_START_SECONDS, exit=True, file=nowhere)
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            # Its own handler of SIGTERM, too, is replaced by ours.
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def join(task: Task) -> Cluster:
     """Join the workers or the GPUs that are there, before TensorFlow runs anything.
 
+    Args:
+        task: Which worker this process is.
+
     Raises:
-        UsageError: TF_CONFIG does not describe a cluster of workers.
         UserError: The other workers cannot be reached.
     """
-    worker, workers = parse_tf_config(os.environ.get("TF_CONFIG", ""))
-    if workers > 1:
-        print(f"worker {worker} of {workers}: waiting for the others", file=sys.stderr)
+    if task.workers > 1:
+        meet(task)
         try:
-            return Cluster(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
+            strategy = _start_workers(task)
+            return Cluster(strategy, task.worker, task.workers)
         except tf.errors.OpError as error:
             raise UserError(
-                f"worker {worker}: cannot join the workers in TF_CONFIG"
+                f"worker {task.worker}: cannot join the workers in TF_CONFIG"
                 f" ({str(error).splitlines()[0]}); is its port free, and the others' reachable?"
             ) from None
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return Cluster(tf.distribute.MirroredStrategy())
     return one_device()
-
-
-def parse_tf_config(tf_config: str) -> tuple[int, int]:
-    """Read which worker this process is.
-
-    Args:
-        tf_config: The value of TF_CONFIG; "" for a single worker.
-
-    Returns:
-        The number of this worker from 0, and how many workers there are.
-
-    Raises:
-        UsageError: It does not describe a cluster of workers and one of them.
-    """
-    if not tf_config:
-        return 0, 1
-    try:
-        config = json.loads(tf_config)
-        jobs, kind, index = config["cluster"], config["task"]["type"], int(config["task"]["index"])
-        if jobs.keys() - {"chief", "worker"}:
-            raise ValueError(f"its jobs are {', '.join(sorted(jobs))}")
-        if not 0 <= index < len(jobs[kind]):
-            raise ValueError(f"there is no {kind} {index}")
-        chiefs = len(jobs.get("chief", [])) if kind == "worker" else 0  # a chief is worker 0
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"TF_CONFIG: expected {_EXAMPLE}, found {tf_config[:200]!r}"
-            f" ({type(error).__name__}: {error})"
-        ) from None
-    return chiefs + index, sum(map(len, jobs.values()))

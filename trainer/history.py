@@ -12,6 +12,7 @@ import tensorflow as tf
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UserError
+from trainer import events
 from trainer.position import Position
 from trainer.samples import Sample, Samples
 
@@ -19,7 +20,7 @@ from trainer.samples import Sample, Samples
 class History:
     """Writes metrics.jsonl and TensorBoard's events of a run.
 
-    Lines of metrics.jsonl past the position that the run resumes from are removed.
+    Lines and events past the position that the run resumes from are removed.
 
     Args:
         folder: The run's folder.
@@ -46,6 +47,7 @@ class History:
         self._samples = samples
         self._events_dir = folder.events
         with _reported(self._events_dir):
+            events.cut(self._events_dir, position)
             self._events = tf.summary.create_file_writer(os.fsencode(self._events_dir))
 
     def write(self, kind: str, step: int, scalars: dict[str, float], stamp: str = "") -> None:

@@ -22,7 +22,7 @@ from trainer.step import build_step
 from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import Score, Validation
 
-LOG_STEPS = 50  # between two lines of metrics.jsonl
+LOG_STEPS = 50  # between two lines of metrics.jsonl; the end of an epoch has one, too
 CHECKPOINT_SECONDS = 300  # between two checkpoints inside an epoch
 
 
@@ -150,7 +150,7 @@ class Loop:
                 with self.profile.step(self.position.step + 1):
                     window.add(self._take_step(batch))
                 progress.update()
-                if self.position.step % LOG_STEPS == 0:
+                if self.position.step % LOG_STEPS == 0 or self._at_end_of_epoch():
                     self._log(window.summary(), progress)
                     window = StepWindow()
                 if self._at_end_of_epoch():

@@ -35,6 +35,7 @@ from trainer.opening.plan import Plan
 from trainer.profiling import Profile
 from trainer.stop import STOPPED, Stop, StopRequestedError
 from trainer.validation import open_validation
+from trainer.workers.tf_config import Task, parse_tf_config
 
 
 def define_flags(values: FlagValues) -> None:
@@ -58,20 +59,19 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
-    worker, _ = distribution.parse_tf_config(os.environ.get("TF_CONFIG", ""))
+    task = parse_tf_config(os.environ.get("TF_CONFIG", ""))
     given = flags.given(Recipe, values)
-    if worker > 0:  # the chief alone writes into the run's folder
-        return _join_and_train(recipe, given)
+    if task.worker > 0:  # the chief alone writes into the run's folder
+        return _join_and_train(recipe, given, task)
     with process_lock.only_process(recipe.run_dir, "training", "give another --run_dir"):
-        return _join_and_train(recipe, given)
+        return _join_and_train(recipe, given, task)
 
 
-def _join_and_train(recipe: Recipe, given: Mapping[str, Any]) -> int:
+def _join_and_train(recipe: Recipe, given: Mapping[str, Any], task: Task) -> int:
     """Train with the other workers, if there are any; returns the exit code."""
-    cluster = distribution.join()
-    # Only now: joining other workers installs a SIGTERM handler, which ours must replace.
     stop = Stop()
     try:
+        cluster = distribution.join(task)
         with cluster.watched():
             info, train = open_split(recipe.records_dir, "train")
             recipe = adopt_stored_encoder(recipe, given, info)

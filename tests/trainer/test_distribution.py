@@ -18,8 +18,8 @@ from tests.support.commands import ROOT, users_environment
 from tests.support.hostile import PROXIES
 from tests.support.training import TINY, train
 from trainer import losses
-from trainer.distribution import parse_tf_config
 from trainer.input import order
+from trainer.workers.tf_config import Task, parse_tf_config
 
 # The command, without XLA: compiling takes most of a short run's time.
 _COMMAND = """
@@ -44,12 +44,13 @@ def tf_config(hosts=HOSTS, kind="worker", index=0, **jobs) -> str:
 
 
 def test_a_task_knows_its_place():
-    assert parse_tf_config("") == (0, 1)
-    assert parse_tf_config(tf_config(index=2)) == (2, 3)
-    assert parse_tf_config(tf_config(["10.0.0.1:2222"])) == (0, 1)
+    assert parse_tf_config("") == parse_tf_config(" ") == Task(0, ())
+    assert parse_tf_config(tf_config(index=2)) == Task(2, tuple(HOSTS))
+    assert parse_tf_config(tf_config(["10.0.0.1:2222"])).workers == 1
     chief = {"chief": ["10.0.0.9:2222"]}
-    assert parse_tf_config(tf_config(kind="chief", **chief)) == (0, 4)
-    assert parse_tf_config(tf_config(kind="worker", index=2, **chief)) == (3, 4)
+    addresses = ("10.0.0.9:2222", *HOSTS)
+    assert parse_tf_config(tf_config(kind="chief", **chief)) == Task(0, addresses)
+    assert parse_tf_config(tf_config(kind="worker", index=2, **chief)) == Task(3, addresses)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +59,19 @@ def test_a_task_knows_its_place():
         "worker 0 of 2",
         "[]",
         "{}",
+        "null",
         '{"cluster": {"worker": ["10.0.0.1:2222"]}}',
+        '{"task": {"type": "worker", "index": 0}}',
         tf_config(index=3),
         tf_config(index=-1),
         tf_config(kind="ps"),
+        tf_config(kind="evaluator"),
         tf_config(ps=["10.0.0.9:2222"]),
+        tf_config("10.0.0.1:2222"),
+        tf_config(["10.0.0.1", "10.0.0.2"]),
+        tf_config(["10.0.0.1:2222", "10.0.0.2:99999"]),
+        tf_config(["10.0.0.1:2222", "10.0.0.1:2222"]),
+        tf_config(chief=["10.0.0.8:2222", "10.0.0.9:2222"]),
     ],
 )
 def test_a_tf_config_that_names_no_worker_is_refused_in_a_line(wrong, monkeypatch, capsys):

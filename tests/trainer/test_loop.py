@@ -5,8 +5,10 @@ import signal
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.support.counting_run import STEPS, all_steps
+from tests.support.training import events
 from trainer import history, loop
 
 
@@ -113,6 +115,42 @@ def test_a_kill_goes_on_from_the_last_checkpoint(make_run, monkeypatch):
     assert run.steps == all_steps()[:8] + all_steps()[7:]
     assert run.history("train") == list(range(1, 21))
     assert run.scored == [5, 10, 15, 20]
+
+
+def test_every_epoch_has_a_line_of_the_log(make_run):
+    run = make_run()
+    assert run.go() == 0
+    assert run.history("train") == [5, 10, 15, 20]  # far fewer than LOG_STEPS
+
+
+def test_events_are_cut_as_the_history_is(make_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)  # after every step
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    run = make_run()
+    power_cuts = [12, 16, 22]
+
+    def power_cut(n):
+        if n in power_cuts:
+            raise KeyboardInterrupt
+
+    run.at_step = power_cut
+    for _ in power_cuts:
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+        for path in run.loop.checkpoints.newest()[:1]:  # as if they were saved more rarely
+            os.remove(path)
+        for path in (tmp_path / "run" / "events").iterdir():
+            with open(path, "ab") as file:
+                file.write(b"half an event")
+    assert run.go() == 0
+    logged = events(tmp_path / "run")
+    assert logged["train/cross_entropy"] == list(range(1, 21))
+    assert logged["val/CIDEr"] == [5, 10, 15, 20]
+    accumulator = EventAccumulator(str(tmp_path / "run" / "events"), {"tensors": 0})
+    accumulator.Reload()
+    curve = accumulator.Tensors("train/cross_entropy")
+    assert [event.step for event in curve] == list(range(1, 21))
+    assert [event.step for event in accumulator.Tensors("val/CIDEr")] == [5, 10, 15, 20]
 
 
 def test_means_are_weighted_by_words():
