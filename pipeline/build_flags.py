@@ -27,7 +27,9 @@ class BuildFlags(SourceOptions):
         " like; without --data_dir coco2017 if it lies in data/coco2017, else scenes.",
     )
     data_dir: str | None = flag(
-        None, "Folder of the source. By default data/<dataset>; for tfds:NAME the folder of TFDS."
+        None,
+        "Folder of the source, or its list. By default data/<dataset>; for tfds:NAME the folder of"
+        " TFDS.",
     )
     download: bool = flag(
         False,

@@ -50,6 +50,7 @@ def prepared(
     checked_args, engine = beam_options.checked(beam_args)
     dataset, chosen_dir, why = _choose_source(flags)
     datasets.check_options(dataset, flags.source_options)
+    _check_scenes_flags(dataset, flags)
     archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
     flags = _with_places(flags, dataset, chosen_dir, engine)
     data_dir, output_dir = flags.data_dir, flags.output_dir
@@ -116,6 +117,15 @@ def _choose_source(flags: BuildFlags) -> tuple[str, str, str]:
         f": no COCO 2017 lies under {DEFAULT_COCO}; --download fetches it there, or give --data_dir"
     )
     return "scenes", "data/scenes", why
+
+
+def _check_scenes_flags(dataset: str, flags: BuildFlags) -> None:
+    for name in ("scenes_images", "scenes_seed"):
+        value = getattr(flags, name)
+        if dataset != "scenes" and value != getattr(BuildFlags(), name):
+            raise UsageError(
+                f"--{name}={value}: --dataset={dataset} does not read this flag; scenes would"
+            )
 
 
 def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:

@@ -18,8 +18,8 @@ class SourceOptions:
 
     train_annotations: str | None = flag(
         None,
-        "File with the captions of the train split. It and the next five flags take a path, or one"
-        " below --data_dir.",
+        "File with the captions of the train split: its path, or where it lies below --data_dir. So"
+        " do the other flags of annotations and images.",
     )
     train_images: str | None = flag(None, "Folder of the images that --train_annotations names.")
     val_annotations: str | None = flag(None, "File with the captions of the val split.")

@@ -148,6 +148,8 @@ def test_options_that_the_source_does_not_read_are_wrong_usage(coco_flags, tmp_p
             UsageError, match=f"--{option}={value}: --dataset=coco2017 does not read this flag"
         ):
             run(flags)
+    with pytest.raises(UsageError, match="--scenes_seed=7: --dataset=coco2017 does not read this"):
+        run(dataclasses.replace(coco_flags, scenes_seed=7))
     with pytest.raises(UsageError, match="their sum must be below 1"):
         run(BuildFlags(dataset="jsonl", data_dir=str(tmp_path), val_fraction=1.0))
 

@@ -270,7 +270,10 @@ class EntrySource(ImageFiles):
         if not listed:
             raise UserError("; ".join([f"{data_dir}: lists no image", *findings.remarks]))
         if need_train and "train" not in listed:
-            raise UserError(f"{data_dir}: no image is in the split train; {TRAIN_NEEDED}")
+            splits = " and ".join(listed)
+            raise UserError(
+                f"{data_dir}: all images are in {splits}, none in train; {TRAIN_NEEDED}"
+            )
         return list(listed), findings.remarks
 
     def read(self, data_dir: str, split: str) -> Listing:

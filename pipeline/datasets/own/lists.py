@@ -60,7 +60,8 @@ def list_files(
     candidates = list_candidates(data_dir, is_list)
     splits = [split_in_name(path) for path in candidates]
     if len(candidates) == 1:
-        return [ListFile(None, candidates[0], None)]
+        # A file for train that stands alone may say the splits itself.
+        return [ListFile(None if splits == ["train"] else splits[0], candidates[0], None)]
     if candidates and None not in splits and len(set(splits)) == len(splits):
         pairs = zip(splits, candidates, strict=True)
         return [ListFile(split, path, None) for split, path in pairs]

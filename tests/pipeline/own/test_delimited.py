@@ -149,6 +149,12 @@ def test_a_file_for_each_split(own, tmp_path):
     info = build_own(None, own, tmp_path / "records")
     assert info.dataset == "tsv" and list(info.splits) == ["train", "val", "test"]
     assert captions(records(tmp_path / "records", "val")) == {"1.jpg": ("a dog",)}
+    (own / "train.tsv").rename(own / "aside")
+    (own / "test.tsv").unlink()
+    with pytest.raises(UserError, match="own: all images are in val, none in train; the vocabul"):
+        build_own("tsv", own, tmp_path / "records")
+    build_own("tsv", own, tmp_path / "records", train_annotations="dev.tsv")
+    (own / "aside").rename(own / "test.tsv")
     with pytest.raises(UsageError, match=r"--test_fraction=0\.1: the list has a split test alread"):
         build_own("tsv", own, tmp_path / "records", test_fraction=0.1)
 
