@@ -12,6 +12,8 @@ import numpy as np
 from benchmarks.coco_folder import COCO_CAPTIONS
 from benchmarks.measure import clock, serve
 from benchmarks.records_baselines import SHARDS, metadata_plain, write_beam, write_loop
+from pixels import standard
+from pixels.standard import StandardImage
 
 if TYPE_CHECKING:
     from pipeline.build_flags import BuildFlags
@@ -100,13 +102,14 @@ def features(encoder: str, kind: str, images: int, data_dir: str) -> dict[str, A
 
     network = Encoder(encoder)
     paths = sorted(Path(data_dir, "train2017").iterdir())[:images]
-    encoded = [path.read_bytes() for path in paths]
-    compute: Callable[[list[bytes]], np.ndarray]
+    encoded = [standard.read(path.read_bytes()) for path in paths]
+    compute: Callable[[list[StandardImage]], Sequence[np.ndarray | None]]
     if kind == "predict":
         side = network.spec.size
 
-        def compute(jpegs: list[bytes]) -> np.ndarray:
-            pixels = np.stack([decode(tf.constant(jpeg), 1, side).numpy() for jpeg in jpegs])
+        def compute(images: list[StandardImage]) -> Sequence[np.ndarray | None]:
+            decoded = [decode(image.encoded, image.orientation, side) for image in images]
+            pixels = np.stack([image.numpy() for image in decoded])
             prepared = network.spec.preprocess(tf.constant(pixels))
             return network.network.predict(prepared, batch_size=CPU_BATCH, verbose=0)
     else:
