@@ -32,9 +32,11 @@ setup: .venv/installed
 	  echo "error: Python 3.11 or 3.12 is needed, found $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
 	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@# A shell may tell pip to install elsewhere; its mirror (PIP_INDEX_URL) is taken.
+	env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \
+	  $(PY) -I -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@# Some versions of pip do not compile; then every start of TensorFlow takes three times as long.
-	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m compileall -q -j 0 .venv/lib > .venv/compiled.log || true
+	@$(PY) -I -m compileall -q -j 0 .venv/lib > .venv/compiled.log || true
 	@touch $@
 
 # --no_repeat_ngram=0: a true caption may repeat words, as in "a small red ball above a small red box".

@@ -1,0 +1,42 @@
+"""`make setup` in a folder of any name, in the shell of a user whose pip is set up otherwise."""
+
+import os
+import shutil
+import subprocess
+
+from tests.support.commands import ROOT
+
+# Stands for Python: as `-m venv` it makes .venv, and as the Python there it writes down its call.
+_PYTHON = """#!/bin/sh
+case "$*" in
+  *"-m venv"*) mkdir -p .venv/lib .venv/bin && cp "$0" .venv/bin/python ;;
+  *"-m pip"*) echo "$PIP_TARGET|$PIP_PREFIX|$PIP_ROOT|$PIP_USER|$PIP_INDEX_URL|$*" > call ;;
+esac
+"""
+_SETTINGS = {
+    **dict.fromkeys(("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"), "/elsewhere"),
+    "PIP_USER": "1",
+    "PIP_INDEX_URL": "https://mirror",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def test_pip_installs_into_the_checkout(tmp_path):
+    folder = tmp_path / "my projects" / "c[ap]tioner $é'"
+    folder.mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / "python"
+    python.write_text(_PYTHON)
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup", "PYTHON=./python"],
+        cwd=folder,
+        env=os.environ | _SETTINGS,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / ".venv" / "installed").exists()
+    call = (folder / "call").read_text()
+    assert call.startswith("|||0|https://mirror|-I -m pip install ")
