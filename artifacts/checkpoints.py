@@ -33,15 +33,21 @@ def newest(folder: RunFolder) -> list[str]:
     return [os.path.join(folder.checkpoints, name) for name in sorted(names, reverse=True)]
 
 
-def newest_note(folder: RunFolder) -> Note | None:
+def newest_note(folder: RunFolder, run_id: str) -> Note | None:
     """Return the note of a run's newest checkpoint that can be read; None where there is none.
 
     Args:
         folder: The run's folder.
+        run_id: The run's `RunConfig.id`.
+
+    Raises:
+        UserError: The checkpoint is of another run.
     """
     for path in newest(folder):
         with contextlib.suppress(DamagedError):
-            return weights_file.load_note(path)
+            note = weights_file.load_note(path)
+            weights_file.require_run(path, note, run_id)
+            return note
     return None
 
 

@@ -16,6 +16,7 @@ from artifacts.run_folder import RunFolder
 from cli import atomic_file, process_lock
 from cli.errors import UserError
 from tests.support.commands import one_error
+from tests.support.records import CocoFolder, build_coco, jpeg
 from tests.support.training import events, run_evaluate, train
 from trainer import main
 from trainer.opening.plan import Plan
@@ -324,6 +325,134 @@ def test_a_kill_while_a_run_is_started_is_made_up_for(
     assert again(run_dir=tmp_path / "undisturbed", init_run=run_dir) == 0
     names = sorted(path.name for path in (tmp_path / "undisturbed").iterdir())
     assert sorted(path.name for path in new.iterdir()) == names
+
+
+# What a run keeps is its own.
+
+
+def other_weights(path, run="0123456789abcdef") -> None:
+    """Put the weights of another run into a file; without `run`, of an earlier version's."""
+    arrays, note = weights_file.load(str(path))
+    arrays = {name: array + 1 for name, array in arrays.items()}
+    note = {name: value for name, value in note.items() if name != "run"}
+    weights_file.save(str(path), arrays, note | ({"run": run} if run else {}))
+
+
+def sort_vocabulary(path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], *sorted(lines[4:])]))
+
+
+def other_sizes(path) -> None:
+    arrays, note = weights_file.load(str(path))
+    arrays = {name: np.concatenate([array, array]) for name, array in arrays.items()}
+    weights_file.save(str(path), arrays, note)
+
+
+def edit_config(path) -> None:
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+
+
+BEST, STEP = "checkpoints/best.npz", "checkpoints/step-000000002.npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message", "evaluated"),
+    [
+        ("vocabulary.tsv", sort_vocabulary, "not the vocabulary that the run was started", True),
+        ("encoder.npz", other_weights, "not the encoder's weights that the run was started", True),
+        ("encoder.npz", os.remove, "is missing", True),
+        (BEST, other_weights, "holds weights of another run", True),
+        (BEST, lambda path: other_weights(path, ""), "holds weights of another run", True),
+        (STEP, other_weights, "holds weights of another run", False),
+        ("config.json", edit_config, "was edited since a training wrote it", True),
+        ("records.json", os.remove, "is missing: it says which images and captions", False),
+    ],
+)
+def test_a_file_that_is_not_the_runs_own_is_refused(
+    run_dir, again, scenes_records, capsys, opened, name, change, message, evaluated
+):
+    change(run_dir / name)
+    before = digests(run_dir)
+    assert again() == 1
+    error = one_error(capsys)
+    assert f"{run_dir / name}" in error and message in error
+    if evaluated:
+        assert run_evaluate(run_dir=run_dir, records_dir=scenes_records) == 1
+        error = one_error(capsys)
+        assert f"{run_dir / name}" in error and message in error
+    assert opened == []
+    shutil.rmtree(run_dir / "evaluation", ignore_errors=True)
+    assert digests(run_dir) == before
+
+
+def test_weights_of_another_size_name_their_file(run_dir, scenes_records, capsys):
+    other_sizes(run_dir / BEST)
+    assert run_evaluate(run_dir=run_dir, records_dir=scenes_records) == 1
+    assert f"{run_dir / BEST}: not the weights of this model: " in one_error(capsys)
+
+
+def test_a_vocabulary_of_the_records_that_was_sorted_is_refused(
+    run_dir, again, scenes_records, tmp_path, capsys
+):
+    records = shutil.copytree(scenes_records, tmp_path / "records")
+    sort_vocabulary(records / "vocabulary.tsv")
+    assert again(records_dir=records) == 1
+    assert f"{records}/vocabulary.tsv: not the file that dataset_info.json" in one_error(capsys)
+    assert run_evaluate(run_dir=run_dir, records_dir=records) == 1
+    assert f"{records}/vocabulary.tsv: not the file that dataset_info.json" in one_error(capsys)
+
+
+def test_edited_captions_are_noticed_and_new_shards_told(tmp_path, opened, capsys):
+    def built(change=None, **flags):
+        folder = CocoFolder(tmp_path / f"coco-{len(os.listdir(tmp_path))}")
+        if change:
+            change(folder)
+            folder.write()
+        out = folder.path / "records"
+        build_coco(folder, out, **flags)
+        capsys.readouterr()
+        return out
+
+    def swap(folder):  # the same words as often as before, and so the same vocabulary
+        captions = folder.captions["train"]
+        folder.add("train", 50, jpeg(50), ["a dog runs"] * 5)
+        captions[-1]["caption"] = "a red ball here"
+
+    def swap_again(folder):
+        captions = folder.captions["train"]
+        folder.add("train", 50, jpeg(50), ["a dog runs"] * 5)
+        captions[0]["caption"], captions[-1]["caption"] = "a red ball here", "a dog runs"
+
+    def reorder(folder):
+        folder.captions["train"].reverse()
+
+    def edit_validation(folder):
+        folder.captions["val"][0]["caption"] = "it is a ball"
+
+    run = {"run_dir": tmp_path / "run", "batch_size": 4, "epochs": 1}
+    assert train(records_dir=built(swap), **run) == 0
+    edited = built(swap_again)
+    assert train(records_dir=edited, **run) == 1
+    error = one_error(capsys)
+    assert f"{edited}: its training captions are not those that {run['run_dir']} is" in error
+    assert "they were edited" in error
+
+    run["run_dir"] = tmp_path / "other"
+    assert train(records_dir=built(), **run) == 0
+    capsys.readouterr()
+    for records, message in (
+        (built(), None),
+        (built(reorder), "but the images are stored otherwise"),
+        (built(train_shards=3), "but they lie in another order (3 shards, 2 before)"),
+        (built(edit_validation), "scores from here on cannot be compared"),
+    ):
+        assert train(records_dir=records, **run) == 0
+        warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+        assert len(warnings) == (message is not None)
+        assert all(message in line for line in warnings)
+    assert train(records_dir=built(captions_per_record=1), **run) == 1
+    assert "it was built with another --captions_per_record" in one_error(capsys)
 
 
 # One trainer, one evaluation at a time.

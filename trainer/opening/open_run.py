@@ -188,7 +188,7 @@ def _resume(
     """
     config = written = RunConfig.read(folder)
     resume.check(folder, config, recipe, info, vocabulary)
-    note = newest_note(folder)
+    note = newest_note(folder, config.id)
     position = Position.from_note(note) if note else Position()
     steps_per_epoch = recipe.steps_per_epoch(train.records)
     plan, config = plan_resumed(config, recipe, given, steps_per_epoch, position.step)
@@ -201,7 +201,7 @@ def _resume(
         with _reported(folder):
             config.write(folder)
     trained_on = provenance.read_all(folder) or ()
-    finished = resume.why_finished(folder, position, plan, recipe)
+    finished = resume.why_finished(folder, config, position, plan, recipe)
     if not finished:
         resume.tell(recipe, plan, position, folder)
     return OpenedRun(folder, captioner, train, plan, finished, config, trained_on[1:])

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from artifacts import pixel_versions, provenance, restore
+from artifacts import pixel_versions, provenance, restore, weights_file
 from artifacts import recipe as recipes
 from artifacts.checkpoints import refuse_best_alone
 from artifacts.recipe import Recipe
@@ -59,16 +59,22 @@ def check(
     require_same_records(recipe.records_dir, info, recipe.run_dir, trained_on[0])
 
 
-def why_finished(folder: RunFolder, position: Position, plan: Plan, recipe: Recipe) -> str | None:
+def why_finished(
+    folder: RunFolder, config: RunConfig, position: Position, plan: Plan, recipe: Recipe
+) -> str | None:
     """Say why nothing is left to do; None where something is.
 
     Args:
         folder: The run's folder.
+        config: Its config.json.
         position: How far the run is.
         plan: How long it is trained.
         recipe: The recipe.
+
+    Raises:
+        UserError: The best weights are of another run.
     """
-    if position.scored != position.step or not os.path.exists(folder.best):
+    if position.scored != position.step or not _best_is_good(folder, config):
         return None
     if position.step >= plan.stop:
         of = f" of {plan.stop:,}" if position.step == plan.stop else f", {plan.stop:,} were wanted"
@@ -79,6 +85,15 @@ def why_finished(folder: RunFolder, position: Position, plan: Plan, recipe: Reci
             f" after {position.step:,} of {plan.stop:,} steps"
         )
     return None
+
+
+def _best_is_good(folder: RunFolder, config: RunConfig) -> bool:
+    try:
+        _, note = weights_file.load(folder.best)
+    except (weights_file.DamagedError, FileNotFoundError):
+        return False  # the loop says so, and writes them anew
+    weights_file.require_run(folder.best, note, config.id)
+    return True
 
 
 def tell(recipe: Recipe, plan: Plan, position: Position, folder: RunFolder) -> None:
