@@ -421,7 +421,7 @@ def test_what_is_no_source_of_images(photos, tmp_path, capsys, caption):
         assert caption(out, images=bad) == 1
         assert f"{bad}:2: expected " in one_error(capsys)
     assert caption(out, images=tmp_path / "none.jsonl") == 1
-    assert "none.jsonl: cannot be read: No such file" in one_error(capsys)
+    assert "none.jsonl: no such file or folder; expected" in one_error(capsys)
     assert not list(out.rglob("*.jsonl"))
 
 
