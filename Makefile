@@ -39,13 +39,12 @@ setup: .venv/installed
 	@$(PY) -I -m compileall -q -j 0 .venv/lib > .venv/compiled.log || true
 	@touch $@
 
-# --no_repeat_ngram=0: a true caption may repeat words, as in "a small red ball above a small red box".
 demo: setup
 	$(PY) -m pipeline.build_records --runner=DirectRunner --dataset=scenes --scenes_images=6000
 	$(PY) -m trainer.main --flagfile=flags/demo.flags
-	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png --no_repeat_ngram=0 \
+	$(PY) -m serving.caption --run_dir=runs/scenes --attention=runs/scenes/captions.png \
 	  data/scenes/test2017/00000000540[1-6].jpg
-	$(PY) -m evaluation.main --flagfile=flags/demo.flags --split=test --no_repeat_ngram=0
+	$(PY) -m evaluation.main --flagfile=flags/demo.flags --split=test
 	@echo "picture: runs/scenes/captions.png"
 
 test: setup

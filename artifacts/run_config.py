@@ -94,6 +94,7 @@ class RunConfig:
         initial: The weights that the run began with, where they are those of another run.
         id: What every file of weights of this run says that it belongs to; "" in runs of earlier
             versions.
+        search: The search flags that the run keeps, name -> value; none in earlier versions' runs.
     """
 
     model: ModelConfig
@@ -103,6 +104,7 @@ class RunConfig:
     trained: Mapping[str, float] = dataclasses.field(default_factory=dict)
     initial: InitialWeights | None = None
     id: str = ""
+    search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def with_id(self, changeable: Container[str]) -> "RunConfig":
         """Return the config of a new run with its id: equal for runs that begin alike.

@@ -14,7 +14,7 @@ from model.caption_generator import CaptionGenerator
 from model.captioner import Captioner
 from model.search.result import SearchResult
 from records.text import detokenise
-from records.vocabulary import Vocabulary
+from records.vocabulary import END, PAD, Vocabulary
 
 
 class GeneratedCaption(NamedTuple):
@@ -27,12 +27,14 @@ class GeneratedCaption(NamedTuple):
             the first captioner's); None unless asked for.
         log_probabilities: [T + 1] float32, of each word and of `<end>`, [T] where the caption was
             cut before its end; None unless asked for.
+        cut: Whether the search ended before the caption did, at --max_words.
     """
 
     words: tuple[str, ...]
     score: float
     attention: np.ndarray | None = None
     log_probabilities: np.ndarray | None = None
+    cut: bool = False
 
     @property
     def text(self) -> str:
@@ -110,4 +112,6 @@ class FeatureCaptioner:
             attention = attention[: len(words)].reshape(-1, height, width)
         if log_probabilities is not None:
             log_probabilities = log_probabilities[: np.count_nonzero(ids)]
-        return GeneratedCaption(words, float(score), attention, log_probabilities)
+        # What follows the end of a caption is padding.
+        cut = bool(np.all(ids != PAD)) and ids[-1] != END and len(ids) == self._search.max_words
+        return GeneratedCaption(words, float(score), attention, log_probabilities, cut)

@@ -62,6 +62,16 @@ class JobState(NamedTuple):
         """Yield the captions of all parts."""
         return self.folder.results(self.parts)
 
+    def print_cut(self, search: BeamSearch) -> int:
+        """Print how many captions --max_words has cut, if any, and return the number."""
+        cut = [entry.get("cut", False) for entry in self.folder.captioned(self.parts)]
+        if any(cut):
+            print(
+                f"{sum(cut):,} of {len(cut):,} captions were cut at {search.max_words} words;"
+                " --max_words=N allows more"
+            )
+        return sum(cut)
+
 
 def caption(
     run_dirs: Sequence[str], source: ImageSource, output_dir: str, options: JobOptions

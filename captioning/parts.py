@@ -148,7 +148,8 @@ def line(outcome: Outcome, n_best: int) -> dict[str, Any]:
 
     Returns:
         A JSON object: `image`, `id` where there is one, then `caption` and `score` (and `n_best`,
-        `references`), or the `reason` why the image could not be read.
+        `references`, and `cut` where --max_words ended the caption), or the `reason` why the image
+        could not be read.
     """
     image = outcome.image
     entry: dict[str, Any] = {"image": image.name}
@@ -160,6 +161,8 @@ def line(outcome: Outcome, n_best: int) -> dict[str, Any]:
         {"caption": caption.text, "score": round(caption.score, 4)} for caption in outcome.captions
     ]
     entry |= scored[0]
+    if outcome.captions[0].cut:
+        entry["cut"] = True
     if n_best > 1:
         entry["n_best"] = scored
     if image.references:

@@ -9,10 +9,11 @@ from cli.flags import flag
 from model.caption_generator import CaptionGenerator
 from model.search.beam import BEAM_SIZE, LENGTH_PENALTY
 from model.search.result import SearchResult
-from model.search.rules import NO_REPEAT_NGRAM, Rules
+from model.search.rules import MAX_LENGTH, NO_REPEAT_NGRAM, Rules
 from records.vocabulary import END, PAD, START, UNK
 
 Features = Sequence[tf.Tensor]  # of each captioner: [B, L, D]
+MAX_WORDS = MAX_LENGTH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,13 @@ class BeamSearch:
         at_least=0,
     )
     min_length: int = flag(
-        0, "Fewest words that a caption may have, 0 to 29.", at_least=0, at_most=29
+        0, "Fewest words that a caption may have, 0 or more and fewer than --max_words.", at_least=0
+    )
+    max_words: int = flag(
+        MAX_WORDS,
+        "Most words that a caption may have, 1 or more; a longer one is cut. By default that of the"
+        " run: the longest caption that it is trained on fits.",
+        at_least=1,
     )
     n_best: int = 1
 
@@ -59,7 +66,7 @@ class BeamSearch:
         """
         return generator.beam(
             features,
-            rules(self.no_repeat_ngram, self.min_length),
+            rules(self.no_repeat_ngram, self.min_length, self.max_words),
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
             n_best=self.n_best,
@@ -68,13 +75,19 @@ class BeamSearch:
 
 @dataclasses.dataclass(frozen=True)
 class GreedySearch:
-    """The likeliest word at each step, as validation takes it; no word is forbidden."""
+    """The likeliest word at each step, as validation takes it; no word is forbidden.
+
+    Attributes:
+        max_words: As in `BeamSearch`.
+    """
+
+    max_words: int = MAX_WORDS
 
     def run(
         self, generator: CaptionGenerator, features: Features, seeds: tf.Tensor | None = None
     ) -> SearchResult:
         """Search the captions of a batch; arguments and result as in `BeamSearch.run`."""
-        return generator.greedy(features, rules())
+        return generator.greedy(features, rules(max_words=self.max_words))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +97,7 @@ class Sampling:
     Attributes:
         no_repeat_ngram: As in `BeamSearch`.
         min_length: As in `BeamSearch`.
+        max_words: As in `BeamSearch`.
     """
 
     sample: bool = flag(
@@ -113,6 +127,7 @@ class Sampling:
     )
     no_repeat_ngram: int = 0
     min_length: int = 0
+    max_words: int = MAX_WORDS
 
     def run(
         self, generator: CaptionGenerator, features: Features, seeds: tf.Tensor | None = None
@@ -129,7 +144,7 @@ class Sampling:
         """
         return generator.sample(
             features,
-            rules(self.no_repeat_ngram, self.min_length),
+            rules(self.no_repeat_ngram, self.min_length, self.max_words),
             seeds,
             temperature=self.temperature,
             top_k=self.top_k,
@@ -140,12 +155,13 @@ class Sampling:
 Search = BeamSearch | GreedySearch | Sampling
 
 
-def rules(no_repeat_ngram: int = 0, min_length: int = 0) -> Rules:
+def rules(no_repeat_ngram: int = 0, min_length: int = 0, max_words: int = MAX_WORDS) -> Rules:
     """Return the rules of a search, with the ids of the vocabulary's special words.
 
     Args:
         no_repeat_ngram: As in `BeamSearch`.
         min_length: As in `BeamSearch`.
+        max_words: As in `BeamSearch`.
 
     Returns:
         The rules.
@@ -154,6 +170,7 @@ def rules(no_repeat_ngram: int = 0, min_length: int = 0) -> Rules:
         start=START,
         end=END,
         banned=(PAD, START, UNK),
+        max_length=max_words,
         no_repeat_ngram=no_repeat_ngram,
         min_length=min_length,
     )

@@ -12,6 +12,7 @@ import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, TypeVar, cast
 
 from absl import flags
@@ -54,17 +55,20 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def define(options: type, values: flags.FlagValues) -> None:
-    """Declare every flag of a dataclass.
+def define(options: type, values: flags.FlagValues, without: Collection[str] = ()) -> None:
+    """Declare the flags of a dataclass.
 
     Args:
         options: A dataclass; fields that `flag` did not make are no flags.
         values: Where to declare them.
+        without: Names of flags that are declared already.
     """
     hints = typing.get_type_hints(options)
     # absl looks up the flags of the main module by the name of the program.
     module = sys.argv[0] if options.__module__ == "__main__" else options.__module__
     for field in _flag_fields(options):
+        if field.name in without:
+            continue
         declared = _absl_flag(field, _base_type(hints[field.name]))
         # --help groups the flags by the module that declares them: that of the dataclass.
         flags.DEFINE_flag(declared, values, module)

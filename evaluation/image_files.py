@@ -114,6 +114,7 @@ def _caption(
     path = os.path.join(output_dir, "captions.jsonl")
     count = parts.write_lines(path, state.folder.captioned(state.parts))
     print(f"captions: {path} ({count:,} images)")
+    state.print_cut(how.search)
     if submission:
         path = os.path.join(output_dir, submission)
         by_image = parts.by_image(state.results())

@@ -20,6 +20,7 @@ from artifacts import recipe as recipes
 from artifacts import run_config
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
+from captioning import run_search
 from captioning.search_options import BeamSearch
 from cli import flags
 from cli.command import run
@@ -57,7 +58,9 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     for config in configs:
         recipes.refuse_contradictions(config.training, given)
     options.check()
-    search = flags.read(BeamSearch, values)
+    search, remarks = run_search.of_runs(run_dirs, configs, flags.given(BeamSearch, values))
+    for remark in remarks:
+        print(remark)
     how = options.job(search)
     if options.image_info:
         return image_files.caption_image_info(run_dirs, _name(run_dirs), options, how)

@@ -83,6 +83,7 @@ def _score(
     n_listed = info.splits[options.split].total("listed")
     if len(captions) < n_listed:
         print(f"{len(captions):,} of {n_listed:,} images: the others were rejected at the build")
+    n_cut = state.print_cut(how.search)
     prefix = os.path.join(output_dir, f"captions_{options.split}_")
     tag = words.language_of(run_dirs[0], info, options.language, references)
     unknown = words.unknown_share(run_dirs[0], references)
@@ -104,6 +105,7 @@ def _score(
         "contamination": stamp or None,
         "search": _search_flags(how),
         "unknown_words": unknown,
+        "cut_captions": n_cut,
         **summary.as_json(),
     }
     if scene_report.is_drawn(info):

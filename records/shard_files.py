@@ -66,6 +66,7 @@ class Shard:
         words: Words of the captions written.
         unknown_words: Those of them that the vocabulary lacks.
         captions: `hashes.captions_hash` of all its captions; "" in shards of earlier versions.
+        longest_caption: Words of the longest of these captions; 0 in shards of earlier versions.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Shard:
     words: int = 0
     unknown_words: int = 0
     captions: str = ""
+    longest_caption: int = 0
 
     def __post_init__(self) -> None:
         """Refuse contents that `content_hashes` could not take apart.

@@ -14,8 +14,11 @@ import cli.start_tensorflow  # noqa: F401  before TensorFlow
 import numpy as np
 from absl.flags import FlagValues
 
+from artifacts import recipe as recipes
 from artifacts import run_config
-from captioning import attention_picture, image_file
+from artifacts.recipe import Recipe
+from artifacts.run_config import RunConfig
+from captioning import attention_picture, image_file, run_search
 from captioning.attention_picture import PicturedCaption
 from captioning.given_files import GivenFiles
 from captioning.job import caption_at_once
@@ -27,7 +30,9 @@ from cli.errors import UsageError, UserError
 from cli.flags import flag
 
 BATCH = 16
-_SAMPLING_FLAGS = ("temperature", "top_k", "top_p", "seed")
+_SAMPLING_FLAGS = ("temperature", "top_k", "top_p")
+# Flags that this command and the recipe have.
+_SHARED = ("run_dir", "seed")
 DRAWN_SIDE = 448  # pixels; more would show nothing more of a grid of 7 x 7
 
 
@@ -53,6 +58,8 @@ def define_flags(values: FlagValues) -> None:
     """
     for options in (CaptionOptions, BeamSearch, Sampling):
         flags.define(options, values)
+    # So that the flagfile of a training serves here, too.
+    flags.define(Recipe, values, without=_SHARED)
 
 
 def main(values: FlagValues, files: list[str]) -> int:
@@ -70,8 +77,12 @@ def main(values: FlagValues, files: list[str]) -> int:
         raise UsageError("--run_dir is missing: the folder of a trained run")
     if not files:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
-    run_dirs, _ = run_config.read_all(options.run_dir)
-    search = _search(values)
+    run_dirs, configs = run_config.read_all(options.run_dir)
+    # The recipe's `seed` is also that of --sample.
+    recipe = {name: v for name, v in flags.given(Recipe, values).items() if name not in _SHARED}
+    for config in configs:
+        recipes.refuse_contradictions(config.training, recipe)
+    search = _search(values, run_dirs, configs)
     _refuse_unwritable(options.attention)
     # A quoted ~ is not expanded by the shell.
     files = [file if os.path.lexists(file) else os.path.expanduser(file) for file in files]
@@ -86,6 +97,9 @@ def main(values: FlagValues, files: list[str]) -> int:
             unreadable += 1
             continue
         print(f"{outcome.image.name}\t{outcome.captions[0].text}", flush=True)
+        if outcome.captions[0].cut:
+            why = f"cut at {search.max_words} words; --max_words=N allows more"
+            print(f"warning: {outcome.image.name}: {why}", file=sys.stderr)
         if options.attention:
             pictured.append(_pictured(outcome))
     if pictured:
@@ -99,13 +113,16 @@ def main(values: FlagValues, files: list[str]) -> int:
     return 1 if unreadable else 0
 
 
-def _search(values: FlagValues) -> Search:
-    """Return how to search.
+def _search(values: FlagValues, run_dirs: list[str], configs: list[RunConfig]) -> Search:
+    """Return how to search, and print in what the runs differ.
 
     Raises:
         UsageError: Flags of two ways to search are given.
     """
-    beam, sampling = flags.read(BeamSearch, values), flags.read(Sampling, values)
+    given, sampling = flags.given(BeamSearch, values), flags.read(Sampling, values)
+    beam, remarks = run_search.of_runs(run_dirs, configs, given)
+    for remark in remarks:
+        print(f"warning: {remark}", file=sys.stderr)
     others = ("beam_size", "length_penalty") if sampling.sample else _SAMPLING_FLAGS
     for name in others:
         if values[name].present:
@@ -114,7 +131,10 @@ def _search(values: FlagValues) -> Search:
     if not sampling.sample:
         return beam
     return dataclasses.replace(
-        sampling, no_repeat_ngram=beam.no_repeat_ngram, min_length=beam.min_length
+        sampling,
+        no_repeat_ngram=beam.no_repeat_ngram,
+        min_length=beam.min_length,
+        max_words=beam.max_words,
     )
 
 

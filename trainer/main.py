@@ -19,6 +19,8 @@ from absl.flags import FlagValues
 from artifacts import provenance
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
+from captioning import run_search
+from captioning.search_options import BeamSearch
 from cli import flags, process_lock
 from cli.command import run
 from records.canonical_json import to_json
@@ -44,7 +46,8 @@ def define_flags(values: FlagValues) -> None:
     Args:
         values: Where to declare them.
     """
-    flags.define(Recipe, values)
+    for options in (Recipe, BeamSearch):  # The run keeps how to search.
+        flags.define(options, values)
 
 
 def main(values: FlagValues, _rest: list[str]) -> int:
@@ -60,7 +63,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe.require("records_dir", "run_dir")
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
     task = parse_tf_config(os.environ.get("TF_CONFIG", ""))
-    given = flags.given(Recipe, values)
+    given = flags.given(Recipe, values) | flags.given(BeamSearch, values)
     if task.worker > 0:  # the chief alone writes into the run's folder
         return _join_and_train(recipe, given, task)
     with process_lock.only_process(recipe.run_dir, "training", "give another --run_dir"):
@@ -94,6 +97,8 @@ def _open_and_train(
         tf.config.experimental.enable_op_determinism()
     vocabulary = read_vocabulary(recipe.records_dir)
     opened = open_run(recipe, given, info, vocabulary, train, cluster)
+    if cluster.chief:
+        opened = opened._replace(config=run_search.keep(opened.folder, given, info))
     cluster.require_same(_fingerprint(recipe, info, vocabulary))
     (finished,) = cluster.from_chief([int(opened.finished is not None)])
     if finished:
@@ -124,9 +129,10 @@ def _train(
     cached = fits_in_memory(recipe, captioner, train)
     batches = TrainingBatches(recipe, train, captioner, cached, cluster.share)
     validation = None
-    if cluster.chief:
+    if cluster.chief and opened.config:
         validation = open_validation(
             recipe,
+            opened.config.search,
             info,
             captioner,
             vocabulary,

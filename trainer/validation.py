@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
-from captioning.search_options import GreedySearch
+from captioning.search_options import MAX_WORDS, GreedySearch
 from metrics.names import CIDER
 from metrics.official import cider_of_tokens
 from model.captioner import Captioner
@@ -64,6 +64,7 @@ class Validation:
 
 def open_validation(
     recipe: Recipe,
+    search: Mapping[str, Any],
     info: DatasetInfo,
     captioner: Captioner,
     vocabulary: Vocabulary,
@@ -76,6 +77,7 @@ def open_validation(
 
     Args:
         recipe: The recipe: records, run, batch size.
+        search: The search flags that the run keeps.
         info: The manifest of the records.
         captioner: The model to validate.
         vocabulary: Its words.
@@ -92,18 +94,19 @@ def open_validation(
     if info.splits["val"].total("images") == 1:
         print("the val split has 1 image, whose CIDEr is always 0: the lowest loss is the best")
     _, val = open_split(recipe.records_dir, "val")
-    score = _scorer(dataclasses.replace(val, grid=grid), captioner, vocabulary, cached, recipe)
+    val_files = dataclasses.replace(val, grid=grid)
+    validator = Validator(captioner, vocabulary, search.get("max_words", MAX_WORDS))
+    score = _scorer(val_files, captioner, validator, cached, recipe.batch_size)
     return Validation(score, Samples(RunFolder(recipe.run_dir), first_pictures(val)), stamp)
 
 
 def _scorer(
-    val: SplitFiles, captioner: Captioner, vocabulary: Vocabulary, cached: bool, recipe: Recipe
+    val: SplitFiles, captioner: Captioner, validator: "Validator", cached: bool, batch_size: int
 ) -> Callable[[], Score]:
-    validator = Validator(captioner, vocabulary)
     if not cached:
         return lambda: validator.score(stream(val, captioner, "validating"))
     cache = FeatureCache.fill(val, captioner)
-    return lambda: validator.score(cache.batches(recipe.batch_size))
+    return lambda: validator.score(cache.batches(batch_size))
 
 
 class Validator:
@@ -112,10 +115,13 @@ class Validator:
     Args:
         captioner: The model to score.
         vocabulary: Its words.
+        max_words: Most words of a caption.
     """
 
-    def __init__(self, captioner: Captioner, vocabulary: Vocabulary) -> None:
-        self._captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch())
+    def __init__(
+        self, captioner: Captioner, vocabulary: Vocabulary, max_words: int = MAX_WORDS
+    ) -> None:
+        self._captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch(max_words))
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

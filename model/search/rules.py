@@ -8,6 +8,8 @@ import tensorflow as tf
 
 # The commands' default for `Rules.no_repeat_ngram`.
 NO_REPEAT_NGRAM = 3
+# The default for `Rules.max_length`.
+MAX_LENGTH = 30
 
 
 class Rules(NamedTuple):
@@ -19,7 +21,7 @@ class Rules(NamedTuple):
     start: int  # id that opens a caption and is no part of it
     end: int  # id that closes a caption
     banned: tuple[int, ...] = ()  # ids that no caption contains; 0, the padding, is always banned
-    max_length: int = 30  # words, `end` counted; a longer caption is cut
+    max_length: int = MAX_LENGTH  # words, `end` counted; a longer caption is cut
     min_length: int = 0  # words before `end`
     no_repeat_ngram: int = 0  # no sequence of so many words comes twice in a caption; 0: any may
 

@@ -161,6 +161,7 @@ def _write(
         words=len(words),
         unknown_words=vocabulary.count_unknown(words),
         captions=hashes.add_captions_hashes(captions),
+        longest_caption=max((len(text.split(" ")) for text in texts), default=0),
     )
     return shard, rejected
 
