@@ -1,9 +1,11 @@
 """Where to caption, in which precision, and how many images at once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
+
+from cli import processor
 
 # What the records job encodes at once on CPUs, and what the search was measured with.
 CPU_ENCODER_BATCH, CPU_SEARCH_BATCH = 16, 64
@@ -16,6 +18,15 @@ def devices() -> list[str]:
     """Return the names of all GPUs; without one, those of all logical CPUs."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
+    return _names()
+
+
+def first() -> str:
+    """Return the first of `devices`, also where TensorFlow has begun to use them."""
+    return _names()[0]
+
+
+def _names() -> list[str]:
     return [
         device.name
         for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -28,8 +39,28 @@ def on_gpu(device: str) -> bool:
 
 
 def precision(device: str) -> str | None:
-    """Return the precision of matrix products on a device; None takes that of the training."""
-    return "bfloat16" if on_gpu(device) else None
+    """Return the precision of matrix products on a device; None takes that of the training.
+
+    This is the one place that decides it, for validation, evaluation and serving alike: bfloat16 on
+    a GPU; on a CPU that of the training, or float32 where the CPU only emulates bfloat16.
+
+    Args:
+        device: One of `devices()`.
+    """
+    if on_gpu(device):
+        return "bfloat16"
+    return None if processor.multiplies_bfloat16() else "float32"
+
+
+def remark(names: Sequence[str], precisions: Iterable[str]) -> str:
+    """Return where and how captions are computed: `captioning on CPU:0 in float32`.
+
+    Args:
+        names: The devices.
+        precisions: Of the captioners.
+    """
+    places = ", ".join(name.rpartition("device:")[2] for name in names)
+    return f"captioning on {places} in {' and '.join(dict.fromkeys(precisions))}"
 
 
 def largest_useful(work: Callable[[int], None], most: int) -> int:

@@ -8,7 +8,7 @@ parts through --shard, the last one to finish sees all of them.
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -111,7 +111,11 @@ def caption(
 
 
 def caption_at_once(
-    run_dirs: Sequence[str], source: ImageSource, search: Search, wanted: Wanted
+    run_dirs: Sequence[str],
+    source: ImageSource,
+    search: Search,
+    wanted: Wanted,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[Outcome]:
     """Caption the images of a source on one device, keeping nothing on disk.
 
@@ -120,6 +124,7 @@ def caption_at_once(
         source: The images.
         search: How to search.
         wanted: What to return beside the captions.
+        say: Takes a line about the device and its precision.
 
     Yields:
         The outcome of each image, part by part.
@@ -127,7 +132,9 @@ def caption_at_once(
     Raises:
         UserError: A run cannot be used, or a record is damaged.
     """
-    replica = Replica(devices.devices()[0], run_dirs, source, search, wanted)
+    device = devices.devices()[0]
+    replica = Replica(device, run_dirs, source, search, wanted)
+    say(devices.remark([device], replica.precisions))
     most = max(part.images for part in source.parts)
     sizes = BatchSizes(min(devices.CPU_ENCODER_BATCH, most), min(devices.CPU_SEARCH_BATCH, most))
     with ThreadPoolExecutor(_cores()) as pool:
@@ -163,8 +170,7 @@ def _batch_sizes(
         min(encoder or devices.CPU_ENCODER_BATCH, most),
         min(search or devices.CPU_SEARCH_BATCH, most),
     )
-    many = f"{len(names)} GPUs" if len(names) > 1 else "one GPU"
-    where = f"captioning on {many} in bfloat16" if gpu else "no GPU: captioning on the CPU"
+    where = devices.remark(names, replica.precisions)
     encoding = f"encoder batch {sizes.encoder}, " if replica.encodes else "features as stored, "
     print(f"{where}; {encoding}decode batch {sizes.search}", flush=True)
     return sizes

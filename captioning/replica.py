@@ -77,7 +77,7 @@ class _Decoded(NamedTuple):
 class Replica:
     """Captioners that caption together on one device.
 
-    On a GPU all matrix products are in bfloat16; on a CPU they are as in training.
+    `devices.precision` says in which precision.
 
     Args:
         device: One of `devices.devices()`.
@@ -126,6 +126,11 @@ class Replica:
                 None if held else FrozenEncoder(captioner.encoder, precision, None)
             )
         return key
+
+    @property
+    def precisions(self) -> list[str]:
+        """The precision of each captioner's matrix products."""
+        return [restored.captioner.decoder.config.precision for restored in self.restored]
 
     @property
     def encodes(self) -> bool:

@@ -89,7 +89,7 @@ def main(values: FlagValues, files: list[str]) -> int:
     source = GivenFiles(files, min(BATCH, len(files)))
     wanted = Wanted(attention=bool(options.attention))
     pictured, unreadable = [], 0
-    for outcome in caption_at_once(run_dirs, source, search, wanted):
+    for outcome in caption_at_once(run_dirs, source, search, wanted, _say):
         if outcome.problem is not None:
             name = outcome.image.name
             near = "" if os.path.lexists(name) else paths.suggest(name)
@@ -111,6 +111,10 @@ def main(values: FlagValues, files: list[str]) -> int:
             ) from None
         print(f"picture: {options.attention}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _search(values: FlagValues, run_dirs: list[str], configs: list[RunConfig]) -> Search:

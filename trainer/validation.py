@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
+from captioning import devices
 from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
 from captioning.search_options import MAX_WORDS, GreedySearch
 from metrics.names import CIDER
@@ -104,8 +105,9 @@ def _scorer(
     val: SplitFiles, captioner: Captioner, validator: "Validator", cached: bool, batch_size: int
 ) -> Callable[[], Score]:
     if not cached:
-        return lambda: validator.score(stream(val, captioner, "validating"))
-    cache = FeatureCache.fill(val, captioner)
+        precision = validator.precision
+        return lambda: validator.score(stream(val, captioner, "validating", precision))
+    cache = FeatureCache.fill(val, captioner, validator.precision)
     return lambda: validator.score(cache.batches(batch_size))
 
 
@@ -116,12 +118,22 @@ class Validator:
         captioner: The model to score.
         vocabulary: Its words.
         max_words: Most words of a caption.
+
+    Attributes:
+        precision: In which captions are searched and images encoded, as evaluation and serving do
+            here; training may use another.
     """
 
     def __init__(
         self, captioner: Captioner, vocabulary: Vocabulary, max_words: int = MAX_WORDS
     ) -> None:
-        self._captioner = FeatureCaptioner([captioner], vocabulary, GreedySearch(max_words))
+        trained = captioner.decoder.config
+        self.precision = devices.precision(devices.first()) or trained.precision
+        self._trained = self._searching = captioner
+        if self.precision != trained.precision:
+            config = dataclasses.replace(trained, precision=self.precision)
+            self._searching = Captioner(captioner.encoder, config)
+        self._captioner = FeatureCaptioner([self._searching], vocabulary, GreedySearch(max_words))
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,6 +148,12 @@ class Validator:
         Args:
             batches: All of the split.
         """
+        if self._searching is not self._trained:
+            pairs = zip(
+                self._searching.decoder.variables, self._trained.decoder.variables, strict=True
+            )
+            for copy, trained in pairs:
+                copy.assign(trained)
         self._captioner.refresh()
         total, words = 0.0, 0
         tally = _CaptionTally()

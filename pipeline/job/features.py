@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from cli import foreign_variables
+from cli import foreign_variables, processor
 from cli.errors import UsageError, UserError
 from pipeline.config import Config, FeatureConfig
 from pixels.standard import StandardImage
@@ -165,12 +165,7 @@ def _build(name: str, weights: str, seed: int) -> "Encoder":
 
 def fast_dtype() -> str:
     """Return bfloat16 where this CPU multiplies in it, else float32."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            flags = set(next(line for line in file if line.startswith("flags")).split())
-    except (OSError, StopIteration):
-        return "float32"
-    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+    return "bfloat16" if processor.multiplies_bfloat16() else "float32"
 
 
 def _cores() -> int:

@@ -85,7 +85,7 @@ def test_a_folder_is_captioned_in_order_of_its_paths(photos, tmp_path, capsys, c
     assert list(captions(tmp_path / "out").items()) == list(expected.items())
     out = capsys.readouterr().out
     assert "skipped: 1 .txt, 1 hidden file\n" in out or "skipped: 1 hidden file, 1 .txt\n" in out
-    assert "no GPU: captioning on the CPU; encoder batch 4, decode batch 4" in out
+    assert "captioning on CPU:0 in float32; encoder batch 4, decode batch 4" in out
     assert f"captions: {tmp_path / 'out' / 'captions.jsonl'} (12 images)" in out
     assert not (tmp_path / "out" / "rejected.jsonl").exists()
 

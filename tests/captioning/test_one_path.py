@@ -12,7 +12,7 @@ from artifacts.run_config import DataConfig, RunConfig
 from artifacts.run_folder import RunFolder
 from captioning.records_source import RecordsSource
 from captioning.search_options import BeamSearch
-from cli import command
+from cli import command, processor
 from evaluation.attention import attended_captions
 from model.encoder import PREPROCESSING_VERSION
 from records.manifest import read_vocabulary
@@ -26,13 +26,13 @@ from trainer.validation import Validator
 SEARCH = {"beam_size": 1, "no_repeat_ngram": 0}
 
 
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, scenes_records) -> str:
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def run_dir(request, tmp_path_factory, scenes_records) -> str:
     """A run whose random weights say something else of each image: no caption is right by luck."""
     folder = RunFolder(str(tmp_path_factory.mktemp("random") / "run"))
     os.makedirs(folder.checkpoints)
     vocabulary = read_vocabulary(str(scenes_records))
-    model = Recipe(**TINY).model(len(vocabulary))
+    model = Recipe(**TINY, precision=request.param).model(len(vocabulary))
     captioner = restore.build(model)
     rng = np.random.default_rng(3)
     for variable in captioner.variables:
@@ -50,17 +50,23 @@ def run_dir(tmp_path_factory, scenes_records) -> str:
 
 
 @pytest.mark.usefixtures("without_meteor")
+@pytest.mark.parametrize("fast", [False, True], ids=["emulated", "fast"])
 def test_every_command_gives_the_same_caption(
-    run_dir, tmp_path, monkeypatch, capsys, scenes_records
+    run_dir, fast, tmp_path, monkeypatch, capsys, scenes_records
 ):
+    monkeypatch.setattr(processor, "multiplies_bfloat16", lambda: fast)
+    trained = RunConfig.read(RunFolder(run_dir)).model.decoder.precision
+    where = f"captioning on CPU:0 in {trained if fast else 'float32'}"
     info, files = open_split(str(scenes_records), "val")
     records = RecordsSource(files, info, 256)
     images = [image for part in records.parts for image in records.read(part)]
 
     restored = restore.restore(run_dir)
     vocabulary = read_vocabulary(run_dir)
-    examples = list(stream(files, restored.captioner, "encoding"))
-    validation = Validator(restored.captioner, vocabulary).score(examples)
+    validator = Validator(restored.captioner, vocabulary)
+    assert where.endswith(validator.precision)
+    examples = list(stream(files, restored.captioner, "encoding", validator.precision))
+    validation = validator.score(examples)
     validated = {sample.image_id: sample.caption for sample in validation.samples}
 
     search = BeamSearch(**SEARCH)
@@ -69,7 +75,9 @@ def test_every_command_gives_the_same_caption(
 
     out = tmp_path / "out"
     options = {"run_dir": run_dir, "records_dir": scenes_records, "output_dir": out}
+    capsys.readouterr()
     assert run_evaluate(**options, allow_leak=True, **SEARCH) == 0
+    assert f"{where}; encoder batch" in capsys.readouterr().out
     (results,) = out.glob("captions_val_*_results.json")
     evaluated = {one["image_id"]: one["caption"] for one in json.loads(results.read_text())}
 
@@ -80,12 +88,19 @@ def test_every_command_gives_the_same_caption(
     capsys.readouterr()
     values, _ = command.parse(argv, serving.define_flags, others="positional")
     assert serving.main(values, list(map(str, paths))) == 0
-    served = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    captured = capsys.readouterr()
+    assert where in captured.err.splitlines()
+    served = dict(line.split("\t") for line in captured.out.splitlines())
+
+    named = {"run_dir": run_dir, "images": tmp_path / "*.jpg", "output_dir": tmp_path / "images"}
+    assert run_evaluate(**named, **SEARCH) == 0
+    lines = map(json.loads, (tmp_path / "images" / "captions.jsonl").read_text().splitlines())
+    of_files = {line["image"]: line["caption"] for line in lines}
 
     assert len(set(evaluated.values())) > 1 and len(validated) == 4
     for path, image in zip(paths, images, strict=True):
         expected = evaluated[image.image_id]
-        assert served[str(path)] == expected
+        assert served[str(path)] == of_files[str(path)] == expected
         assert reported[image.image_id].text == expected
         if image.image_id in validated:
             assert validated[image.image_id].text == expected

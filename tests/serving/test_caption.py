@@ -307,6 +307,7 @@ def test_names_that_are_not_utf8_lose_no_file(tmp_path, four_run):
     ]
     folder_text = f"{tmp_path}/f\\udce9/"
     assert done.stderr.decode().splitlines() == [
+        "captioning on CPU:0 in float32",
         f"error: {folder_text}\\udce9.jpg: cannot be read: No such file or directory",
         f"picture: {folder_text}\\udce9.png",
     ]

@@ -4,7 +4,7 @@ Where the records hold the features, no encoder runs.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from artifacts.recipe import Recipe
 from cli.progress import bar
 from model.captioner import Captioner
+from model.fast.frozen_encoder import FrozenEncoder
 from model.fast.tracing import any_batch
 from records.split_files import SplitFiles
 from trainer.input import reading
@@ -30,7 +31,7 @@ class CaptionedFeatures(NamedTuple):
 
 
 def stream(
-    split_files: SplitFiles, captioner: Captioner, label: str
+    split_files: SplitFiles, captioner: Captioner, label: str, precision: str = "float32"
 ) -> Iterator[CaptionedFeatures]:
     """Read a split in the order on disk and encode its images, with a progress bar.
 
@@ -38,19 +39,29 @@ def stream(
         split_files: The split.
         captioner: Its encoder computes the features that the records do not hold.
         label: What the progress bar says, as "validating".
+        precision: Of the encoder's matrix products. Training takes float32.
 
     Yields:
         Batches of up to `ENCODER_BATCH` images.
     """
-    encode = any_batch(lambda images: tf.cast(captioner.encoder(images), tf.float16))
+    encode = _encoding(captioner, precision) if not split_files.grid else None
     batches = reading.batches_in_order(split_files, ENCODER_BATCH, captioner.encoder.spec.size)
     with bar(split_files.records, label, "img") as progress:
         for batch in reading.iterate(batches, split_files):
-            features = batch.inputs if split_files.grid else encode(batch.inputs)
+            features = encode(batch.inputs) if encode else batch.inputs
             yield CaptionedFeatures(
                 batch.image_ids.numpy(), features.numpy(), batch.ids.numpy(), batch.texts.numpy()
             )
             progress.update(len(batch.image_ids))
+
+
+def _encoding(captioner: Captioner, precision: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the encoder with its weights as they are now: images -> features [B, L, D] float16."""
+    if precision == "float32":
+        return any_batch(lambda images: tf.cast(captioner.encoder(images), tf.float16))
+    frozen = FrozenEncoder(captioner.encoder, precision, None)
+    depth = frozen.spec.grid[-1]
+    return lambda images: tf.reshape(frozen(images.numpy()), [len(images), -1, depth])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +75,16 @@ class FeatureCache:
     split: CaptionedFeatures
 
     @classmethod
-    def fill(cls, split_files: SplitFiles, captioner: Captioner) -> "FeatureCache":
-        """Read a split once."""
+    def fill(
+        cls, split_files: SplitFiles, captioner: Captioner, precision: str = "float32"
+    ) -> "FeatureCache":
+        """Read a split once; arguments as for `stream`."""
         height, width, depth = captioner.encoder.spec.grid
         # One allocation: concatenating batches would hold the features twice.
         features = np.empty((split_files.records, height * width, depth), np.float16)
         batches: list[CaptionedFeatures] = []
         filled = 0
-        for batch in stream(split_files, captioner, f"{split_files.split} features"):
+        for batch in stream(split_files, captioner, f"{split_files.split} features", precision):
             features[filled : filled + len(batch.features)] = batch.features
             filled += len(batch.features)
             batches.append(batch._replace(features=np.empty(0)))
