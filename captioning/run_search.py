@@ -77,7 +77,7 @@ def of_runs(
         for run_dir, other in zip(run_dirs, kept, strict=True)
         if name not in given and other[name] != kept[0][name]
     ]
-    return _checked(BeamSearch(**kept[0] | given)), remarks
+    return _checked(BeamSearch(**{**kept[0], **given})), remarks
 
 
 def _longest(info: DatasetInfo) -> int:

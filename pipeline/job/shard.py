@@ -146,7 +146,6 @@ def _write(
                 contents.append(f"{description.image_id}:{image.content_hash}")
             progress.add(listed=1, rejected=int(not records))
         progress.flush()
-    words = [word for text in texts for word in text.split(" ")]
     shard = Shard(
         name=posixpath.basename(path),
         listed=n_listed,
@@ -158,12 +157,21 @@ def _write(
         contents=" ".join(contents),
         formats=dict(sorted(Counter(str(image.source_format) for image in stored).items())),
         reencoded=sum(image.reencoded for image in stored),
-        words=len(words),
-        unknown_words=vocabulary.count_unknown(words),
+        **_count_words(texts, vocabulary),
         captions=hashes.add_captions_hashes(captions),
-        longest_caption=max((len(text.split(" ")) for text in texts), default=0),
     )
     return shard, rejected
+
+
+def _count_words(texts: Sequence[str], vocabulary: Vocabulary) -> dict[str, int]:
+    """Return what a `Shard` tells of its captions, each given as words with spaces between."""
+    captions = [text.split(" ") for text in texts]
+    words = list(itertools.chain.from_iterable(captions))
+    return {
+        "words": len(words),
+        "unknown_words": vocabulary.count_unknown(words),
+        "longest_caption": max(map(len, captions), default=0),
+    }
 
 
 def _frame(record: CaptionedImage) -> tuple[bytes, ...]:
