@@ -146,6 +146,13 @@ def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
         raise UserError(f"{place}: unpack it, and give the folder as --data_dir")
     names = files.names(place)
     holds = f"; it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else ""
+    for name in names:
+        if name.lower().endswith((".csv", ".tsv")):
+            kind = name[-3:].lower()
+            raise UserError(
+                f"{place}: the columns of {name} are not clear; --dataset={kind} with"
+                " --image_column and --caption_column says them, another --dataset reads something else"
+            )
     raise UserError(
         f"{place}: no data set that is known lies there{holds}. --dataset says what it is, one of"
         f" {', '.join(datasets.NAMES)}; --download fetches COCO 2017 to it; without --data_dir the"

@@ -81,6 +81,14 @@ def test_where_it_is_not_clear_the_candidates_are_named(tmp_path):
     )
 
 
+def test_a_table_whose_columns_are_not_clear_is_named(tmp_path):
+    (tmp_path / "mine.CSV").write_text("Bild,Beschreibung\na.jpg,a dog\n")
+    assert refusal(data_dir=str(tmp_path)) == (
+        f"{tmp_path}: the columns of mine.CSV are not clear; --dataset=csv with --image_column and"
+        " --caption_column says them, another --dataset reads something else"
+    )
+
+
 def test_where_nothing_is_known_the_files_are_named(tmp_path):
     for name in "abcdefg":
         (tmp_path / f"{name}.docx").touch()

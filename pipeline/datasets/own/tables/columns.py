@@ -16,7 +16,7 @@ from pipeline.datasets.own.image_folder import is_image
 _IMAGE = (
     {"filename"},
     {"image", "imagename", "imagefile", "imagefilename", "imagepath", "imgpath"}
-    | {"filepath", "path", "file", "img"},
+    | {"filepath", "path", "file", "img", "photo", "picture"},
     {"imageid", "imgid"},
 )
 _CAPTION = ({"caption", "captions", "text", "texts"}, {"comment", "description", "sentence", "raw"})
