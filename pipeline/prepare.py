@@ -151,7 +151,8 @@ def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
             kind = name[-3:].lower()
             raise UserError(
                 f"{place}: the columns of {name} are not clear; --dataset={kind} with"
-                " --image_column and --caption_column says them, another --dataset reads something else"
+                " --image_column and --caption_column says them, another --dataset reads something"
+                " else"
             )
     raise UserError(
         f"{place}: no data set that is known lies there{holds}. --dataset says what it is, one of"
