@@ -39,6 +39,14 @@ def test_what_is_not_theirs_is_not_recognised(tmp_path):
     (tmp_path / "d/00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="no data set that is known lies there"):
         build_own(None, tmp_path / "d", tmp_path / "records")
+    (tmp_path / "d/00000.parquet").unlink()
+    write_tar(tmp_path / "d/images.tar", [(f"{n}.jpg", jpeg(n)) for n in range(3)])
+    with pytest.raises(UserError, match="no data set that is known lies there"):
+        build_own(None, tmp_path / "d", tmp_path / "records")
+    (tmp_path / "d/images.tar").write_bytes(b"?" * 2000)
+    with pytest.raises(UserError, match=r"images\.tar: damaged tar, or no tar"):
+        build_own(None, tmp_path / "d", tmp_path / "records")
+    (tmp_path / "d/images.tar").unlink()
     img2dataset(tmp_path / "d", 1, range(3))
     write_parquet(tmp_path / "d/00000.parquet", {"image": [image(0)], "caption": ["a dog"]})
     with pytest.raises(UserError, match=r"may be several data sets; say .*=webdataset .*=parquet "):

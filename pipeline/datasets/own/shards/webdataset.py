@@ -9,6 +9,7 @@ passed over. Images are read by their place in the tar, and nothing is unpacked.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import posixpath
@@ -32,6 +33,8 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # WebDataset's rule: the key ends at the first dot of the file's name.
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]*)")
 _TEXTS = ("txt", "json")
+# Members of a tar that tell whether it is a shard.
+_LOOKED_AT = 100
 _CAPTION_FIELDS = ("captions", "caption")
 
 
@@ -39,9 +42,11 @@ class WebDataset(EntrySource):
     """Tar shards with images and captions."""
 
     def looks_like(self, data_dir: str) -> str | None:
-        """Return what lies in `data_dir` if it has tar shards."""
-        shards = shard_names.find(data_dir, (_TAR,), Findings())
-        return f"{shards[0].path}, a tar shard of a WebDataset" if shards else None
+        """Return what lies in `data_dir` if it has tar shards with texts."""
+        for shard in shard_names.find(data_dir, (_TAR,), Findings())[:1]:
+            if _has_texts(shard.path):
+                return f"{shard.path}, a tar shard of a WebDataset"
+        return None
 
     def entries(self, data_dir: str, findings: Findings) -> Iterator[Entry]:
         """Yield the samples of every shard; `EntrySource.entries` says more."""
@@ -63,6 +68,17 @@ class WebDataset(EntrySource):
         """Return the data of a member."""
         place = _place(path)
         return place and tar_members.read(place)
+
+
+def _has_texts(path: str) -> bool:
+    """Return whether a tar begins with texts among its members; one that is damaged may do so."""
+    members = tar_members.members(path, lambda name: False)
+    try:
+        return any(
+            _parts(member.name)[1] in _TEXTS for member in itertools.islice(members, _LOOKED_AT)
+        )
+    except UserError:
+        return True
 
 
 def _shards(data_dir: str, findings: Findings) -> list[ShardFile]:
