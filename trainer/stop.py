@@ -1,4 +1,7 @@
-"""SIGTERM: the request to save and end that a scheduler sends before it kills."""
+"""SIGTERM: the request to save and end that a scheduler sends before it kills.
+
+A terminal that is closed sends SIGHUP, which means the same, unless `nohup` lets it be ignored.
+"""
 
 import contextlib
 import signal
@@ -26,6 +29,8 @@ class Stop:
     def __init__(self) -> None:
         self._held, self.requested = False, False
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_sigterm)
 
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         if not self.requested:  # a second SIGTERM must not interrupt the saving

@@ -32,7 +32,8 @@ def run_command(module: ModuleType, *args: str, **options: object) -> int:
         args: Arguments as on the command line.
         options: More flags, by name; None leaves a flag out.
     """
-    before, sigterm = sys.argv, signal.getsignal(signal.SIGTERM)
+    before = sys.argv
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     named = [f"--{name}={value}" for name, value in options.items() if value is not None]
     sys.argv = ["command", *args, *named]
     try:
@@ -41,7 +42,8 @@ def run_command(module: ModuleType, *args: str, **options: object) -> int:
         return exit_.code or 0
     finally:
         sys.argv = before
-        signal.signal(signal.SIGTERM, sigterm)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     raise AssertionError("a command ends the process")
 
 
