@@ -208,3 +208,28 @@ def test_a_longer_list_keeps_the_ids_it_gave(own, tmp_path):
     write(own / "captions.jsonl", line(0), line(1), line(2, split="val"), line(3, split="test"))
     build_own(own, tmp_path / "records")
     assert before.items() <= checksums(tmp_path / "records").items()
+
+
+def test_fractions_and_other_names_of_splits(own, tmp_path):
+    write(own / "captions.jsonl", *(line(n) for n in range(5)), line(5, split="Dev"))
+    info = build_own(own, tmp_path / "records", test_fraction=0.5)
+    listed = {name: split.total("listed") for name, split in info.splits.items()}
+    assert listed["val"] == 1 and listed["test"] > 0 and sum(listed.values()) == 6
+
+
+def test_names_from_windows_and_missing_images(own, tmp_path, capsys):
+    write(
+        own / "captions.jsonl",
+        line(0, image="photos\\0.jpg"),
+        line(1),
+        line(2, image="photos/2.JPG"),
+    )
+    build_own(own, tmp_path / "records", max_rejected_fraction=0.5)
+    assert [image.file_name for image in records(tmp_path / "records", "train")] == [
+        "photos/0.jpg",
+        "photos/1.jpg",
+    ]
+    message = (
+        f"{own}/photos/2.JPG ({own}/captions.jsonl:3): no such file; did you mean {own}/photos"
+    )
+    assert f"1 of 3 images are missing: {message}/2.jpg?" in capsys.readouterr().out
