@@ -75,6 +75,7 @@ def test_too_many_pixels_are_seen_in_the_header():
     huge = struct.pack("<II", 60_000, 60_000)
     bombs = {
         "PNG": saved(Image.new("1", (10_000, 10_000)), "PNG"),
+        "plain PNG": png(10_000, 10_000, 8, 0, b"\0" * 9_000),
         "BMP": patched(saved(small, "BMP"), b"BM", 18, huge),
         "GIF": patched(saved(small, "GIF"), b"GIF", 6, b"\xff" * 4),
         "GIF frame": patched(saved(small, "GIF"), b"\x2c" + b"\0" * 4, 5, b"\xff" * 4),
