@@ -19,7 +19,9 @@ def _refuse_hidden_rooms() -> None:
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for room in _ROOMS:
         spec = importlib.util.find_spec(room)
-        if spec and spec.origin and os.path.dirname(spec.origin) != os.path.join(home, room):
+        if not spec or not spec.origin:  # A folder of data, or a room that was not shipped.
+            continue
+        if os.path.dirname(os.path.abspath(spec.origin)) != os.path.join(home, room):
             print(
                 f"error: {spec.origin} hides this program's own package {room!r} in {home}; rename"
                 " it, or take its folder out of PYTHONPATH",
