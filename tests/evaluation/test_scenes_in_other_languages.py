@@ -65,14 +65,15 @@ def test_captions_in_another_language_are_mostly_true(tag, tmp_path):
     command("trainer.main", recipe, **places)
     shown = [image_id for image_id, scene in drawn.items() if scene.split == "test"][:20]
     paths = [str(tmp_path / f"{image_id}.jpg") for image_id in shown]
+    run_dir = places["run_dir"]
     served = command(
-        "serving.caption", *paths, run_dir=places["run_dir"], no_repeat_ngram=0
+        "serving.caption", f"--run_dir={run_dir}", "--no_repeat_ngram=0", *paths
     ).splitlines()
     printed = command(
         "evaluation.main", recipe, **places, split="test", language=tag, no_repeat_ngram=0
     )
     assert "METEOR unavailable: it is for English" in printed
-    results = next((places["run_dir"] / "evaluation" / "test").glob("*_results.json"))
+    results = next((run_dir / "evaluation" / "test").glob("*_results.json"))
     said = {line["image_id"]: line["caption"] for line in json.loads(results.read_text())}
     assert served == [f"{tmp_path / f'{n}.jpg'}\t{said[n]}" for n in shown]
     true = sum(all_true(text, tag, drawn[image_id]) for image_id, text in said.items())
