@@ -12,7 +12,7 @@ from scenes.world import Scene, scenes
 from tests.support.commands import run_process
 from tests.support.translated_scenes import LANGUAGES, all_true, translate
 
-IMAGES, SEED = 3000, 5
+IMAGES, SEED = 4800, 5
 LEAST_TRUE = 0.6  # Share of the test captions of which every word is true.
 
 
@@ -60,7 +60,7 @@ def test_captions_in_another_language_are_mostly_true(tag, tmp_path):
         language=tag,
         max_caption_words=0,
     )
-    assert "test: 300 images, 1,500 pairs" in printed and "warning" not in printed
+    assert "test: 480 images, 2,400 pairs" in printed and "warning" not in printed
     recipe = "--flagfile=flags/demo.flags"
     command("trainer.main", recipe, **places)
     shown = [image_id for image_id, scene in drawn.items() if scene.split == "test"][:20]
