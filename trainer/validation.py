@@ -97,13 +97,14 @@ def open_validation(
     _, val = open_split(recipe.records_dir, "val")
     val_files = dataclasses.replace(val, grid=grid)
     validator = Validator(captioner, vocabulary, search.get("max_words", MAX_WORDS))
-    score = _scorer(val_files, captioner, validator, cached, recipe.batch_size)
+    score = build_scorer(val_files, captioner, validator, cached, recipe.batch_size)
     return Validation(score, Samples(RunFolder(recipe.run_dir), first_pictures(val)), stamp)
 
 
-def _scorer(
+def build_scorer(
     val: SplitFiles, captioner: Captioner, validator: "Validator", cached: bool, batch_size: int
 ) -> Callable[[], Score]:
+    """Return a function that scores a split, whose features may be kept in memory."""
     if not cached:
         precision = validator.precision
         return lambda: validator.score(stream(val, captioner, "validating", precision))

@@ -19,8 +19,7 @@ from records.manifest import read_vocabulary
 from records.split_files import open_split
 from serving import caption as serving
 from tests.support.training import TINY, run_evaluate
-from trainer.input.feature_cache import stream
-from trainer.validation import Validator
+from trainer.validation import Validator, build_scorer
 
 # Validation searches greedily and forbids nothing.
 SEARCH = {"beam_size": 1, "no_repeat_ngram": 0}
@@ -65,8 +64,7 @@ def test_every_command_gives_the_same_caption(
     vocabulary = read_vocabulary(run_dir)
     validator = Validator(restored.captioner, vocabulary)
     assert where.endswith(validator.precision)
-    examples = list(stream(files, restored.captioner, "encoding", validator.precision))
-    validation = validator.score(examples)
+    validation = build_scorer(files, restored.captioner, validator, True, 4)()
     validated = {sample.image_id: sample.caption for sample in validation.samples}
 
     search = BeamSearch(**SEARCH)
