@@ -70,6 +70,7 @@ def assert_report_of_four(report: dict) -> None:
         "length_penalty": 0.7,
         "no_repeat_ngram": 3,
         "min_length": 0,
+        "max_words": 30,
     }
     assert {*report["metrics"], *report["unavailable"]} == set(METRICS)
     assert report["intervals"].keys() == report["metrics"].keys()
@@ -121,7 +122,7 @@ def test_the_flags_of_the_search_reach_it(tmp_path, four_run, four_records):
     same = {"run_dir": four_run, "records_dir": four_records, "output_dir": tmp_path}
     assert run_evaluate(**same, **search) == 0
     report = json.loads((tmp_path / "metrics.json").read_text())
-    assert report["search"] == search
+    assert report["search"] == search | {"max_words": 30}
     for caption in captions_of(tmp_path / "captions_val_four-run_results.json").values():
         words = caption.replace("'s", " 's").split()
         assert len(set(words)) == len(words) >= 9
