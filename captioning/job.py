@@ -17,6 +17,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from artifacts import restore
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
 from captioning import devices
 from captioning.parts import PartsFolder, Result, differences, line
 from captioning.replica import BatchSizes, Outcome, Replica, Wanted
@@ -92,14 +94,15 @@ def caption(
             GPU's memory is short.
     """
     digests = [restore.digest(run_dir) for run_dir in run_dirs]
-    job = {"weights": digests, **dataclasses.asdict(options.search)}
+    names = devices.devices()
+    precisions = [_precision(names[0], run_dir) for run_dir in run_dirs]
+    job = {"weights": digests, "precision": precisions, **dataclasses.asdict(options.search)}
     folder = PartsFolder(output_dir, job)
     index, count = options.shard
     own = source.parts[index - 1 :: count]
     todo = folder.missing(own)
     _print_progress_so_far(folder, own, todo, job)
     if todo:
-        names = devices.devices()
         replicas = [Replica(name, run_dirs, source, options.search) for name in names]
         if digests != [restore.digest(run_dir) for run_dir in run_dirs]:
             raise UserError(f"{run_dirs[0]}: the weights were replaced just now; run again")
@@ -139,6 +142,12 @@ def caption_at_once(
     sizes = BatchSizes(min(devices.CPU_ENCODER_BATCH, most), min(devices.CPU_SEARCH_BATCH, most))
     with ThreadPoolExecutor(_cores()) as pool:
         yield from replica.outcomes(iter(source.parts), sizes, pool)
+
+
+def _precision(device: str, run_dir: str) -> str:
+    """Return the precision in which a run captions on a device."""
+    trained = RunConfig.read(RunFolder(run_dir)).model.decoder.precision
+    return devices.precision(device) or trained
 
 
 def _print_progress_so_far(

@@ -1,7 +1,7 @@
 """An evaluation on disk, part by part, so that a killed evaluation continues where it stopped.
 
 A part is a file with one JSON line for each of some hundred images, there whole or not at all. Its
-path tells what made it: the folder's name is a fingerprint of the weights and of the search, the
+path tells what made it: the folder's name is a fingerprint of weights, precision and search, the
 file's name holds a fingerprint of its images. So a part is never taken for another one, and nothing
 is thrown away: other flags or a new checkpoint get a folder of their own.
 """
@@ -47,8 +47,8 @@ class PartsFolder:
 
     Args:
         output_dir: The folder of the evaluation.
-        job: What decides the captions: {"weights": ..., name of a flag: its value}; kept in
-            job.json.
+        job: What decides the captions: {"weights": ..., "precision": ..., name of a flag: its
+            value}; kept in job.json.
 
     Attributes:
         path: The folder.
@@ -222,7 +222,9 @@ def write_lines(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
 def differences(job: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
     """Tell how an evaluation differs from an earlier one: `other weights, --beam_size=5`."""
     changes = [
-        f"other {name}" if name == "weights" else f"--{name}={value} (was {earlier.get(name)})"
+        f"other {name}"
+        if name in ("weights", "precision")
+        else f"--{name}={value} (was {earlier.get(name)})"
         for name, value in job.items()
         if value != earlier.get(name)
     ]

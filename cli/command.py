@@ -42,8 +42,9 @@ def run(
         main: Does the work. It takes the parsed flags and the other arguments.
         define_flags: Declares the command's flags in the values that it is given.
         others: What arguments that are no flag of this command mean. "refused": an error.
-            "positional": they are files and the like; unknown flags are errors. "passed": all of
-            them, unknown flags included, go to `main`, which must refuse what it does not know.
+            "positional": they are files and the like; unknown flags are errors, and after `--` all
+            are files. "passed": all of them, unknown flags included, go to `main`, which must
+            refuse what it does not know.
     """
     use_utf8()
     with guarded_streams():
@@ -105,8 +106,9 @@ def parse(
     if any(argument in _HELP for argument in argv[1:]):
         print(_help(values))
         sys.exit(0)
-    # Beam takes `--runner DirectRunner`: an argument that is no flag of ours must not end ours.
-    values.set_gnu_getopt(others == "passed")
+    # An argument that is no flag does not end the flags: people give flags after files, too, and
+    # Beam takes `--runner DirectRunner`.
+    values.set_gnu_getopt(True)
     try:
         arguments = [argv[0], *flagfile.expand(argv[1:])]
         rest = values(arguments, known_only=others == "passed")[1:]

@@ -189,8 +189,8 @@ def test_what_was_stopped_goes_on(photos, tmp_path, monkeypatch, read, capsys, c
     assert read == [] and captions(tmp_path / "out") == said_of(photos)
 
 
-def test_other_flags_or_weights_start_anew_and_say_so(
-    photos, tmp_path, read, capsys, four_run, caption
+def test_other_flags_weights_or_precision_start_anew_and_say_so(
+    photos, tmp_path, read, capsys, four_run, caption, monkeypatch
 ):
     out, folder = tmp_path / "out", photos / "a"
     assert caption(out, images=folder) == 0
@@ -210,6 +210,11 @@ def test_other_flags_or_weights_start_anew_and_say_so(
     assert caption(out, images=folder, run_dir=other) == 0
     assert "starting anew: other weights" in capsys.readouterr().out
     assert len(read) == 12
+    # As on a machine with a GPU, to which the folder was copied.
+    monkeypatch.setattr(devices, "precision", lambda device: "bfloat16")
+    assert caption(out, images=folder, run_dir=other) == 0
+    assert "starting anew: other precision" in capsys.readouterr().out
+    assert len(read) == 16
 
 
 def test_only_parts_whose_images_changed_are_done_again(photos, tmp_path, read, caption):

@@ -98,7 +98,8 @@ def test_flagfiles_may_name_others(tmp_path):
 def test_other_arguments():
     with pytest.raises(UsageError, match=r"unexpected argument 'a\.jpg': this command takes flags"):
         parse("a.jpg")
-    assert parse("--size=2", "a.jpg", "--b.jpg", others="positional")[1] == ["a.jpg", "--b.jpg"]
+    values, rest = parse("a.jpg", "--size=2", "b.jpg", "--", "--c.jpg", others="positional")
+    assert (values.size, rest) == (2, ["a.jpg", "b.jpg", "--c.jpg"])
     for others in ("refused", "positional"):
         with pytest.raises(UsageError, match=r"Unknown command line flag 'siz'.*--help"):
             parse("--siz=2", others=others)
