@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import pytest
 
 from metrics.meteor import Scorer
 from tests.support.shared import file_stamps, make_once
+
+# A shell that starts the suite in the background lets it ignore Ctrl-C, and so would every command
+# that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

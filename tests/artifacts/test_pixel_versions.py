@@ -19,6 +19,11 @@ def _forget():
     pixel_versions.check.cache_clear()
 
 
+def config_of(data: DataConfig) -> RunConfig:
+    decoder = DecoderConfig(vocabulary_size=9, feature_depth=8)
+    return RunConfig(ModelConfig("small_cnn", False, decoder), {}, data)
+
+
 def test_this_version_says_nothing(capsys):
     pixel_versions.check("runs/now", PREPROCESSING_VERSION)
     assert capsys.readouterr() == ("", "")
@@ -34,11 +39,7 @@ def test_an_earlier_version_says_so_once(capsys):
 
 
 def test_another_version_is_refused_before_anything_is_built(tmp_path):
-    config = RunConfig(
-        ModelConfig("small_cnn", False, DecoderConfig(vocabulary_size=9, feature_depth=8)),
-        {},
-        DataConfig("scenes", "", "", PREPROCESSING_VERSION + 1),
-    )
+    config = config_of(DataConfig("scenes", "", "", PREPROCESSING_VERSION + 1))
     config.write(RunFolder(str(tmp_path)))
     with pytest.raises(UserError, match="trained with version 3 of the preprocessing, this"):
         restore.restore(str(tmp_path))
@@ -59,5 +60,7 @@ def test_the_training_images_of_an_earlier_run_are_known(tmp_path):
             for shard in split["shards"]:
                 del shard[key]
     (tmp_path / "records.json").write_text(json.dumps(value))
+    # Runs of that version keep no fingerprint of it.
+    config_of(DataConfig("scenes", "", "", 1)).write(folder)
     trained_on = provenance.read(folder)
     assert trained_on == dataclasses.replace(INFO, schema_version=4)

@@ -80,7 +80,8 @@ def test_a_run_keeps_the_manifest_of_its_records(trained):
 def test_images_that_are_new_are_scored_without_a_word(trained, tmp_path, capsys):
     other = records_of(tmp_path, pictures(8), pictures(200, 201))
     out = tmp_path / "out"
-    assert run_evaluate(run_dir=trained[0], records_dir=other, output_dir=out) == 0
+    options = {"records_dir": other, "output_dir": out, "min_length": 1}
+    assert run_evaluate(run_dir=trained[0], **options) == 0
     assert "CONTAMINAT" not in capsys.readouterr().out
     assert (out / "captions_val_run_results.json").exists()
     assert all("CONTAMINAT" not in path.read_text() for path in files_of(out))
@@ -110,8 +111,8 @@ def test_a_resized_copy_under_the_same_id_is_refused(trained, tmp_path, capsys):
 def test_forced_every_output_says_so(trained, tmp_path, capsys):
     run_dir, records = trained
     out = tmp_path / "out"
-    code = run_evaluate("--allow_leak", run_dir=run_dir, records_dir=records, output_dir=out)
-    assert code == 0
+    options = {"records_dir": records, "output_dir": out, "min_length": 1}
+    assert run_evaluate("--allow_leak", run_dir=run_dir, **options) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("CONTAMINATED 25%: 1 of 4 images of val were trained on")
     heads, row, *_ = (line for line in printed if line.startswith(("BLEU-1 ", "  ")))
@@ -156,7 +157,8 @@ def test_forced_with_nothing_known(trained, tmp_path, capsys):
     run_dir = tmp_path / "run"
     shutil.copytree(trained[0], run_dir)
     (run_dir / "records.json").unlink()
-    assert run_evaluate("--allow_leak", run_dir=run_dir, records_dir=trained[1]) == 0
+    options = {"records_dir": trained[1], "min_length": 1}
+    assert run_evaluate("--allow_leak", run_dir=run_dir, **options) == 0
     assert capsys.readouterr().out.startswith("CONTAMINATION UNKNOWN: ")
     folder = run_dir / "evaluation" / "val"
     assert (folder / "captions_val_run-CONTAMINATION-UNKNOWN_results.json").exists()

@@ -1,6 +1,6 @@
 """The attention that is reported is that of the step at which each word was said."""
 
-import json
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 from artifacts import restore
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
 from captioning.records_source import RecordsSource, SelectedImages
 from captioning.search_options import BeamSearch
 from evaluation.attention import (
@@ -62,9 +64,12 @@ def test_looks_are_those_of_the_words(looks, four_run):
 def test_features_are_those_of_the_evaluation(tmp_path, monkeypatch, four_run, four_records):
     run_dir = tmp_path / "run"
     shutil.copytree(four_run, run_dir, ignore=shutil.ignore_patterns("events", "evaluation"))
-    config = json.loads((run_dir / "config.json").read_text())
-    config["model"]["decoder"]["precision"] = "bfloat16"  # of the encoder, too: other features
-    (run_dir / "config.json").write_text(json.dumps(config))
+    folder = RunFolder(str(run_dir))
+    config = RunConfig.read(folder)
+    # The encoder computes in it, too: other features.
+    decoder = dataclasses.replace(config.model.decoder, precision="bfloat16")
+    model = dataclasses.replace(config.model, decoder=decoder)
+    dataclasses.replace(config, model=model).write(folder)
     given, beam = [], CaptionGenerator.beam
 
     def noted(generator, features, *args, **options):

@@ -1,5 +1,6 @@
 """`evaluation.main` as it is used, on small runs."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from artifacts import restore
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
 from metrics.names import METRICS
 from metrics.summary import table
 from records import manifest
@@ -139,9 +142,10 @@ def test_several_runs_are_scored_as_one(tmp_path, capsys, four_records, four_run
     assert captions_of(path) == FOUR_DETOKENISED
     other_run = tmp_path / "other"
     shutil.copytree(four_run, other_run, ignore=shutil.ignore_patterns("events"))
-    config = json.loads((other_run / "config.json").read_text())
-    config["data"]["vocabulary_fingerprint"] = "0" * 64
-    (other_run / "config.json").write_text(json.dumps(config))
+    folder = RunFolder(str(other_run))
+    config = RunConfig.read(folder)
+    data = dataclasses.replace(config.data, vocabulary_fingerprint="0" * 64)
+    dataclasses.replace(config, data=data).write(folder)
     pair["run_dir"] = f"{four_run},{other_run}"
     assert run_evaluate(**pair, output_dir=tmp_path / "out") == 1
     assert f"{other_run}: its vocabulary is not the one of {four_run}" in one_error(capsys)

@@ -1,7 +1,7 @@
 """Own images: every format, however it is held, and the broken ones among the good."""
 
+import dataclasses
 import io
-import json
 import os
 import re
 import subprocess
@@ -14,6 +14,8 @@ from absl import flags
 from PIL import Image
 
 from artifacts import restore
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
 from captioning import image_file as image_files
 from captioning.given_files import GivenFiles
 from captioning.job import caption_at_once
@@ -245,9 +247,9 @@ def test_several_runs_speak_together(good, tmp_path, capsys, four_run, run):
     assert lines(capsys) == list(good.values())
     other = tmp_path / "other"
     other.mkdir()
-    config = json.loads((four_run / "config.json").read_text())
-    config["data"]["vocabulary_fingerprint"] = "0" * 64
-    (other / "config.json").write_text(json.dumps(config))
+    config = RunConfig.read(RunFolder(str(four_run)))
+    data = dataclasses.replace(config.data, vocabulary_fingerprint="0" * 64)
+    dataclasses.replace(config, data=data).write(RunFolder(str(other)))
     with pytest.raises(UserError, match=r"other: its vocabulary is not the one of .*four"):
         run(*good, run_dir=f"{four_run},{other}")
 

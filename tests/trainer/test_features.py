@@ -170,7 +170,7 @@ def test_runs_on_images_and_on_features_are_evaluated_on_either(
     assert run_evaluate(records_dir=alone, run_dir=other, output_dir=tmp_path / "o") == 0
     # And it goes on with features.
     named = {"encoder": None, "encoder_weights": None}
-    assert train(records_dir=alone, run_dir=other, epochs=2, **named) == 0
+    assert train(records_dir=alone, run_dir=other, epochs=2, extend_schedule=True, **named) == 0
 
 
 def test_images_serve_where_features_do_not(both, alone, tmp_path, capsys):
@@ -203,7 +203,7 @@ def test_features_of_others_are_refused(run, alone, scenes_features, tmp_path, c
     # Other weights than those of the run that goes on, or is evaluated.
     others = tmp_path / "others"
     scenes_features(others, seed=8)
-    assert train(records_dir=others, run_dir=run, epochs=2) == 1
+    assert train(records_dir=others, run_dir=run, epochs=2, extend_schedule=True) == 1
     assert "the model's encoder has the weights " in one_error(capsys)
     assert run_evaluate(records_dir=others, run_dir=run, output_dir=tmp_path) == 1
     assert "the model's encoder has the weights " in one_error(capsys)

@@ -84,7 +84,7 @@ def test_a_val_split_of_one_image_is_told(captioner, scenes_records, tmp_path, c
     info = dataclasses.replace(info, splits=info.splits | {"val": few})
     recipe = config(records_dir=scenes_records, run_dir=tmp_path)
     options = {"cached": False, "grid": None, "stamp": ""}
-    assert open_validation(recipe, info, captioner, VOCABULARY, **options)
+    assert open_validation(recipe, {}, info, captioner, VOCABULARY, **options)
     told = "1 image, whose CIDEr is always 0: the lowest loss is the best"
     assert (told in capsys.readouterr().out) == (images == 1)
 
