@@ -25,7 +25,9 @@ from trainer.validation import Validator, build_scorer
 SEARCH = {"beam_size": 1, "no_repeat_ngram": 0}
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("float32", marks=pytest.mark.slow), "bfloat16"]
+)
 def run_dir(request, tmp_path_factory, scenes_records) -> str:
     """A run whose random weights say something else of each image: no caption is right by luck."""
     folder = RunFolder(str(tmp_path_factory.mktemp("random") / "run"))
