@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from captioning import fonts
+from captioning.fonts import FontFile
 
 TILES = 8  # in a row
 _TILE = 176  # pixels, with the margin
@@ -61,7 +62,9 @@ def render(captions: Sequence[PicturedCaption]) -> Image.Image:
     Returns:
         The picture.
     """
-    blocks = [_block(caption) for caption in captions]
+    everything = "".join(_letters(caption) for caption in captions)
+    font = fonts.covering(everything)
+    blocks = [_block(caption, font or fonts.covering(_letters(caption))) for caption in captions]
     page = Image.new("RGB", (TILES * _TILE, sum(block.height for block in blocks)), "white")
     top = 0
     for block in blocks:
@@ -70,17 +73,21 @@ def render(captions: Sequence[PicturedCaption]) -> Image.Image:
     return page
 
 
-def _block(caption: PicturedCaption) -> Image.Image:
-    image = ImageOps.contain(Image.fromarray(caption.pixels), (_TILE - _MARGIN, _TILE - _MARGIN))
+def _letters(caption: PicturedCaption) -> str:
+    return "".join([caption.text, *caption.words])
+
+
+def _block(caption: PicturedCaption, font: FontFile | None) -> Image.Image:
+    image = _fitted(Image.fromarray(caption.pixels))
     row = image.height + _LINE + _MARGIN
     rows = -(-(1 + len(caption.words)) // TILES)
-    lines = _wrapped(caption.text)
+    lines = _wrapped(caption.text, font)
     head = len(lines) * _LINE + _MARGIN
     block = Image.new("RGB", (TILES * _TILE, head + rows * row), "white")
     pen = ImageDraw.Draw(block)
     leftwards = fonts.is_right_to_left(caption.text)
     for number, line in enumerate(lines):
-        _write_line(pen, number * _LINE + _MARGIN // 2, line, at_right=leftwards)
+        _write_line(pen, number * _LINE + _MARGIN // 2, line, font, at_right=leftwards)
     tiles = [("", image)]
     tiles += [
         (word, _heated(image, heat))
@@ -90,27 +97,38 @@ def _block(caption: PicturedCaption) -> Image.Image:
         column = place % TILES
         left = (TILES - 1 - column if leftwards else column) * _TILE + _MARGIN
         top = head + place // TILES * row
-        _write_word(pen, (left + tile.width // 2, top + _LINE // 2), word)
+        _write_word(pen, (left + tile.width // 2, top + _LINE // 2), word, font)
         block.paste(tile, (left, top + _LINE))
     return block
 
 
-def _write_line(pen: ImageDraw.ImageDraw, top: float, line: str, *, at_right: bool) -> None:
+def _fitted(image: Image.Image) -> Image.Image:
+    """Return an image of any shape as large as its tile: its shorter side has a pixel at least."""
+    inside, longer = _TILE - _MARGIN, max(image.size)
+    width, height = (max(1, round(side / longer * inside)) for side in image.size)
+    return image.resize((width, height))
+
+
+def _write_line(
+    pen: ImageDraw.ImageDraw, top: float, line: str, font: FontFile | None, *, at_right: bool
+) -> None:
     """Draw one line of a caption from the left margin on, or up to the right one."""
-    spans = fonts.spans(line, _TEXT)
+    spans = fonts.spans(line, _TEXT, font)
     left = TILES * _TILE - _MARGIN - fonts.width(spans) if at_right else float(_MARGIN)
     for span in spans:
         pen.text((left, top + fonts.ascent(_TEXT)), span.text, "black", span.font, anchor="ls")
         left += fonts.width([span])
 
 
-def _write_word(pen: ImageDraw.ImageDraw, middle: tuple[float, float], word: str) -> None:
+def _write_word(
+    pen: ImageDraw.ImageDraw, middle: tuple[float, float], word: str, font: FontFile | None
+) -> None:
     """Draw a word around a point, smaller where it would reach into the next tile."""
     size = _WORD
-    spans = fonts.spans(word, size)
+    spans = fonts.spans(word, size, font)
     while fonts.width(spans) > _TILE and size > _SMALLEST:
         size -= 1
-        spans = fonts.spans(word, size)
+        spans = fonts.spans(word, size, font)
     if len(spans) == 1:
         pen.text(middle, spans[0].text, "black", spans[0].font, anchor="mm")
         return
@@ -120,11 +138,11 @@ def _write_word(pen: ImageDraw.ImageDraw, middle: tuple[float, float], word: str
         left += fonts.width([span])
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, font: FontFile | None = None) -> list[str]:
     """Return the lines of a caption, broken between words, or in a word that is too long."""
 
     def fits(line: str) -> bool:
-        return fonts.width(fonts.spans(line, _TEXT)) <= TILES * _TILE - 2 * _MARGIN
+        return fonts.width(fonts.spans(line, _TEXT, font)) <= TILES * _TILE - 2 * _MARGIN
 
     text = " ".join(text.splitlines())
     if fits(text):

@@ -55,22 +55,27 @@ def is_right_to_left(text: str) -> bool:
     return False
 
 
-def spans(text: str, size: float) -> list[Span]:
+def covering(text: str) -> FontFile | None:
+    """Return a font that has every character of a text; None where a font alone has not."""
+    wanted = {char for char in text if _needs_glyph(char)}
+    _look_up(wanted)
+    return next((file for file in _known if wanted <= _absent | _drawn_by(file, wanted)), None)
+
+
+def spans(text: str, size: float, font: FontFile | None = None) -> list[Span]:
     """Split a text by the fonts that draw it.
 
     Args:
         text: One line.
         size: Height of the letters in pixels.
+        font: What `covering` returned for a longer text, so that all of that has one font.
 
     Returns:
         The spans in the order in which the text is drawn, from left to right. One font for all of
         the text is preferred.
     """
-    wanted = {char for char in text if _needs_glyph(char)}
-    _look_up(wanted)
-    for file in _known:
-        if wanted <= _absent | _drawn_by(file, wanted):
-            return [Span(_ordered(text), _load(file, size))]
+    if file := font or covering(text):
+        return [Span(_ordered(text), _load(file, size))]
     parts: list[tuple[str, FontFile]] = []
     for char in text:
         file = parts[-1][1] if parts else _OWN

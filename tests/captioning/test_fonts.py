@@ -219,3 +219,26 @@ def test_a_word_wider_than_its_tile_is_drawn_smaller(machine):
     picture = attention_picture.render([pictured("a", ["W" * 16])])
     columns = np.flatnonzero((np.asarray(picture.convert("L"))[30:52] < 128).any(0))
     assert 150 < columns[-1] - columns[0] <= 176
+
+
+def test_a_picture_takes_one_font_where_one_has_all(tiny, monkeypatch):
+    drawn, load = [], fonts._load
+    monkeypatch.setattr(fonts, "_load", lambda *args: drawn.append(args[0].path) or load(*args))
+    letters = {"": "abc", str(tiny): "abcä"}
+    monkeypatch.setattr(fonts, "_has", lambda file, char: char in letters.get(file.path, ""))
+    attention_picture.render([pictured("ab c", ["ab", "c"])])
+    assert set(drawn) == {""}
+    drawn.clear()
+    attention_picture.render([pictured("ab bä", ["ab", "bä"]), pictured("c", ["c"])])
+    of_tiny = [path for path in drawn if path]
+    assert of_tiny and drawn.count("") == 2  # the baselines of two lines
+
+
+@pytest.mark.parametrize("shape", [(10, 4000), (4000, 10), (1, 448), (448, 1), (1, 1)])
+def test_an_image_of_any_shape_is_drawn(machine, shape):
+    caption = pictured("a", ["a"])._replace(pixels=np.zeros((*shape, 3), np.uint8))
+    picture = attention_picture.render([caption])
+    height, width = (max(1, round(168 * side / max(shape))) for side in shape)
+    tile = np.asarray(picture)[30 + 22 : 30 + 22 + height, 8 : 8 + width]
+    assert tile.shape == (height, width, 3) and not tile.any()
+    assert picture.height == 30 + 22 + height + 8
