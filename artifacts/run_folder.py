@@ -69,6 +69,11 @@ class RunFolder:
             return []
 
     @property
+    def has_weights(self) -> bool:
+        """Whether a training has saved weights in the folder."""
+        return any(name.endswith(".npz") for name in self.checkpoint_names())
+
+    @property
     def metrics(self) -> str:
         """Training and validation scalars, one JSON object a line."""
         return self._inside("metrics.jsonl")

@@ -138,6 +138,32 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_says_that_it_begins(
     assert not opened[0].finished
 
 
+def test_a_run_without_weights_begins_anew_with_other_flags(run_dir, again, capsys, opened):
+    shutil.rmtree(run_dir / "checkpoints")
+    for options, said in (
+        ({"learning_rate": 1e-3}, "--learning_rate=0.001"),
+        ({"learning_rate": 1e-3, "epochs": 3}, "--epochs=3"),
+        ({"learning_rate": 1e-3, "epochs": 2, "rnn_units": 12}, "--epochs=2, --rnn_units=12"),
+    ):
+        assert again(**options) == 0
+        line = f"{run_dir}: no checkpoint yet: the run begins anew with {said}"
+        assert capsys.readouterr().out.splitlines()[0] == line
+        assert config(run_dir)["training"] | options == config(run_dir)["training"]
+        assert opened[-1].plan == (2 * options.get("epochs", 1),) * 2
+        assert opened[-1].id == config(run_dir)["id"]
+        assert again(**options) == 0
+        assert "no checkpoint yet: training begins at step 0" in capsys.readouterr().out
+
+
+def test_weights_are_never_begun_anew(run_dir, again, capsys):
+    for _ in ("all weights", "the best ones alone"):
+        before = digests(run_dir)
+        assert again(learning_rate=1e-3) == 2
+        assert "--learning_rate=0.001 contradicts the run" in one_error(capsys)
+        assert digests(run_dir) == before
+        (run_dir / "checkpoints" / "step-000000002.npz").unlink(missing_ok=True)
+
+
 # The schedule is the run's.
 
 
@@ -174,6 +200,12 @@ def test_more_steps_than_the_schedule_has_are_refused(run_dir, again, capsys, ea
     assert digests(run_dir) == before
     assert again() == 0
     assert config(run_dir)["schedule"] == {"steps": 2, "extensions": []}
+
+
+def test_a_run_that_is_trained_longer_than_asked_for_says_so(run_dir, again, capsys):
+    assert again(epochs=None, max_steps=1) == 0
+    line = f"{run_dir} is finished: 2 steps are done, more than the 1 that were asked for"
+    assert capsys.readouterr().out.splitlines()[0] == line
 
 
 def test_an_extension_goes_on_and_config_says_so(run_dir, again, capsys, opened):
@@ -240,14 +272,14 @@ def test_a_run_begins_with_the_weights_of_another(run_dir, again, tmp_path, open
     for init_run in (run_dir, f"{run_dir}/", None):
         assert again(run_dir=new, init_run=init_run, epochs=2, precision="bfloat16") == 0
         assert config(new) == kept
-    capsys.readouterr()
-    assert again(run_dir=new, init_run=tmp_path, epochs=2, precision="bfloat16") == 2
-    assert f"{new} began with the weights of {run_dir}; give another" in one_error(capsys)
     assert again(init_run=new) == 2
     assert f"{run_dir} began with no weights of another run" in one_error(capsys)
     assert len(provenance.read_all(RunFolder(str(new)))) == 2
     # A third run counts the images of all.
     shutil.copytree(run_dir / "checkpoints", new / "checkpoints")
+    capsys.readouterr()
+    assert again(run_dir=new, init_run=tmp_path, epochs=2, precision="bfloat16") == 2
+    assert f"{new} began with the weights of {run_dir}; give another" in one_error(capsys)
     best = str(new / "checkpoints" / "best.npz")
     arrays, note = weights_file.load(best)
     weights_file.save(best, arrays, weights_file.owned(note, kept["id"]))

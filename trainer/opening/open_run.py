@@ -48,7 +48,7 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
         "encoder_weights": info.flags.encoder_weights,
     }
     folder = RunFolder(recipe.run_dir)
-    if folder.exists:
+    if folder.exists and folder.has_weights:
         trained = RunConfig.read(folder).training
         stored = {name: trained.get(name, value) for name, value in stored.items()}
     if given.get("encoder", stored["encoder"]) != stored["encoder"]:
@@ -141,7 +141,7 @@ def open_run(
     """
     keras.utils.set_random_seed(recipe.seed)
     folder = RunFolder(recipe.run_dir)
-    if cluster.chief and folder.exists:
+    if cluster.chief and folder.exists and not _begins_anew(folder, recipe, given):
         return _resume(folder, recipe, given, info, vocabulary, train, cluster)
     if cluster.chief:
         _refuse_remains(folder)
@@ -160,6 +160,16 @@ def open_run(
     if cluster.chief:
         config = _start(folder, recipe, info, vocabulary, captioner, steps, initial, trained_on)
     return OpenedRun(folder, captioner, train, Plan(steps, steps), None, config, trained_on)
+
+
+def _begins_anew(folder: RunFolder, recipe: Recipe, given: Mapping[str, Any]) -> bool:
+    """Tell whether a run is begun anew: nothing is trained yet, and its flags are others now."""
+    if folder.has_weights:
+        return False
+    others = resume.other_flags(RunConfig.read(folder), recipe, given)
+    if others:
+        print(f"{folder.path}: no checkpoint yet: the run begins anew with {', '.join(others)}")
+    return bool(others)
 
 
 def _refuse_remains(folder: RunFolder) -> None:
@@ -220,6 +230,9 @@ def _start(
     """Write the run's folder; config.json last, because with it the folder is a run."""
     with _reported(folder):
         os.makedirs(folder.path, exist_ok=True)
+        for path in (folder.config, folder.initial_provenance, folder.frozen):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)  # Of a run that begins anew.
         atomic_file.write(folder.vocabulary, vocabulary.to_tsv().encode())
         data = DataConfig(
             dataset=info.dataset,

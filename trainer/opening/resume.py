@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from artifacts import pixel_versions, provenance, restore, weights_file
 from artifacts import recipe as recipes
@@ -59,6 +61,25 @@ def check(
     require_same_records(recipe.records_dir, info, recipe.run_dir, trained_on[0])
 
 
+def other_flags(config: RunConfig, recipe: Recipe, given: Mapping[str, Any]) -> list[str]:
+    """Return the flags, as `--name=value`, that make a run another one than it was.
+
+    Args:
+        config: Its config.json.
+        recipe: The recipe as given now.
+        given: The flags that the user gave, name -> value. The number of epochs or steps and
+            --init_run are those of the run where they are not given.
+    """
+    now, before = dataclasses.asdict(recipe), dict(config.training)
+    if recipe.init_run and os.path.realpath(recipe.init_run) == os.path.realpath(
+        before.get("init_run", "")
+    ):
+        before["init_run"] = recipe.init_run
+    names = now.keys() - recipes.CHANGEABLE | given.keys() & {"epochs", "max_steps", "init_run"}
+    others = sorted(name for name in names & before.keys() if now[name] != before[name])
+    return [f"--{name}={now[name]}" for name in others]
+
+
 def why_finished(
     folder: RunFolder, config: RunConfig, position: Position, plan: Plan, recipe: Recipe
 ) -> str | None:
@@ -77,8 +98,9 @@ def why_finished(
     if position.scored != position.step or not _best_is_good(folder, config):
         return None
     if position.step >= plan.stop:
-        of = f" of {plan.stop:,}" if position.step == plan.stop else f", {plan.stop:,} were wanted"
-        return f"{position.step:,}{of} steps are done"
+        if position.step == plan.stop:
+            return f"{position.step:,} of {plan.stop:,} steps are done"
+        return f"{position.step:,} steps are done, more than the {plan.stop:,} that were asked for"
     if 0 < recipe.patience <= position.without_better:
         return (
             f"no better score in {position.without_better} epochs (--patience={recipe.patience})"
