@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Collection
 
 _LIKE = 0.8  # From here on a name is offered for another one.
 _MANY = 5_000  # Comparing more names takes too long.
@@ -46,32 +47,34 @@ def _exists(path: str) -> bool:
     return os.path.lexists(path) or (bool(slash) and os.path.isdir(folder + comma + name))
 
 
-def suggest(path: str) -> str:
+def suggest(path: str, taken: Collection[str] = ()) -> str:
     """Return what to say about a path that does not exist.
 
     Args:
         path: What was tried.
+        taken: Paths that exist and cannot be meant.
 
     Returns:
         "; did you mean PATH?" where one exists that differs in case, in the direction of slashes or
         in few letters, else "".
     """
-    near = _near(path.replace("\\", "/"))
+    near = _near(path.replace("\\", "/"), taken)
     return f"; did you mean {near}?" if near else ""
 
 
-def _near(path: str) -> str | None:
+def _near(path: str, taken: Collection[str]) -> str | None:
     """Return an existing path that is like this one, part by part."""
     if os.path.lexists(path):
         return path
     parent, name = os.path.split(path.rstrip("/"))
     if not name:
         return None
-    folder = parent if os.path.lexists(parent or os.curdir) else _near(parent)
+    folder = parent if os.path.lexists(parent or os.curdir) else _near(parent, taken)
     try:
         names = sorted(os.listdir(folder or os.curdir)) if folder is not None else []
     except OSError:
         return None
+    names = [other for other in names if os.path.join(folder or "", other) not in taken]
     if len(names) > _MANY:
         names = [other for other in names if other.lower() == name.lower()]
     likeness = {other: _likeness(name, other) for other in names}

@@ -118,6 +118,7 @@ def _images(file: ListFile, entries: list[Any], findings: Findings) -> list[_Ima
         else:
             findings.problem(place, f'"file_name" {folder.outside(name)}')
     folder.report(findings)
+    folder.note_unlisted(findings)
     return images
 
 

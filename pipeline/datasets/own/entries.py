@@ -267,13 +267,13 @@ class EntrySource(ImageFiles):
         """
         findings = Findings()
         listed = listings(self.entries(data_dir, findings), self._options, findings)
+        findings.remark_on_unlisted()
         if not listed:
             raise UserError("; ".join([f"{data_dir}: lists no image", *findings.remarks]))
         if need_train and "train" not in listed:
             splits = " and ".join(listed)
-            raise UserError(
-                f"{data_dir}: all images are in {splits}, none in train; {TRAIN_NEEDED}"
-            )
+            remedy = "a smaller fraction leaves some in train" if self.divides else TRAIN_NEEDED
+            raise UserError(f"{data_dir}: all images are in {splits}, none in train; {remedy}")
         return list(listed), findings.remarks
 
     def read(self, data_dir: str, split: str) -> Listing:

@@ -1,7 +1,7 @@
 """What a source finds while it reads a user's list: lines that are wrong, and remarks."""
 
 from cli.errors import UserError
-from pipeline.datasets.listing import Caption
+from pipeline.datasets.listing import Caption, clean
 
 _MAX_PROBLEMS_SHOWN = 5
 
@@ -18,6 +18,8 @@ class Findings:
         """Begin without problems."""
         self.remarks: list[str] = []
         self.strays: dict[str, list[tuple[int, Caption]]] = {}
+        self._listed: set[str] = set()
+        self._beside: set[str] = set()
         self._first_problems: list[str] = []
         self._n_problems = 0
 
@@ -40,6 +42,22 @@ class Findings:
     def stray(self, split: str, image_id: int, caption: Caption) -> None:
         """Add a caption whose image is not listed."""
         self.strays.setdefault(split, []).append((image_id, caption))
+
+    def images(self, listed: set[str], beside: set[str]) -> None:
+        """Add the paths of images that a list names, and of those that lie beside them.
+
+        Several lists may share a folder; `remark_on_unlisted` comes after all of them.
+        """
+        self._listed |= listed
+        self._beside |= beside
+
+    def remark_on_unlisted(self) -> None:
+        """Remark on images that no list names."""
+        if unlisted := self._beside - self._listed:
+            self.remark(
+                f"images without captions, which no list names, are left out: {len(unlisted):,},"
+                f" the first is {clean(min(unlisted))}"
+            )
 
     def check(self) -> None:
         """Raise the problems, if there are any.

@@ -1,9 +1,9 @@
 r"""Where the image names of a user's list lie in a folder.
 
 A list may come from another machine. Its names are found here though it was written on Windows
-(`photos\1.jpg`) or macOS spells `é` as two characters. A name in another case is not taken, but
-the message says which file was probably meant. A name may lack its ending, if one image only has it
-with an ending.
+(`photos\1.jpg`) or macOS spells `é` as two characters. A name in another case is taken, as both
+systems do, if one file only has it in any case. A name may lack its ending, if one image only has
+it with an ending.
 """
 
 import posixpath
@@ -38,10 +38,12 @@ class ImageFolder:
         self.path = path
         self._names: dict[str, tuple[set[str], dict[str, str]]] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
+        self._any_case: dict[str, dict[str, list[str]]] = {}
         self._absolute = files.absolute(path).rstrip("/") + "/"
         self._located: dict[str, tuple[str, str] | None] = {}
         self._present: set[str] = set()
         self._missing: dict[str, str] = {}
+        self._in_other_case: dict[str, str] = {}
 
     def locate(self, name: str, place: str) -> tuple[str, str] | None:
         """Find an image.
@@ -65,6 +67,8 @@ class ImageFolder:
             return None
         if present:
             self._present.add(present)
+            if _differ_in_case(relative.replace("\\", "/"), present):
+                self._in_other_case[relative] = present
         else:
             self._missing.setdefault(relative, place)
         located = present or relative
@@ -75,22 +79,41 @@ class ImageFolder:
         return f"must name a file in {self.path or '.'}, found {shown(name)}"
 
     def report(self, findings: Findings) -> None:
-        """Remark on the names that have no file.
+        """Remark on the names that have no file, or one in another case.
 
         Raises:
             UserError: No name has one: the images are somewhere else.
         """
+        if self._in_other_case:
+            name, present = next(iter(self._in_other_case.items()))
+            findings.remark(
+                f"names in another case than their files in {self.path or '.'} are taken:"
+                f" {len(self._in_other_case):,}, the first is {name} for {present}"
+            )
         if not self._missing:
             return
         name, place = next(iter(self._missing.items()))
         path = posixpath.join(self.path, name)
-        example = f"{path} ({place}): no such file{paths.suggest(path)}"
+        listed = {posixpath.join(self.path, present) for present in self._present}
+        example = f"{path} ({place}): no such file{paths.suggest(path, listed)}"
         total = len(self._missing) + len(self._present)
         if not self._present:
             zips = [n for n in sorted(self._names_in("")[0]) if n.lower().endswith(".zip")]
             hint = f"; {zips[0]} lies there: unpack it" if zips else ""
             raise UserError(f"none of the {total:,} images of the list is there: {example}{hint}")
         findings.remark(f"{len(self._missing):,} of {total:,} images are missing: {example}")
+
+    def note_unlisted(self, findings: Findings) -> None:
+        """Note which images lie beside those that the list names, and in the folder itself."""
+        listed = {posixpath.join(self.path, name) for name in self._present}
+        folders = {"", *map(posixpath.dirname, self._present)}
+        beside = {
+            posixpath.join(self.path, folder, name)
+            for folder in folders
+            for name in self._names_in(folder)[0]
+            if is_image(name) and not name.startswith(".")
+        }
+        findings.images(listed, beside)
 
     def holds(self, names: Iterable[str]) -> int:
         """Return how many of `names` have a file."""
@@ -122,7 +145,7 @@ class ImageFolder:
         for part in name.split("/"):
             actual = self._names_in(spelled)[1].get(_normalised(part))
             if actual is None:
-                return self._with_ending(name)
+                return self._with_ending(name) or self._in_any_case(name)
             spelled = posixpath.join(spelled, actual)
         return spelled
 
@@ -136,6 +159,20 @@ class ImageFolder:
         images = self._stems[folder].get(stem, ())
         return posixpath.join(folder, images[0]) if len(images) == 1 else None
 
+    def _in_any_case(self, name: str) -> str | None:
+        """Return the only file that has this name in any case, if there is one."""
+        spelled = ""
+        for part in name.split("/"):
+            if spelled not in self._any_case:
+                names = self._any_case[spelled] = defaultdict(list)
+                for other in self._names_in(spelled)[0]:
+                    names[_normalised(other).casefold()].append(other)
+            alike = self._any_case[spelled].get(_normalised(part).casefold(), ())
+            if len(alike) != 1:
+                return None
+            spelled = posixpath.join(spelled, alike[0])
+        return spelled
+
     def _names_in(self, folder: str) -> tuple[set[str], dict[str, str]]:
         """Return the names in a folder, and normalised name -> name."""
         if folder not in self._names:
@@ -146,3 +183,8 @@ class ImageFolder:
 
 def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
+
+
+def _differ_in_case(name: str, other: str) -> bool:
+    name, other = _normalised(name), _normalised(other)
+    return name != other and name.casefold() == other.casefold()

@@ -82,6 +82,7 @@ def _entries(path: str, findings: Findings) -> Iterator[Entry]:
         else:
             yield entry
     folder.report(findings)
+    folder.note_unlisted(findings)
 
 
 class _Fields(dict[str, Any]):

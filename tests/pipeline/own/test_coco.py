@@ -125,7 +125,7 @@ def test_files_that_count_from_one_each(tmp_path, capsys):
             'images[1]: "0.jpg" has the id 2 here and 1 at ',
         ),
         (
-            {"images": [{"id": 1, "file_name": "7.JPG"}]},
+            {"images": [{"id": 1, "file_name": "7.png"}]},
             "none of the 1 images of the list is there: ",
         ),
     ],

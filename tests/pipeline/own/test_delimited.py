@@ -302,14 +302,41 @@ def test_a_folder_with_several_tables(own, tmp_path):
 
 
 def test_missing_images_are_rejected_and_the_first_is_named(own, tmp_path, capsys):
-    write(own / "mine.csv", "image,caption\n0.jpg,a dog\n1.JPG,a cat\n")
+    write(own / "mine.csv", "image,caption\n0.jpg,a dog\n1.jpeg,a cat\n")
     found = built("csv", own, tmp_path, max_rejected_fraction=0.5)
     assert found == {"0.jpg": ("a dog",)}
     line = (
-        f"1 of 2 images are missing: {own}/images/1.JPG ({own}/mine.csv:3:1): no such file; did"
+        f"1 of 2 images are missing: {own}/images/1.jpeg ({own}/mine.csv:3:1): no such file; did"
         f" you mean {own}/images/1.jpg?"
     )
     assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lists", [("train",), ("train", "val")])
+def test_images_that_no_list_names_are_counted(own, tmp_path, capsys, lists):
+    add_images(own, "images/.hidden.jpg", "other/6.jpg")
+    for number, name in enumerate(lists):
+        write(own / f"{name}.csv", f"image,caption\n{number}.jpg,a dog\n")
+    built("csv", own, tmp_path)
+    first = len(lists)
+    line = (
+        f"images without captions, which no list names, are left out: {6 - first}, the first is"
+        f" {own}/images/{first}.jpg\n"
+    )
+    out = capsys.readouterr().out
+    assert line in out and out.count("no list names") == 1
+
+
+def test_a_list_of_all_images_has_no_remark_on_others(own, tmp_path, capsys):
+    write(own / "mine.csv", "image,caption\n" + "".join(f"{n}.jpg,a dog\n" for n in range(6)))
+    built("csv", own, tmp_path)
+    assert "no list names" not in capsys.readouterr().out
+
+
+def test_a_fraction_that_takes_every_image_is_to_be_lowered(own, tmp_path):
+    write(own / "mine.csv", "image,caption\n0.jpg,a dog\n")
+    with pytest.raises(UserError, match="all images are in val, none in train; a smaller fracti"):
+        build_own("csv", own, tmp_path / "records", val_fraction=0.999)
 
 
 @pytest.mark.slow

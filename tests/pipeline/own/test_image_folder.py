@@ -40,6 +40,9 @@ def located(folder, name: str) -> str | None:
         ("photos/cafe\u0301/1.jpg", "photos/caf\u00e9/1.jpg"),
         ("photos\\cafe\u0301\\1.jpg", "photos/caf\u00e9/1.jpg"),
         ("x[1]*.jpg", "x[1]*.jpg"),
+        ("photos/upper.jpg", "photos/UPPER.JPG"),
+        ("PHOTOS\\upper.jpg", "photos/UPPER.JPG"),
+        ("photos/CAFE\u0301/1.JPG", "photos/caf\u00e9/1.jpg"),
         ("not/there.jpg", "not/there.jpg"),
         ("photos/UPPER", "photos/UPPER.JPG"),
         ("photos/a", "photos/a"),
@@ -73,8 +76,6 @@ def test_a_file_whose_name_macos_wrote(folder):
 @pytest.mark.parametrize(
     ("name", "similar"),
     [
-        ("photos/upper.jpg", "photos/UPPER.JPG"),
-        ("PHOTOS\\upper.jpg", "photos/UPPER.JPG"),
         ("photos/UPPER.png", "photos/UPPER.JPG"),
         ("photos/uPPER", "photos/UPPER.JPG"),
         ("photos/quite another.jpg", None),
@@ -97,3 +98,30 @@ def test_a_missing_file_is_named_with_the_one_that_is_meant(folder, name, simila
     findings = Findings()
     images.report(findings)
     assert findings.remarks == [f"1 of 2 images are missing: {example}"]
+
+
+def test_names_in_another_case_are_counted_and_taken_where_one_file_is_meant(folder):
+    (folder / "photos" / "two.jpg").touch()
+    (folder / "photos" / "Two.jpg").touch()
+    images = ImageFolder(str(folder))
+    for name in ("photos/upper.jpg", "photos\\A B.JPG", "photos/caf\u00e9/1.jpg", "photos/TWO.jpg"):
+        images.locate(name, "list:7:3")
+    findings = Findings()
+    images.report(findings)
+    taken, missing = findings.remarks
+    assert taken == (
+        f"names in another case than their files in {folder} are taken: 2, the first is"
+        " photos/upper.jpg for photos/UPPER.JPG"
+    )
+    assert missing.startswith("1 of 4 images are missing: ") and "did you mean" in missing
+
+
+def test_a_file_that_the_list_names_is_not_meant_by_another_name(folder):
+    (folder / "IMG_2000.JPG").touch()
+    images = ImageFolder(str(folder))
+    for name in ("IMG_2000.JPG", "IMG_2004.JPG"):
+        images.locate(name, "list:7:3")
+    findings = Findings()
+    images.report(findings)
+    expected = f"1 of 2 images are missing: {folder}/IMG_2004.JPG (list:7:3): no such file"
+    assert findings.remarks == [expected]

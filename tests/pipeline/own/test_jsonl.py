@@ -222,7 +222,7 @@ def test_names_from_windows_and_missing_images(own, tmp_path, capsys):
         own / "captions.jsonl",
         line(0, image="photos\\0.jpg"),
         line(1),
-        line(2, image="photos/2.JPG"),
+        line(2, image="photos/2.jpgg"),
     )
     build_own(own, tmp_path / "records", max_rejected_fraction=0.5)
     assert [image.file_name for image in records(tmp_path / "records", "train")] == [
@@ -230,6 +230,6 @@ def test_names_from_windows_and_missing_images(own, tmp_path, capsys):
         "photos/1.jpg",
     ]
     message = (
-        f"{own}/photos/2.JPG ({own}/captions.jsonl:3): no such file; did you mean {own}/photos"
+        f"{own}/photos/2.jpgg ({own}/captions.jsonl:3): no such file; did you mean {own}/photos"
     )
     assert f"1 of 3 images are missing: {message}/2.jpg?" in capsys.readouterr().out

@@ -102,6 +102,7 @@ def _entries(file: ListFile, content: Table, findings: Findings) -> Iterator[Ent
             *located, captions_of(row, columns.captions), place, split, None, file.key(located[0])
         )
     folder.report(findings)
+    folder.note_unlisted(findings)
 
 
 def _description(content: Table, folder: ImageFolder) -> str:
