@@ -19,7 +19,7 @@ from trainer.optimizer import build_optimizer
 from trainer.position import Position
 from trainer.profiling import Profile
 from trainer.step import build_step
-from trainer.stop import STOPPED, Stop, StopRequestedError
+from trainer.stop import Stop, StopRequestedError
 from trainer.validation import Score, Validation
 
 LOG_STEPS = 50  # between two lines of metrics.jsonl; the end of an epoch has one, too
@@ -71,7 +71,7 @@ class Loop:
         """Train to the end.
 
         Returns:
-            The exit code: 0 done, 75 stopped by SIGTERM after saving.
+            The exit code: 0 done; 75 or 130: SIGTERM or Ctrl-C stopped it after saving.
 
         Raises:
             UserError: The loss is not a number or explodes, or a file cannot be written.
@@ -88,9 +88,13 @@ class Loop:
                 self._train(progress)
         except StopRequestedError:
             saved = f"{self._save()} is saved" if self.cluster.chief else "the chief saves it"
-            print(f"stopped at step {self.position.step:,}: {saved}", file=sys.stderr)
+            print(
+                f"stopped at step {self.position.step:,}: {saved}; run the same command again to"
+                " continue",
+                file=sys.stderr,
+            )
             self.cluster.wait()  # for the chief, who saves
-            return STOPPED
+            return self.stop.exit_code
         finally:
             self.profile.close()
         self.cluster.wait()

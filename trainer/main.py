@@ -16,13 +16,14 @@ import cli.start_tensorflow  # noqa: F401  before TensorFlow
 import tensorflow as tf
 from absl.flags import FlagValues
 
-from artifacts import provenance
+from artifacts import provenance, weights_file
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from captioning import run_search
 from captioning.search_options import BeamSearch
 from cli import flags, process_lock
 from cli.command import run
+from metrics.names import CIDER
 from records.canonical_json import to_json
 from records.manifest import DatasetInfo, read_vocabulary
 from records.split_files import SplitFiles, open_split
@@ -34,8 +35,9 @@ from trainer.input.feature_cache import fits_in_memory
 from trainer.loop import Loop
 from trainer.opening.open_run import OpenedRun, adopt_stored_encoder, open_run
 from trainer.opening.plan import Plan
+from trainer.optimizer import warmup_remark
 from trainer.profiling import Profile
-from trainer.stop import STOPPED, Stop, StopRequestedError
+from trainer.stop import Stop, StopRequestedError
 from trainer.validation import open_validation
 from trainer.workers.tf_config import Task, parse_tf_config
 
@@ -57,7 +59,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
         values: Parsed flags.
 
     Returns:
-        The exit code: 0 done, 75 stopped by SIGTERM after saving.
+        The exit code: 0 done; 75 or 130: SIGTERM or Ctrl-C stopped it after saving.
     """
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
@@ -81,7 +83,7 @@ def _join_and_train(recipe: Recipe, given: Mapping[str, Any], task: Task) -> int
             return _open_and_train(recipe, given, info, train, stop, cluster)
     except StopRequestedError:
         print("stopped before the first step: nothing is lost", file=sys.stderr)
-        return STOPPED
+        return stop.exit_code
 
 
 def _open_and_train(
@@ -107,8 +109,15 @@ def _open_and_train(
     else:
         code = _train(opened, recipe, info, vocabulary, stop, cluster)
     if code == 0 and cluster.chief:
-        print(f"done: the best weights are {RunFolder(recipe.run_dir).best}")
+        print(f"done: the best weights are {_describe_best(RunFolder(recipe.run_dir))}")
     return code
+
+
+def _describe_best(folder: RunFolder) -> str:
+    """Return the path of the best weights, their epoch, and their score where there is one."""
+    note = weights_file.load_note(folder.best)
+    score = f", greedy CIDEr {100 * note[CIDER]:.1f}" if CIDER in note else ""
+    return f"{folder.best} (epoch {note['epoch']}{score})"
 
 
 def _train(
@@ -123,6 +132,8 @@ def _train(
     captioner, train = opened.captioner, opened.train
     cluster.copy_from_chief(captioner.variables)
     opened = opened._replace(plan=Plan(*cluster.from_chief(list(opened.plan))))
+    if cluster.chief and (remark := warmup_remark(recipe, opened.plan.schedule)):
+        print(remark)
     leak = provenance.find_contamination([info, *opened.trained_on], info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)

@@ -66,6 +66,23 @@ def build_optimizer(recipe: Recipe, total_steps: int) -> Adam:
     return Adam(schedule, name="adam")
 
 
+def warmup_remark(recipe: Recipe, total_steps: int) -> str | None:
+    """Return a line when warm-up takes half of the schedule, all that it may take; else None.
+
+    Args:
+        recipe: The recipe.
+        total_steps: Steps of the schedule.
+    """
+    half = total_steps // 2
+    if not recipe.warmup_steps or recipe.warmup_steps < half:
+        return None
+    return (
+        f"--warmup_steps={recipe.warmup_steps}: the schedule has {total_steps:,} steps, so warm-up"
+        f" takes half of them: the learning rate reaches its peak, {recipe.learning_rate:g}, at"
+        f" step {half:,}; lower --warmup_steps"
+    )
+
+
 def update(
     optimizer: keras.optimizers.Optimizer,
     gradients: Sequence[tf.Tensor],

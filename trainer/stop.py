@@ -1,6 +1,7 @@
-"""SIGTERM: the request to save and end that a scheduler sends before it kills.
+"""SIGTERM and SIGINT: the requests to save and end of a scheduler and of Ctrl-C.
 
 A terminal that is closed sends SIGHUP, which means the same, unless `nohup` lets it be ignored.
+A second Ctrl-C ends the process at once.
 """
 
 import contextlib
@@ -8,15 +9,17 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from cli.command import INTERRUPTED
+
 STOPPED = 75  # exit code of a run that was stopped and resumes when its command is given again
 
 
 class StopRequestedError(Exception):
-    """SIGTERM was received."""
+    """SIGTERM or another request to stop was received."""
 
 
 class Stop:
-    """Handles SIGTERM for as long as the process runs.
+    """Handles SIGTERM, SIGHUP and SIGINT for as long as the process runs.
 
     SIGTERM raises `StopRequestedError` at once where only work that can be repeated is lost, such
     as reading features or validating. Inside `held` it is only noted, so that a step or a
@@ -24,13 +27,25 @@ class Stop:
 
     Attributes:
         requested: Whether SIGTERM was received.
+        exit_code: That of a run that is stopped: 130 after Ctrl-C, else 75.
     """
 
     def __init__(self) -> None:
-        self._held, self.requested = False, False
+        self._held, self.requested, self.exit_code = False, False, STOPPED
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, self._on_sigterm)
+        for number, handler in (
+            (signal.SIGHUP, self._on_sigterm),
+            (signal.SIGINT, self._on_sigint),
+        ):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # The second ends at once.
+        if self.requested:
+            raise KeyboardInterrupt
+        self.exit_code = INTERRUPTED
+        self._on_sigterm(number, frame)
 
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         if not self.requested:  # a second SIGTERM must not interrupt the saving

@@ -33,7 +33,7 @@ def run_command(module: ModuleType, *args: str, **options: object) -> int:
         options: More flags, by name; None leaves a flag out.
     """
     before = sys.argv
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     named = [f"--{name}={value}" for name, value in options.items() if value is not None]
     sys.argv = ["command", *args, *named]
     try:

@@ -48,12 +48,13 @@ class CountingRun:
         batches = types.SimpleNamespace(epoch=self._batches, steps_per_epoch=STEPS)
         validation = Validation(self._validate) if validate else None
         run = OpenedRun(RunFolder(self.config.run_dir), captioner, None, self.plan)
-        before = signal.getsignal(signal.SIGTERM)
+        before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
         self.loop = loop.Loop(self.config, run, batches, validation, one_device(), Stop())
         try:
             return self.loop.run()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _batches(self, epoch, skip):
         for batch in range(skip, STEPS):

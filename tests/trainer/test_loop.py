@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.support.counting_run import STEPS, all_steps
 from tests.support.training import events
 from trainer import history, loop
+from trainer.stop import STOPPED
 
 
 def test_a_run_takes_every_step_and_scores_every_epoch(make_run):
@@ -63,7 +64,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(make_run, stop_at, capsys):
     run = make_run([(0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.2, 1.0)])
     all_scored = [5, 10, 15, 20]
     run.at_step = lambda n: os.kill(os.getpid(), signal.SIGTERM) if n == stop_at else None
-    assert run.go() == loop.STOPPED
+    assert run.go() == STOPPED
     assert run.steps == all_steps()[:stop_at]
     assert run.scored == all_scored[: (stop_at - 1) // STEPS]  # no validation is waited for
     path = run.loop.checkpoints.newest()[0]
@@ -74,6 +75,17 @@ def test_sigterm_saves_and_the_same_command_goes_on(make_run, stop_at, capsys):
     assert run.scored == run.history() == all_scored
     assert run.best()[1]["epoch"] == 3
     np.testing.assert_array_equal(run.weight, [21.0, 22.0])
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(make_run, capsys):
+    run = make_run()
+    run.at_step = lambda n: os.kill(os.getpid(), signal.SIGINT) if n == 7 else None
+    assert run.go() == 130
+    (path, *_) = run.loop.checkpoints.newest()
+    line = f"stopped at step 7: {path} is saved; run the same command again to continue"
+    assert line in capsys.readouterr().err
+    assert run.go() == 0
+    assert run.steps == all_steps()
 
 
 def test_sigterm_during_a_validation_stops_at_once_and_it_is_made_up_for(make_run):
@@ -87,7 +99,7 @@ def test_sigterm_during_a_validation_stops_at_once_and_it_is_made_up_for(make_ru
         return validate()
 
     run._validate = killed
-    assert run.go() == loop.STOPPED
+    assert run.go() == STOPPED
     assert len(run.steps) == 10
     assert run.scored == [5]
     run._validate = validate

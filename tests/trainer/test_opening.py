@@ -169,12 +169,14 @@ def test_weights_are_never_begun_anew(run_dir, again, capsys):
 
 def test_a_finished_run_says_so(run_dir, again, capsys):
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    note = weights_file.load_note(str(run_dir / "checkpoints" / "best.npz"))
+    score = f"greedy CIDEr {100 * note['CIDEr']:.1f}"
     for options in ({}, {"epochs": None}, {"epochs": None, "max_steps": 2}):
         assert again(**options) == 0
         captured = capsys.readouterr()
         assert captured.out.splitlines() == [
             f"{run_dir} is finished: 2 of 2 steps are done",
-            f"done: the best weights are {run_dir}/checkpoints/best.npz",
+            f"done: the best weights are {run_dir}/checkpoints/best.npz (epoch 1, {score})",
         ]
         assert "features" not in captured.err  # nothing is computed for nothing
         assert config(run_dir)["trained"] == {"steps": 2, "epochs": 1.0}

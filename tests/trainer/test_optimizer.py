@@ -8,7 +8,7 @@ import tensorflow as tf
 from model.definition import forcing
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import config
-from trainer.optimizer import build_optimizer
+from trainer.optimizer import build_optimizer, warmup_remark
 from trainer.step import build_step
 
 
@@ -20,6 +20,15 @@ def test_learning_rate_warms_up_and_decays_to_nothing():
     assert float(short(5)) == pytest.approx(0.1)  # a run shorter than its warm-up still learns
     none = build_optimizer(config(warmup_steps=0, learning_rate=0.1), 10)._learning_rate
     assert float(none(0)) == pytest.approx(0.1)
+
+
+def test_a_warm_up_of_half_the_schedule_or_more_is_remarked():
+    assert warmup_remark(config(warmup_steps=4), 10) is None
+    assert warmup_remark(config(warmup_steps=0), 1) is None
+    for steps in (5, 2000):
+        remark = warmup_remark(config(warmup_steps=steps, learning_rate=0.1), 10)
+        assert f"--warmup_steps={steps}: the schedule has 10 steps" in remark
+        assert "reaches its peak, 0.1, at step 5; lower --warmup_steps" in remark
 
 
 def by_the_book(config, captioner, optimizer, features, ids):
