@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import warnings
+from types import TracebackType
 
 _ROOMS = (
     *("records", "pixels", "scenes", "pipeline", "model", "artifacts", "metrics", "captioning"),
@@ -43,6 +44,18 @@ def _occupy_standard_descriptors() -> None:
     os.close(descriptor)
 
 
+def _end_quietly_when_interrupted(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """End with one line at a Ctrl-C while modules are imported, before `cli.command.run`."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    print("error: interrupted; run the same command again", file=sys.stderr, flush=True)
+    os._exit(130)  # Python itself would end by the signal.
+
+
 _occupy_standard_descriptors()
+sys.excepthook = _end_quietly_when_interrupted
 _refuse_hidden_rooms()
 _let_no_warning_fail()

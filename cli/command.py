@@ -109,11 +109,12 @@ def parse(
     # An argument that is no flag does not end the flags: people give flags after files, too, and
     # Beam takes `--runner DirectRunner`.
     values.set_gnu_getopt(True)
+    arguments = flagfile.expand(argv[1:])
     try:
-        arguments = [argv[0], *flagfile.expand(argv[1:])]
-        rest = values(arguments, known_only=others == "passed")[1:]
+        rest = values([argv[0], *arguments], known_only=others == "passed")[1:]
     except flags.Error as error:
-        raise UsageError(f"{error} (--help lists the flags)") from None
+        place = flagfile.place_of(str(error), arguments)
+        raise UsageError(f"{place}{error} (--help lists the flags)") from None
     if rest and others == "refused":
         raise UsageError(f"unexpected argument {rest[0]!r}: this command takes flags only")
     return values, rest

@@ -8,6 +8,30 @@ from cli.errors import UsageError
 _FLAG = "--flagfile"
 
 
+class FileArgument(str):
+    """An argument that stands in a flagfile.
+
+    Attributes:
+        place: The file and the line, for error messages.
+    """
+
+    place = ""
+
+
+def place_of(names: str, arguments: Sequence[str]) -> str:
+    """Return `FILE, line N: ` for the last argument that gives a flag; "" where no file does.
+
+    Args:
+        names: An error message that names the flag as 'NAME' or --NAME=.
+        arguments: What `expand` returned.
+    """
+    for argument in reversed(arguments):
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and (f"'{name}'" in names or f"--{name}=" in names):
+            return f"{argument.place}: " if isinstance(argument, FileArgument) else ""
+    return ""
+
+
 def expand(arguments: Sequence[str]) -> list[str]:
     """Put the lines of flagfiles where the command line names them.
 
@@ -51,14 +75,22 @@ def _lines(path: str, inside: tuple[str, ...]) -> list[str]:
         raise UsageError(f"{_FLAG}={path}: names itself, through {' and '.join(inside)}")
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            lines = [line.strip() for line in file]
+            lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     except OSError as error:
         why = error.strerror or error
         raise UsageError(f"{_FLAG}={path}: cannot be read: {why}{paths.suggest(path)}") from None
-    return [_argument(line) for line in lines if line and not line.startswith(("#", "//"))]
+    return [
+        _argument(line, f"{path}, line {number}")
+        for number, line in lines
+        if line and not line.startswith(("#", "//"))
+    ]
 
 
-def _argument(line: str) -> str:
-    """Return `--name=value` for `--name value`."""
+def _argument(line: str, place: str) -> str:
+    """Return `--name=value` for `--name value`, with its place."""
     name, _, value = line.partition(" ")
-    return f"{name}={value.strip()}" if value and name.startswith("-") and "=" not in name else line
+    if value and name.startswith("-") and "=" not in name:
+        line = f"{name}={value.strip()}"
+    argument = FileArgument(line)
+    argument.place = place
+    return argument

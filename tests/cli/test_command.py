@@ -95,6 +95,23 @@ def test_flagfiles_may_name_others(tmp_path):
         parse(f"--flagfile={tmp_path / 'none.flags'}")
 
 
+def test_a_wrong_line_of_a_flagfile_is_named(tmp_path):
+    outer, inner = tmp_path / "outer.flags", tmp_path / "inner.flags"
+    outer.write_text(f"--size=4\n--flagfile={inner}\n")
+    for line, message in (
+        ("--n_best=2", "Unknown command line flag 'n_best'"),
+        ("--n_best 2", "Unknown command line flag 'n_best'"),
+        ("--size=10", "flag --size=10: "),
+    ):
+        inner.write_text(f"# A comment.\n\n{line}\n")
+        with pytest.raises(UsageError) as refused:
+            parse(f"--flagfile={outer}")
+        assert str(refused.value).startswith(f"{inner}, line 3: {message}")
+    inner.write_text("--nogate\n")
+    with pytest.raises(UsageError, match=r"^flag --size=10"):
+        parse(f"--flagfile={outer}", "--size=10")
+
+
 def test_other_arguments():
     with pytest.raises(UsageError, match=r"unexpected argument 'a\.jpg': this command takes flags"):
         parse("a.jpg")

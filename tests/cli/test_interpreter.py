@@ -50,6 +50,20 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path, closed):
     assert path.read_text() == "ours"
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "end"),
+    [
+        ("KeyboardInterrupt", 130, "error: interrupted; run the same command again"),
+        ("ValueError", 1, "ValueError"),
+    ],
+)
+def test_an_interrupt_while_modules_are_imported_is_one_line(error, code, end):
+    command = [sys.executable, "-c", f"import cli; raise {error}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (code, end)
+    assert ("Traceback" in done.stderr) == (error == "ValueError")
+
+
 def test_an_error_that_python_would_make_of_a_warning_is_none():
     code = "import cli, warnings; warnings.warn('old'); print('done')"
     command = [sys.executable, "-W", "error", "-c", code]
