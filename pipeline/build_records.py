@@ -76,7 +76,8 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
         reasons = ", ".join(f"{reason} {n:,}" for reason, n in split.rejected.items())
         lines.append(
             f"{name}: {split.total('images'):,} images, {split.total('pairs'):,} pairs,"
-            f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)} shards;"
+            f" {split.total('bytes') / 1e6:,.1f} MB in {len(split.shards)}"
+            f" {'shard' if len(split.shards) == 1 else 'shards'};"
             f" rejected: {reasons or 'none'}; {split.unknown_share:.1%} of"
             f" {split.total('words'):,} words unknown"
         )

@@ -13,6 +13,7 @@ from pipeline.build_flags import BuildFlags
 from pipeline.config import Config, Engine, FeatureConfig
 from pipeline.datasets import coco, scenes, tfds
 from pipeline.datasets.options import PATHS
+from pipeline.datasets.own.image_folder import is_image
 from pipeline.download import archives
 from pipeline.engines import beam_options
 from pipeline.job import features
@@ -145,19 +146,50 @@ def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
     if place.lower().endswith((".zip", ".tar.gz", ".tgz")):
         raise UserError(f"{place}: unpack it, and give the folder as --data_dir")
     names = files.names(place)
+    _refuse_unclear_table(place, names, flags)
+    _refuse_images_alone(place, names, flags)
     holds = f"; it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else ""
-    for name in names:
-        if name.lower().endswith((".csv", ".tsv")):
-            kind = name[-3:].lower()
-            raise UserError(
-                f"{place}: the columns of {name} are not clear; --dataset={kind} with"
-                " --image_column and --caption_column says them, another --dataset reads something"
-                " else"
-            )
     raise UserError(
         f"{place}: no data set that is known lies there{holds}. --dataset says what it is, one of"
         f" {', '.join(datasets.NAMES)}; --download fetches COCO 2017 to it; without --data_dir the"
         " embedded scenes are built"
+    )
+
+
+def _refuse_unclear_table(place: str, names: Sequence[str], flags: BuildFlags) -> None:
+    """Refuse a place that is or holds a table of which it is not clear what its columns are."""
+    tables = [posixpath.join(place, name) for name in names] or [place]
+    for path in tables:
+        kind = path[-3:].lower()
+        if not path.lower().endswith((".csv", ".tsv")):
+            continue
+        options = dataclasses.replace(flags.source_options, **dict.fromkeys(PATHS))
+        problem = f"{path}: its columns are not clear; --image_column and --caption_column say them"
+        try:
+            datasets.source(kind, options).splits(path, need_train=False)
+        except UserError as error:
+            problem = str(error)
+        raise UserError(
+            f"{problem}; --dataset={kind} reads this table, another --dataset something else"
+        )
+
+
+def _refuse_images_alone(place: str, names: Sequence[str], flags: BuildFlags) -> None:
+    """Refuse a folder of images without captions, and name a list in the folder above it."""
+    images = [name for name in names if is_image(name)]
+    if not images:
+        return
+    remedy = (
+        "captions stand in a list beside them (CSV, TSV, JSON), or those of 1.jpg in 1.txt;"
+        " README.md shows each layout"
+    )
+    parent = posixpath.normpath(posixpath.join(place, ".."))
+    if files.is_local(place) and (lists := datasets.recognise(parent, flags.source_options)):
+        remedy = f"{parent} holds {', and '.join(lists.values())}: --data_dir={parent} takes it"
+    one = len(images) == 1
+    raise UserError(
+        f"{place}: {len(images):,} {'image' if one else 'images'}, but no captions beside"
+        f" {'it' if one else 'them'}; {remedy}"
     )
 
 

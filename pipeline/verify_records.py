@@ -59,11 +59,12 @@ def main(values: FlagValues, rest: list[str]) -> int:
     n_changes = _print_all(changes)
     if n_changes:
         print(
-            f"{records_dir}: {n_changes:,} changes in {data_dir} since it was built; to update it,"
-            " delete the shards named above and run the build command again"
+            f"{records_dir}: {n_changes:,} {'change' if n_changes == 1 else 'changes'} in"
+            f" {data_dir} since it was built; to update it, run the build command again. It keeps"
+            " a shard whose files have other bytes but the same sizes: delete such a shard first"
         )
     if n_problems:
-        print(f"{records_dir}: {n_problems:,} problems found")
+        print(f"{records_dir}: {n_problems:,} {'problem' if n_problems == 1 else 'problems'} found")
     if n_problems or n_changes:
         return 1
     splits = ", ".join(

@@ -1,5 +1,7 @@
 """Which images of a split were trained on."""
 
+from collections.abc import Mapping
+
 from records.manifest import DatasetInfo
 
 _MAX_EXAMPLES = 5
@@ -34,14 +36,23 @@ def leaked(train: DatasetInfo, info: DatasetInfo, split: str) -> dict[int, int]:
     return leaked_images
 
 
-def examples(leaked_images: dict[int, int]) -> str:
+def examples(
+    leaked_images: dict[int, int],
+    names: Mapping[int, str] | None = None,
+    train_names: Mapping[int, str] | None = None,
+) -> str:
     """Return the first few leaked images for a message: `139, 285 (in train as 9)`.
 
     Args:
         leaked_images: What `leaked` returns.
+        names: Image id -> file name in the split; None for a message with ids.
+        train_names: The same of the train split.
     """
+    names, train_names = names or {}, train_names or {}
     shown = [
-        f"{image_id}" if image_id == train_id else f"{image_id} (in train as {train_id})"
+        f"{names.get(image_id, image_id)}"
+        if image_id == train_id
+        else f"{names.get(image_id, image_id)} (in train as {train_names.get(train_id, train_id)})"
         for image_id, train_id in list(leaked_images.items())[:_MAX_EXAMPLES]
     ]
     more = len(leaked_images) - len(shown)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cli.errors import UserError
 from pipeline.config import Config
+from pipeline.datasets.options import FRACTIONS
 from pipeline.storage import files
 from records import leaks, manifest, rejections, shard_files
 from records.manifest import DatasetInfo, Preprocessing, Split
@@ -49,7 +50,7 @@ def finish(sidecars: Sequence[Sidecar], vocabulary: Vocabulary, config: Config) 
         for name, split in info.splits.items():
             _check_rejected(name, split, config.max_rejected_fraction, rejected_path)
         _check_words(info)
-        info = dataclasses.replace(info, leaks=_check_leaks(info, config.allow_leak))
+        info = dataclasses.replace(info, leaks=_check_leaks(info, config))
     except UserError:
         files.delete(info_path)
         raise
@@ -118,7 +119,7 @@ def _check_words(info: DatasetInfo) -> None:
     )
 
 
-def _check_leaks(info: DatasetInfo, allowed: bool) -> dict[str, int]:
+def _check_leaks(info: DatasetInfo, config: Config) -> dict[str, int]:
     """Return how many images of val and of test are in train too, for splits with such images.
 
     Raises:
@@ -126,17 +127,29 @@ def _check_leaks(info: DatasetInfo, allowed: bool) -> dict[str, int]:
     """
     leaked = {name: leaks.leaked(info, info, name) for name in info.splits if name != "train"}
     leaked = {name: images for name, images in leaked.items() if images}
-    if leaked and not allowed:
+    if leaked and not config.allow_leak:
+        # Ids of a user's own images are hashes, or numbers that nobody knows.
+        names = {split: _file_names(config, split) for split in info.splits if info.ids == "own"}
         problems = "; ".join(
             f"{name}: {len(images):,} of {info.splits[name].total('images'):,} images are in train"
-            f" too, by their id or their bytes: {leaks.examples(images)}"
+            f" too, by their id or their bytes: "
+            + leaks.examples(images, names.get(name), names.get("train"))
             for name, images in leaked.items()
         )
+        remedy = "Take them out of one of the splits' lists"
+        if any(getattr(config.source_options, fraction) for fraction in FRACTIONS):
+            remedy = "Copies of one picture have names that put them into two splits: keep one copy"
         raise UserError(
-            f"{problems}. Take them out of one of the splits' lists, or build with --allow_leak,"
+            f"{problems}. {remedy}, or build with --allow_leak,"
             f" which counts them in {manifest.DATASET_INFO}: what is finished is kept"
         )
     return {name: len(images) for name, images in leaked.items()}
+
+
+def _file_names(config: Config, split: str) -> dict[int, str]:
+    """Return image id -> file name of a split, as its source lists it."""
+    listing = config.source.read(config.data_dir, split)
+    return {image.image_id: image.file_name for image in listing.images}
 
 
 def _stale_files(directory: str, shards: set[str]) -> list[str]:

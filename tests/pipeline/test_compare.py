@@ -35,7 +35,9 @@ def changes(out, folder, capsys) -> list[str]:
     *lines, last = capsys.readouterr().out.splitlines()
     assert code == bool(lines)
     if lines:
-        assert last.startswith(f"{out}: {len(lines)} changes in {folder.path} since it was built")
+        changes = "1 change" if len(lines) == 1 else f"{len(lines)} changes"
+        assert last.startswith(f"{out}: {changes} in {folder.path} since it was built; to update")
+        assert "delete the shards named above" not in last
     else:
         assert f"all is well, as in {folder.path}: train 5 images" in last
     return lines
@@ -140,7 +142,7 @@ def test_damaged_records_are_told_beside_the_changes(folder, tmp_path, capsys):
     (folder.path / "val2017" / f"{1001:012d}.jpg").unlink()
     assert verify(out, f"--data_dir={folder.path}") == 1
     printed = capsys.readouterr().out
-    assert "the file ends inside the record" in printed and "problems found" in printed
+    assert "the file ends inside the record" in printed and " found\n" in printed
     assert "image 1001 (000000001001.jpg) is missing" in printed
 
 

@@ -1,10 +1,13 @@
 """The manifest says which pictures lie in each split, and none of val or test lies in train."""
 
+import re
+
 import pytest
 import xxhash
 
 from cli.errors import UserError
 from records import manifest
+from tests.pipeline.own.folders import build_own
 from tests.support.records import CocoFolder, build_coco, checksums, jpeg, records
 
 
@@ -105,3 +108,19 @@ def test_a_picture_twice_in_one_split_is_no_leak(folder, tmp_path):
     folder.write()
     info = build_coco(folder, tmp_path / "records")
     assert info.leaks == {} and info.splits["train"].total("images") == 14
+
+
+def test_images_of_a_user_are_named_by_their_files(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for number in range(12):
+        (own / f"{number}.jpg").write_bytes(jpeg(number % 6))
+    rows = "".join(f"{number}.jpg,a dog\n" for number in range(12))
+    (own / "mine.csv").write_text("image,caption\n" + rows)
+    options = {"val_fraction": 0.4, "min_word_count": 1}
+    with pytest.raises(UserError) as error:
+        build_own("csv", own, tmp_path / "records", **options)
+    message = str(error.value)
+    assert re.search(r"their bytes: \d+\.jpg \(in train as \d+\.jpg\)", message)
+    assert "names that put them into two splits: keep one copy, or build with" in message
+    assert "lists" not in message

@@ -84,8 +84,22 @@ def test_where_it_is_not_clear_the_candidates_are_named(tmp_path):
 def test_a_table_whose_columns_are_not_clear_is_named(tmp_path):
     (tmp_path / "mine.CSV").write_text("Bild,Beschreibung\na.jpg,a dog\n")
     assert refusal(data_dir=str(tmp_path)) == (
-        f"{tmp_path}: the columns of mine.CSV are not clear; --dataset=csv with --image_column and"
-        " --caption_column says them, another --dataset reads something else"
+        f"{tmp_path}/mine.CSV: which column names the images? --image_column says it; the"
+        " columns: Bild, Beschreibung; --dataset=csv reads this table, another --dataset something"
+        " else"
+    )
+    assert refusal(data_dir=f"{tmp_path}/mine.CSV") == refusal(data_dir=str(tmp_path))
+
+
+def test_images_without_captions_are_counted_and_a_list_above_them_is_named(tmp_path):
+    add_images(tmp_path, "photos/1.jpg", "photos/2.jpg")
+    photos = tmp_path / "photos"
+    message = refusal(data_dir=str(photos))
+    assert message.startswith(f"{photos}: 2 images, but no captions beside them; captions stand in")
+    (tmp_path / "mine.csv").write_text("image,caption\n1.jpg,a dog\n")
+    assert refusal(data_dir=f"{photos}/") == (
+        f"{photos}/: 2 images, but no captions beside them; {tmp_path} holds a CSV with the columns"
+        f" image, caption ({tmp_path}/mine.csv): --data_dir={tmp_path} takes it"
     )
 
 

@@ -214,9 +214,9 @@ def _remark_on_splits(
         return
     if not named and not any(getattr(options, name) for name in FRACTIONS):
         findings.remark(
-            f"all {total:,} images are in train, because nothing says which splits they belong to;"
-            " --val_fraction=0.1 puts a tenth of them into val, from which a training chooses its"
-            " best weights"
+            f"{'the only image is' if total == 1 else f'all {total:,} images are'} in train,"
+            " because nothing says which splits they belong to; --val_fraction=0.1 puts"
+            " a tenth of them into val, from which a training chooses its best weights"
         )
         return
     for split, listed in by_split.items():

@@ -325,6 +325,7 @@ def test_images_that_no_list_names_are_counted(own, tmp_path, capsys, lists):
     )
     out = capsys.readouterr().out
     assert line in out and out.count("no list names") == 1
+    assert "all 1 images" not in out and " in 1 shard; rejected" in out
 
 
 def test_a_list_of_all_images_has_no_remark_on_others(own, tmp_path, capsys):
