@@ -9,6 +9,7 @@ image files, and test images for COCO's evaluation server:
 A job that was killed continues where it stopped when the same command is given again.
 """
 
+import os
 from collections.abc import Sequence
 
 import cli.start_tensorflow  # noqa: F401  before TensorFlow
@@ -19,6 +20,7 @@ from absl.flags import FlagValues
 from artifacts import recipe as recipes
 from artifacts import run_config
 from artifacts.recipe import Recipe
+from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from captioning import run_search
 from captioning.search_options import BeamSearch
@@ -66,8 +68,19 @@ def main(values: FlagValues, _rest: list[str]) -> int:
         return image_files.caption_image_info(run_dirs, _name(run_dirs), options, how)
     if options.images:
         return image_files.caption_images(run_dirs, options, how)
-    recipe.require("records_dir")
-    return split.evaluate(run_dirs, _name(run_dirs), recipe.records_dir, options, how)
+    records_dir = recipe.records_dir or _records_of(configs)
+    if not records_dir:
+        recipe.require("records_dir")
+    return split.evaluate(run_dirs, _name(run_dirs), records_dir, options, how)
+
+
+def _records_of(configs: Sequence[RunConfig]) -> str:
+    """Return the folder of the records that all runs were trained on; "" where it is gone."""
+    records_dir, *others = {str(config.training.get("records_dir", "")) for config in configs}
+    if others or not os.path.isdir(records_dir):
+        return ""
+    print(f"--records_dir={records_dir}: no other is given, and the run was trained on it")
+    return records_dir
 
 
 def _name(run_dirs: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from artifacts import restore
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
+from evaluation import main
 from metrics.names import METRICS
 from metrics.summary import table
 from records import manifest
@@ -162,6 +163,19 @@ def test_evaluate_without_a_run(tmp_path, capsys, scenes_records, four_run, four
     assert "no split 'test'; it has train, val" in one_error(capsys)
     assert run_evaluate(records_dir=four_records, run_dir=four_run, split="tset") == 2
     assert "split" in one_error(capsys)
+
+
+def test_records_of_the_run_are_taken_where_none_are_given(
+    capsys, four_run_copy, four_records, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(main.split, "evaluate", lambda *args: taken.append(args[2]) or 0)
+    assert run_evaluate(run_dir=four_run_copy) == 0
+    assert taken == [str(four_records)]
+    assert f"--records_dir={four_records}: no other is given" in capsys.readouterr().out
+    monkeypatch.setattr(main.os.path, "isdir", lambda path: False)
+    assert run_evaluate(run_dir=four_run_copy) == 2
+    assert "--records_dir is missing" in one_error(capsys)
 
 
 def test_help_as_a_process_says_what_the_command_does_and_lists_the_recipe():
