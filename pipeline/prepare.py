@@ -163,7 +163,8 @@ def _refuse_unclear_table(place: str, names: Sequence[str], flags: BuildFlags) -
         kind = path[-3:].lower()
         if not path.lower().endswith((".csv", ".tsv")):
             continue
-        options = dataclasses.replace(flags.source_options, **dict.fromkeys(PATHS))
+        no_paths: dict[str, Any] = dict.fromkeys(PATHS)
+        options = dataclasses.replace(flags.source_options, **no_paths)
         problem = f"{path}: its columns are not clear; --image_column and --caption_column say them"
         try:
             datasets.source(kind, options).splits(path, need_train=False)
