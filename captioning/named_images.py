@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from captioning.image_list import Entry
 from cli import paths
 from cli.errors import UserError
+from cli.process_lock import LOCK
 from pixels.formats import SUFFIXES
 
 _LIST = ".jsonl"
 # Kinds of skipped files that are told apart in the line about them.
 _KINDS = 8
 _KIND_LENGTH = 12
+# What an evaluation keeps in its folder.
+_OWN = (LOCK, "parts", "captions.jsonl", "rejected.jsonl")
 
 
 class NamedImages:
@@ -25,14 +28,16 @@ class NamedImages:
 
     Args:
         text: Folders, globs, .jsonl lists and image files, separated by commas.
+        output_dir: Folder that the results go to; what the job itself keeps there is not counted.
 
     Attributes:
         skipped: What was passed over until now: kind -> how many.
         problems: Why folders could not be searched, a line for each.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, output_dir: str = ""):
         self._text = text
+        self._output_dir = os.path.realpath(output_dir) if output_dir else None
         self.skipped: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -97,8 +102,11 @@ class NamedImages:
                     self.skipped["linked folder that is searched already"] += 1
                     continue
                 seen.add((status.st_dev, status.st_ino))
+                own = _OWN if os.path.realpath(path) == self._output_dir else ()
                 with os.scandir(path) as entries:
                     for entry in entries:
+                        if entry.name in own:
+                            continue
                         if self._is_folder(entry):
                             (links if entry.is_symlink() else waiting).append(entry.path)
                         elif self._is_image(entry):

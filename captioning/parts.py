@@ -105,7 +105,7 @@ class PartsFolder:
         for part in parts:
             path = os.path.join(self.path, _name(part))
             try:
-                with open(path, encoding="ascii") as file:
+                with open(path, encoding="utf-8") as file:
                     lines = [json.loads(text) for text in file]
             except (OSError, ValueError) as error:
                 raise UserError(
@@ -196,7 +196,7 @@ def distinct(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def write_lines(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
-    """Write JSON lines, whole or not at all, without holding them all in memory.
+    """Write JSON lines in UTF-8, whole or not at all, without holding them all in memory.
 
     Args:
         path: The file.
@@ -212,7 +212,9 @@ def write_lines(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
     try:
         with atomic_file.create(path) as file:
             for entry in lines:
-                file.write(json.dumps(entry).encode("ascii") + b"\n")
+                text = json.dumps(entry, ensure_ascii=False) + "\n"
+                # Bytes of a file name that are not UTF-8 become JSON's own escapes.
+                file.write(text.encode("utf-8", "backslashreplace"))
                 count += 1
     except OSError as error:
         raise unwritable(path, error) from None

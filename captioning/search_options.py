@@ -45,8 +45,8 @@ class BeamSearch:
     )
     max_words: int = flag(
         MAX_WORDS,
-        "Most words that a caption may have, 1 or more; a longer one is cut. By default that of the"
-        " run: the longest caption that it is trained on fits.",
+        "Most words that a caption may have, 1 or more; a longer one is cut. Without this"
+        " flag, a run that is trained on longer captions takes as many as they have.",
         at_least=1,
     )
     n_best: int = 1

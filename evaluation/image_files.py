@@ -12,8 +12,11 @@ from captioning.job import JobOptions, JobState
 from captioning.named_images import NamedImages
 from cli import paths
 from cli.errors import UserError
+from evaluation import replaced
 from evaluation.options import EvaluationOptions, only_evaluation
 from metrics import coco_files
+
+_CAPTIONS = "captions.jsonl"
 
 
 def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: JobOptions) -> int:
@@ -32,11 +35,12 @@ def caption_images(run_dirs: Sequence[str], options: EvaluationOptions, how: Job
     """
     output_dir = options.output_dir or RunFolder(run_dirs[0]).evaluation("images")
     with only_evaluation(output_dir, how):
-        named = NamedImages(options.images)
+        named = NamedImages(options.images, output_dir)
         images = ImageList(named, options.part_images, output_dir)
         if remark := named.remark():
             print(remark)
-        code = _caption(run_dirs, images, output_dir, how)
+        source = f"--images={','.join(map(os.path.abspath, paths.split(options.images)))}"
+        code = _caption(run_dirs, images, output_dir, how, source)
         for problem in named.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 1 if named.problems else code
@@ -65,7 +69,8 @@ def caption_image_info(
     submission = f"captions_{images_name}_{name}_results.json"
     with only_evaluation(output_dir, how):
         images = ImageList(entries, options.part_images, output_dir)
-        return _caption(run_dirs, images, output_dir, how, submission)
+        source = f"--image_info={os.path.abspath(options.image_info)}"
+        return _caption(run_dirs, images, output_dir, how, source, submission)
 
 
 def open_image_info(path: str, images_dir: str) -> Iterator[Entry]:
@@ -100,18 +105,22 @@ def _caption(
     images: ImageList,
     output_dir: str,
     how: JobOptions,
+    source: str,
     submission: str | None = None,
 ) -> int:
     """Write captions.jsonl, and rejected.jsonl where an image cannot be read.
 
-    With `submission`, the name of a file for COCO's server, write that, too.
+    `source` is the flag that names the images. With `submission`, the name of a file for COCO's
+    server, write that, too.
     """
+    replaced.announce(output_dir, _CAPTIONS, source)
     state = job.caption(run_dirs, images, output_dir, how)
     if state.missing:
         print(unfinished(state))
         rejected = sum(1 for _ in state.folder.rejected(state.own))
         return _report_rejected(rejected, sum(part.images for part in state.own), "this shard")
-    path = os.path.join(output_dir, "captions.jsonl")
+    replaced.note(output_dir, _CAPTIONS, source)
+    path = os.path.join(output_dir, _CAPTIONS)
     count = parts.write_lines(path, state.folder.captioned(state.parts))
     print(f"captions: {path} ({count:,} images)")
     state.print_cut(how.search)

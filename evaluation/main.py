@@ -7,6 +7,9 @@ image files, and test images for COCO's evaluation server:
   ... --run_dir=RUN --image_info=image_info_test2017.json --images_dir=test2017
 
 A job that was killed continues where it stopped when the same command is given again.
+
+Flags of the training are listed, too, so that its flagfile serves here; flags that contradict how
+the run was trained are refused.
 """
 
 import os

@@ -10,7 +10,7 @@ from artifacts.run_folder import RunFolder
 from captioning import job, parts
 from captioning.job import JobOptions, JobState
 from captioning.records_source import RecordsSource
-from evaluation import words
+from evaluation import replaced, words
 from evaluation.attention import survey
 from evaluation.image_files import unfinished
 from evaluation.options import EvaluationOptions, only_evaluation
@@ -22,6 +22,8 @@ from metrics.summary import Summary
 from records.manifest import DatasetInfo
 from records.split_files import open_split
 from scenes import report as scene_report
+
+_METRICS = "metrics.json"
 
 
 def evaluate(
@@ -53,12 +55,14 @@ def evaluate(
         page.refuse_unwritable(options.report)
     stamp = _contamination_stamp(run_dirs, info, options)
     records = RecordsSource(files, info, options.part_images)
+    source = f"--records_dir={os.path.abspath(records_dir)} --split={options.split}"
     with only_evaluation(output_dir, how):
+        replaced.announce(output_dir, _METRICS, source)
         state = job.caption(run_dirs, records, output_dir, how)
         if state.missing:
             print(unfinished(state))
             return 0
-        captioned = _Captioned(run_dirs, name, info, records, state, stamp)
+        captioned = _Captioned(run_dirs, name, info, records, state, stamp, source)
         _score(captioned, output_dir, options, how)
     return 0
 
@@ -72,13 +76,14 @@ class _Captioned(NamedTuple):
     records: RecordsSource
     state: JobState
     stamp: str  # what every output says of images that were trained on
+    source: str  # the flags that name the images
 
 
 def _score(
     captioned: _Captioned, output_dir: str, options: EvaluationOptions, how: JobOptions
 ) -> None:
     """Write the captions, their scores and, if asked, the report."""
-    run_dirs, name, info, records, state, stamp = captioned
+    run_dirs, name, info, records, state, stamp, source = captioned
     captions, references = _by_image(state)
     n_listed = info.splits[options.split].total("listed")
     if len(captions) < n_listed:
@@ -88,6 +93,7 @@ def _score(
     tag = words.language_of(run_dirs[0], info, options.language, references)
     unknown = words.unknown_share(run_dirs[0], references)
     words.refuse_empty(captions, run_dirs[0])
+    replaced.note(output_dir, _METRICS, source)
     path = _write_captions(prefix, name, state, captions, references, stamp)
     scores = official.evaluate(
         references, captions, language=tag, say=lambda line: print(line, flush=True)
@@ -118,7 +124,7 @@ def _score(
     search = dataclasses.replace(how.search, n_best=1)
     attention, attended = survey(run_dirs, records, info, search, list(captions), shown)
     findings |= attention
-    coco_files.write_json(os.path.join(output_dir, "metrics.json"), findings)
+    coco_files.write_json(os.path.join(output_dir, _METRICS), findings)
     if options.report:
         gallery = Gallery(selection, captions, references, scores.images, attended)
         _write_report(options.report, findings, summary, gallery, run_dirs[0])

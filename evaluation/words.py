@@ -24,11 +24,20 @@ def language_of(
         chosen: What --language says.
         references: Image id -> its reference captions.
     """
+    if tag := chosen or info.flags.language:
+        return language.checked(tag)
     trained_on = provenance.read(RunFolder(run_dir))
-    tag = chosen or info.flags.language or (trained_on and trained_on.flags.language)
-    if not tag and (line := language.hint(Counter(chain.from_iterable(references.values())))):
+    of_run = trained_on.flags.language if trained_on else None
+    if of_run and "language" not in info.flags.every:  # Earlier builds could not say.
+        return language.checked(of_run)
+    if line := language.hint(Counter(chain.from_iterable(references.values()))):
         print(line)
-    return language.checked(tag) if tag else language.ENGLISH
+    elif of_run and not language.is_english(of_run):
+        print(
+            f"the records name no language, so scores are those of English; {run_dir} was trained"
+            f" on {of_run}: give --language={of_run} if the records are, too"
+        )
+    return language.ENGLISH
 
 
 def unknown_share(run_dir: str, references: Mapping[int, Sequence[str]]) -> float:
@@ -43,11 +52,20 @@ def unknown_share(run_dir: str, references: Mapping[int, Sequence[str]]) -> floa
     share = vocabulary.count_unknown(words) / max(1, len(words))
     print(f"{share:.1%} of the references' {len(words):,} words are unknown to the model")
     if share >= MANY_UNKNOWN:
-        print(
-            "warning: the model cannot say them: build records with a lower --min_word_count, or"
-            " with another --vocabulary, and train on those"
-        )
+        print(f"warning: the model cannot say them: {_remedy(run_dir)}")
     return share
+
+
+def _remedy(run_dir: str) -> str:
+    """Return what helps against unknown words."""
+    trained_on = provenance.read(RunFolder(run_dir))
+    flags = trained_on.flags.every if trained_on else {}
+    if flags.get("min_word_count") == 1 and not flags.get("vocabulary"):
+        return "the captions that it was trained on lack them; train on captions that have them"
+    return (
+        "build records with a lower --min_word_count, or with another --vocabulary, and train on"
+        " those"
+    )
 
 
 def refuse_empty(captions: Mapping[int, str], run_dir: str) -> None:

@@ -160,7 +160,7 @@ def write_references(
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a JSON file, so that it appears complete or not at all.
 
-    The text is ASCII, so that no reader's locale can spoil it.
+    The text is UTF-8, which people can read and search; what is not Unicode stays escaped.
 
     Args:
         path: The file; its folder is made where needed.
@@ -171,7 +171,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_file.write(path, (json.dumps(value) + "\n").encode("ascii"))
+        text = json.dumps(value, ensure_ascii=False) + "\n"
+        atomic_file.write(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; "

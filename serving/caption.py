@@ -2,6 +2,9 @@
 
 Prints `PATH<TAB>caption` for each. A file that is no image is named on stderr, the others are
 captioned, and the exit code is 1.
+
+Flags of the training are listed, too, so that its flagfile serves here; flags that contradict how
+the run was trained are refused.
 """
 
 import dataclasses
@@ -92,8 +95,7 @@ def main(values: FlagValues, files: list[str]) -> int:
     for outcome in caption_at_once(run_dirs, source, search, wanted, _say):
         if outcome.problem is not None:
             name = outcome.image.name
-            near = "" if os.path.lexists(name) else paths.suggest(name)
-            print(f"error: {name}: {outcome.problem}{near}", file=sys.stderr)
+            print(f"error: {name}: {outcome.problem}{_remedy(name)}", file=sys.stderr)
             unreadable += 1
             continue
         print(f"{outcome.image.name}\t{outcome.captions[0].text}", flush=True)
@@ -111,6 +113,13 @@ def main(values: FlagValues, files: list[str]) -> int:
             ) from None
         print(f"picture: {options.attention}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _remedy(name: str) -> str:
+    """Return what to do about a path that is no readable image, where that is plain."""
+    if os.path.isdir(name):
+        return f"; `python -m evaluation.main --images={name}` captions a folder"
+    return "" if os.path.lexists(name) else paths.suggest(name)
 
 
 def _say(line: str) -> None:
@@ -155,6 +164,8 @@ def _refuse_unwritable(path: str) -> None:
     """Refuse a picture that could not be written, before the work and not after it."""
     if path and os.path.isdir(path):
         raise UserError(f"--attention={path}: a folder; give the name of a PNG to write")
+    if path and not path.lower().endswith(".png"):
+        raise UsageError(f"--attention={path}: the picture is a PNG; give a name that ends in .png")
     folder = os.path.dirname(os.path.abspath(path)) if path else None
     if folder and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise UserError(f"--attention={path}: there is no folder {folder} that can be written to")

@@ -140,10 +140,11 @@ class BuildVocabulary(Stage):
                 " raise the limit (0: no limit)"
             )
         word, count = max(words.items(), key=lambda item: item[1])
+        lower = " or less" if count > 1 else ""
         return (
             f"train: no word occurs --min_word_count={self._config.min_word_count} times, the most"
             f" frequent of {len(words):,} words, {word!r}, {count:,}: every caption would be"
-            f" unknown words only; give --min_word_count={count} or less, or more captions"
+            f" unknown words only; give --min_word_count={count}{lower}, or more captions"
         )
 
 

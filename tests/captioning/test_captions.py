@@ -217,6 +217,18 @@ def test_other_flags_weights_or_precision_start_anew_and_say_so(
     assert len(read) == 16
 
 
+def test_captions_of_other_images_are_replaced_and_that_is_said(photos, tmp_path, capsys, caption):
+    out = tmp_path / "out"
+    for images in ("a", "a/", "b", "b"):
+        assert caption(out, images=f"{photos}/{images}") == 0
+    assert capsys.readouterr().out.count("starting anew") == 1
+    assert caption(out, images=f"{photos}/a") == 0
+    assert (
+        f"starting anew: --images={photos}/a; the results of --images={photos}/b in {out} are"
+        " replaced\n"
+    ) in capsys.readouterr().out
+
+
 def test_only_parts_whose_images_changed_are_done_again(photos, tmp_path, read, caption):
     assert caption(tmp_path / "out", images=photos) == 0
     read.clear()

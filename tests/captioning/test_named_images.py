@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from captioning import parts
 from captioning.image_list import ImageList
 from captioning.named_images import NamedImages
 from cli.errors import UserError
+from metrics import coco_files
 from pixels.formats import SUFFIXES
 
 
@@ -143,6 +145,26 @@ def test_lists_that_are_none(tmp_path, line):
     (tmp_path / "list.jsonl").write_bytes(line)
     with pytest.raises(UserError, match=r"list\.jsonl:1: expected .* in UTF-8.*, found '"):
         list(NamedImages(str(tmp_path / "list.jsonl")))
+
+
+def test_what_the_job_itself_keeps_is_not_counted(tmp_path, touch):
+    touch(".lock", "captions.jsonl", "rejected.jsonl", "parts/f/job.json", "1.jpg", "b/.lock")
+    named = NamedImages(f"{tmp_path}/", str(tmp_path))
+    assert [entry.path for entry in named] == [f"{tmp_path}/1.jpg"]
+    assert named.remark() == "skipped: 1 hidden file"
+    elsewhere = NamedImages(str(tmp_path), str(tmp_path / "b"))
+    assert len(list(elsewhere)) == 1 and elsewhere.skipped.total() == 4
+
+
+def test_lines_are_readable_and_valid_json(tmp_path):
+    path, lines = tmp_path / "lines.jsonl", [{"image": "\udce9.jpg", "caption": "größer 狗"}]
+    parts.write_lines(str(path), lines)
+    assert path.read_bytes() == (
+        b'{"image": "\\udce9.jpg", "caption": "' + "größer 狗".encode() + b'"}\n'
+    )
+    assert json.loads(path.read_bytes()) == lines[0]
+    coco_files.write_json(path, lines)
+    assert json.loads(path.read_bytes()) == lines and "größer 狗" in path.read_text("utf-8")
 
 
 def test_names_stay_valid_json(tmp_path):

@@ -182,4 +182,4 @@ def test_help_as_a_process_says_what_the_command_does_and_lists_the_recipe():
     done = run_process("-m", "evaluation.main", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "python -m evaluation.main" in done.stdout
-    assert "--rnn_units" in done.stdout
+    assert "--rnn_units" in done.stdout and "Flags of the training are listed" in done.stdout

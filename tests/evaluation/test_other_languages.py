@@ -48,7 +48,10 @@ def test_captions_are_those_of_the_pictures(copied_run, tmp_path, capsys):
     assert run_evaluate(run_dir=run_dir, records_dir=records, report=page) == 0
     printed = capsys.readouterr().out
     folder = run_dir / "evaluation" / "val"
-    results = json.loads((folder / "captions_val_scripts-run_results.json").read_text())
+    text = (folder / "captions_val_scripts-run_results.json").read_text("utf-8")
+    for path in folder.glob("captions_val_*.json*"):
+        assert all(said in path.read_text("utf-8") for said in SCRIPTS.values()), path
+    results = json.loads(text)
     assert {line["image_id"]: line["caption"] for line in results} == SCRIPTS
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["language"], metrics["unknown_words"]) == ("zh", 0)
@@ -75,21 +78,30 @@ def test_serving_says_them_too(scripts_run, tmp_path, capsys):
     assert [line.split("\t")[1] for line in lines] == list(SCRIPTS.values())
 
 
-def test_the_language_is_the_flags_first_then_the_records_then_the_runs(copied_run, tmp_path):
+def test_the_language_is_the_flags_first_then_the_records_then_the_runs(
+    copied_run, tmp_path, capsys
+):
     run_dir, records = copied_run
     unsaid = tmp_path / "records"
     shutil.copytree(records, unsaid)
     info = json.loads((unsaid / "dataset_info.json").read_text())
     info["flags"]["language"] = None
     (unsaid / "dataset_info.json").write_text(json.dumps(info))
+    earlier = tmp_path / "earlier"  # as of a version without languages
+    shutil.copytree(records, earlier)
+    del info["flags"]["language"]
+    (earlier / "dataset_info.json").write_text(json.dumps(info))
     for place, options, expected in (
         (records, {"language": "th"}, "th"),
         (records, {}, "zh"),
-        (unsaid, {}, "zh"),
+        (unsaid, {}, "en"),
+        (unsaid, {"language": "zh"}, "zh"),
+        (earlier, {}, "zh"),
     ):
         assert run_evaluate(run_dir=run_dir, records_dir=place, **options) == 0
         metrics = json.loads((run_dir / "evaluation" / "val" / "metrics.json").read_text())
         assert metrics["language"] == expected
+    assert f"the results of --records_dir={unsaid} --split=val in " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("without_meteor")
@@ -120,6 +132,8 @@ def test_unknown_words_are_a_warning(four_run_copy, scripts_run, capsys):
     assert run_evaluate("--allow_leak", run_dir=four_run_copy, **options) == 0
     printed = capsys.readouterr().out
     assert "100.0% of the references' 25 words are unknown to the model\nwarning: " in printed
+    assert "the captions that it was trained on lack them" in printed
+    assert "--min_word_count" not in printed
 
 
 def test_an_evaluation_of_empty_captions_is_an_error(copied_run, monkeypatch, capsys):

@@ -77,8 +77,9 @@ def test_few_unknown_words_are_no_warning(build_captions, capsys):
         (
             [[f"rare{number}"] for number in range(6)],
             {},
-            "give --min_word_count=1 or less",
+            "give --min_word_count=1, or more captions",
         ),
+        ([["rare a a"]], {}, "give --min_word_count=2 or less, or more captions"),
         ([["a " * 30]] * 3, {}, "more than --max_caption_words=21 words"),
         ([["..."]] * 3, {}, "no caption is left to learn words from"),
     ],

@@ -268,6 +268,14 @@ def test_what_is_missing(good, tmp_path, run):
         run(*good, attention=tmp_path / "none" / "out.png")
     with pytest.raises(UserError, match=r"--attention=.*: a folder"):
         run(*good, attention=tmp_path)
+    with pytest.raises(UsageError, match=r"--attention=.*x\.jpg: .* ends in \.png"):
+        run(*good, attention=tmp_path / "x.jpg")
+
+
+def test_a_folder_is_the_task_of_another_command(good, tmp_path, capsys, run):
+    assert run(tmp_path) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(f"; `python -m evaluation.main --images={tmp_path}` captions a folder")
 
 
 def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys, run):
