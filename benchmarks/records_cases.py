@@ -191,7 +191,7 @@ def _training(
     from records.manifest import read_vocabulary
     from records.split_files import open_split
     from trainer.input.batches import TrainingBatches
-    from trainer.opening.open_run import adopt_stored_encoder, choose_inputs, repeat_random_weights
+    from trainer.opening.inputs import adopt_stored_encoder, choose_inputs, repeat_random_weights
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 

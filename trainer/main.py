@@ -33,7 +33,8 @@ from trainer.distribution import Cluster
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
 from trainer.loop import Loop
-from trainer.opening.open_run import OpenedRun, adopt_stored_encoder, open_run
+from trainer.opening.inputs import adopt_stored_encoder
+from trainer.opening.open_run import OpenedRun, open_run
 from trainer.opening.plan import Plan
 from trainer.optimizer import warmup_remark
 from trainer.profiling import Profile

@@ -24,7 +24,7 @@ from tests.support.training import config, run_evaluate, train
 from trainer.input import reading
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import FeatureCache, stream
-from trainer.opening.open_run import choose_inputs, repeat_random_weights
+from trainer.opening.inputs import choose_inputs, repeat_random_weights
 
 pytestmark = pytest.mark.usefixtures("without_meteor")
 

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import keras
 
-from artifacts import provenance, restore, stored_features, weights_file
+from artifacts import provenance, restore, weights_file
 from artifacts import recipe as recipes
 from artifacts.checkpoints import newest_note
 from artifacts.recipe import Recipe
 from artifacts.run_config import DataConfig, InitialWeights, RunConfig, Schedule
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
-from cli.errors import UsageError, UserError
+from cli.errors import UserError
 from model.captioner import Captioner
 from model.encoder import PREPROCESSING_VERSION
 from records.manifest import DatasetInfo
@@ -23,52 +23,9 @@ from records.split_files import SplitFiles
 from records.vocabulary import Vocabulary
 from trainer.distribution import Cluster
 from trainer.opening import initial_weights, resume
+from trainer.opening.inputs import choose_inputs, repeat_random_weights
 from trainer.opening.plan import Plan, plan_resumed, trained, wanted_steps
 from trainer.position import Position
-
-
-def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: DatasetInfo) -> Recipe:
-    """Take the encoder of the records' features, where no flag names another.
-
-    Args:
-        recipe: The recipe.
-        given: The flags that the user gave, name -> value.
-        info: The manifest of the records.
-
-    Returns:
-        The recipe with `encoder` and `encoder_weights` settled.
-
-    Raises:
-        UsageError: A flag asks for what records without images cannot give.
-    """
-    if not info.encoder:
-        return recipe
-    stored: dict[str, Any] = {
-        "encoder": info.encoder.name,
-        "encoder_weights": info.flags.encoder_weights,
-    }
-    folder = RunFolder(recipe.run_dir)
-    if folder.exists and folder.has_weights:
-        trained = RunConfig.read(folder).training
-        stored = {name: trained.get(name, value) for name, value in stored.items()}
-    if given.get("encoder", stored["encoder"]) != stored["encoder"]:
-        del stored["encoder_weights"]  # those are of another network
-    adopted = {name: value for name, value in stored.items() if name not in given}
-    recipe = dataclasses.replace(recipe, **adopted)
-    if info.flags.store == "both":
-        return recipe
-    if recipe.encoder_trainable:
-        raise UsageError(
-            f"--encoder_trainable needs images and {recipe.records_dir} holds features only; build"
-            " records with --store=both, or without --features"
-        )
-    if recipe.encoder != info.encoder.name:
-        raise UsageError(
-            f"--encoder={recipe.encoder} contradicts {recipe.records_dir}, which holds features of"
-            f" {info.encoder.name}; leave --encoder out, or build records with"
-            f" --features={recipe.encoder}"
-        )
-    return recipe
 
 
 class OpenedRun(NamedTuple):
@@ -266,43 +223,3 @@ def _reported(folder: RunFolder) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{folder.path}: the run cannot be written ({error})") from None
-
-
-def repeat_random_weights(captioner: Captioner, recipe: Recipe, info: DatasetInfo) -> None:
-    """Draw the random encoder weights that stored features come from: those of the build's seed.
-
-    Args:
-        captioner: Its encoder gets the weights.
-        recipe: The recipe; nothing is done unless it wants a frozen encoder of random weights.
-        info: The manifest of the records; nothing is done unless they hold features.
-    """
-    if info.encoder and recipe.encoder_weights == "random" and not recipe.encoder_trainable:
-        keras.utils.set_random_seed(info.seed)
-        drawn = restore.build_encoder(recipe.encoder, "random")
-        captioner.encoder.network.set_weights(drawn.network.get_weights())
-
-
-def choose_inputs(
-    files: SplitFiles,
-    info: DatasetInfo,
-    captioner: Captioner,
-    preprocessing: int = PREPROCESSING_VERSION,
-) -> SplitFiles:
-    """Take a split's stored features where they fit the encoder, else its images.
-
-    Args:
-        files: The split.
-        info: The manifest of its records.
-        captioner: What is trained.
-        preprocessing: The version of the preprocessing that the captioner is trained with.
-
-    Returns:
-        The split, its `grid` set where features are read.
-
-    Raises:
-        UserError: The features do not fit, and there are no images.
-    """
-    if not stored_features.usable(info, files.folder, captioner.encoder, preprocessing):
-        return files
-    assert info.encoder is not None  # or `usable` would be False
-    return dataclasses.replace(files, grid=info.encoder.grid)
