@@ -106,6 +106,7 @@ def test_records_say_how_long_their_captions_are(scenes_records):
 # The whole way.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_meteor")
 def test_a_recipe_serves_every_command(tmp_path, scenes_records, capsys):
     run_dir, recipe = tmp_path / "run", tmp_path / "a.flags"

@@ -17,7 +17,9 @@ print("message", file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("level", [None, "", "0", "3"])
+@pytest.mark.parametrize(
+    "level", [None, "0", *(pytest.param(n, marks=pytest.mark.slow) for n in ("", "3"))]
+)
 def test_greetings_are_hidden_whatever_the_level(level):
     if level and any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg"))):
         pytest.skip("with a GPU the variable shows the log")
