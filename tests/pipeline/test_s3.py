@@ -237,6 +237,7 @@ def test_parquet_on_s3_is_as_on_disk(store, tmp_path):
     assert size > 2e6 and size < fetched < 1.6 * size
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_and_run_again(store, tmp_path):
     """After its n-th write the store takes nothing more, as if the job were killed there."""
     folder = CocoFolder(tmp_path / "coco", train=4, val=2)

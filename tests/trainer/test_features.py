@@ -151,6 +151,7 @@ def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
     assert run_evaluate(records_dir=alone, run_dir=run_dir, output_dir=tmp_path / "out") == 0
 
 
+@pytest.mark.slow
 def test_runs_on_images_and_on_features_are_evaluated_on_either(
     run, alone, both, tmp_path, scenes_records
 ):

@@ -56,6 +56,7 @@ def opened(monkeypatch) -> list:
             return 0
 
     monkeypatch.setattr(main, "Loop", NoLoop)
+    monkeypatch.setattr(main, "_describe_best", lambda folder: folder.best)
     return runs
 
 

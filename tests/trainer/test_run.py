@@ -201,6 +201,7 @@ def test_a_disk_that_fills_up_keeps_the_older_checkpoint(
 # Strict pairs.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_meteor")
 def test_strict_pairs_train_and_give_one_caption_an_image(tmp_path, scenes_pairs):
     run_dir, pairs = tmp_path / "run", scenes_pairs

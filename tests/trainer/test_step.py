@@ -64,6 +64,7 @@ def test_the_plain_step_with_dropout_under_xla_is_the_definition(monkeypatch):
         assert mask.mean() == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_with_dropout_is_a_function_of_seed_and_step():
     recipe = config(dropout=0.5, learning_rate=0.0, warmup_steps=0)
     features, ids = some_features(), padded(CAPTIONS)
