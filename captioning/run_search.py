@@ -35,7 +35,7 @@ def keep(folder: RunFolder, given: Mapping[str, Any], info: DatasetInfo) -> RunC
     """
     config = RunConfig.read(folder)
     kept = dict(config.search)
-    if not kept and not any(name.endswith(".npz") for name in folder.checkpoint_names()):
+    if not kept and not folder.has_weights:
         default = BeamSearch(max_words=_longest(info))
         kept = {name: getattr(default, name) for name in _FLAGS}
     kept |= {name: given[name] for name in _FLAGS if name in given}

@@ -75,9 +75,15 @@ class EvaluationOptions:
             language.checked(self.language)
         if bool(self.image_info) != bool(self.images_dir):
             raise UsageError("--image_info and --images_dir need each other")
+        if self.images and self.image_info:
+            raise UsageError("--images and --image_info exclude each other: give one")
         if self.report and (self.images or self.image_info):
             raise UsageError(
                 "--report shows how captions score: it needs --records_dir, not images"
+            )
+        if self.language and (self.images or self.image_info):
+            raise UsageError(
+                "--language says how captions are scored: it needs --records_dir, not images"
             )
 
     def job(self, search: BeamSearch) -> JobOptions:

@@ -15,18 +15,18 @@ STOPPED = 75  # exit code of a run that was stopped and resumes when its command
 
 
 class StopRequestedError(Exception):
-    """SIGTERM or another request to stop was received."""
+    """A request to stop, such as SIGTERM, was received."""
 
 
 class Stop:
     """Handles SIGTERM, SIGHUP and SIGINT for as long as the process runs.
 
-    SIGTERM raises `StopRequestedError` at once where only work that can be repeated is lost, such
+    A signal raises `StopRequestedError` at once where only work that can be repeated is lost, such
     as reading features or validating. Inside `held` it is only noted, so that a step or a
     checkpoint is finished first.
 
     Attributes:
-        requested: Whether SIGTERM was received.
+        requested: Whether one of the signals was received.
         exit_code: That of a run that is stopped: 130 after Ctrl-C, else 75.
     """
 
@@ -53,16 +53,16 @@ class Stop:
             self.check()
 
     def check(self) -> None:
-        """Stop here if SIGTERM was received and nothing holds it back.
+        """Stop here if a signal was received and nothing holds it back.
 
         Raises:
-            StopRequestedError: SIGTERM was received.
+            StopRequestedError: A signal was received.
         """
         if self.requested and not self._held:
             raise StopRequestedError
 
     def hold(self) -> None:
-        """Only note SIGTERM in `requested` from now on, for workers that must stop together."""
+        """Only note a signal in `requested` from now on, for workers that must stop together."""
         self._held = True
 
     @contextlib.contextmanager
@@ -70,7 +70,7 @@ class Stop:
         """Finish the block before stopping.
 
         Raises:
-            StopRequestedError: SIGTERM was received in the block.
+            StopRequestedError: A signal was received in the block.
         """
         with self._set(held=True):
             yield
@@ -78,7 +78,7 @@ class Stop:
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """Leave the block at once on SIGTERM, also after `hold`, and raise nothing."""
+        """Leave the block at once on a signal, also after `hold`, and raise nothing."""
         with contextlib.suppress(StopRequestedError), self._set(held=False):
             self.check()
             yield

@@ -445,6 +445,11 @@ def test_what_is_no_source_of_images(photos, tmp_path, capsys, caption):
 def test_flags_that_need_others(photos, tmp_path, capsys, caption):
     assert caption(tmp_path, image_info=tmp_path / "a.json") == 2
     assert "--image_info and --images_dir need each other" in one_error(capsys)
+    assert caption(tmp_path, images=photos, language="de") == 2
+    assert "--language says how captions are scored" in one_error(capsys)
+    both = {"images": photos, "image_info": "a.json", "images_dir": photos}
+    assert caption(tmp_path, **both) == 2
+    assert "--images and --image_info exclude each other" in one_error(capsys)
     assert caption(tmp_path, image_info=tmp_path / "a.json", images_dir=tmp_path / "none") == 1
     assert "none: no such folder" in one_error(capsys)
     assert caption(tmp_path, images=photos, n_best=4) == 2
