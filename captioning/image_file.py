@@ -29,7 +29,8 @@ def read(path: str) -> StandardImage:
                 f"{path}: {size:,} bytes; expected an image of at most {limits.MAX_IMAGE_BYTES:,}"
             )
         with open(path, "rb") as file:
-            content = file.read()
+            # A device or a pipe has no size, and may have no end.
+            content = file.read(limits.MAX_IMAGE_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -36,15 +37,18 @@ class LocalFiles:
             return None
 
     def size(self, path: str) -> int | None:
-        """Return the size of a file in bytes; None when there is no such file."""
+        """Return the size of a file in bytes; None when it is missing, a pipe or a device."""
         try:
-            return os.stat(path).st_size
+            status = os.stat(path)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise
         except ValueError:  # A NUL in the name.
             return None
+        # A pipe or a device never ends, or waits for ever.
+        special = not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+        return None if special else status.st_size
 
     def exists(self, path: str) -> bool:
         """Return whether `path` is a file or folder."""

@@ -254,6 +254,13 @@ def test_several_runs_speak_together(good, tmp_path, capsys, four_run, run):
         run(*good, run_dir=f"{four_run},{other}")
 
 
+def test_a_file_without_an_end_is_too_large(good, capsys, run):
+    assert run("/dev/zero", *good) == 1
+    captured = capsys.readouterr()
+    assert [line.split("\t")[1] for line in captured.out.splitlines()] == list(good.values())
+    assert "error: /dev/zero: 67,108,865 bytes; expected an image of at most" in captured.err
+
+
 # Wrong usage.
 
 
