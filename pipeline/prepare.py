@@ -13,7 +13,7 @@ from pipeline.build_flags import BuildFlags
 from pipeline.config import Config, Engine, FeatureConfig
 from pipeline.datasets import coco, scenes, tfds
 from pipeline.datasets.options import PATHS
-from pipeline.datasets.own.image_folder import is_image
+from pipeline.datasets.own.image_names import is_image
 from pipeline.download import archives
 from pipeline.engines import beam_options
 from pipeline.job import features

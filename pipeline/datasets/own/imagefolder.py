@@ -17,7 +17,7 @@ from pipeline.datasets.listing import clean, text_of
 from pipeline.datasets.options import FRACTIONS
 from pipeline.datasets.own.entries import Entry, EntrySource, split_of
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.image_folder import ImageFolder, is_image
+from pipeline.datasets.own.image_names import ImageFolder, is_image
 from pipeline.datasets.own.image_tree import tree
 from pipeline.datasets.own.tables import metadata
 from pipeline.datasets.own.tables.columns import Asked

@@ -21,7 +21,7 @@ from pipeline.datasets.fields import is_int64, shown
 from pipeline.datasets.listing import text_of
 from pipeline.datasets.own.entries import Entry, EntrySource, split_of
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.image_folder import ImageFolder
+from pipeline.datasets.own.image_names import ImageFolder
 from pipeline.storage import files
 from records.schema import SPLITS
 

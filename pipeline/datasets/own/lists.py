@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cli.errors import UsageError, UserError
 from pipeline.datasets.options import SourceOptions
 from pipeline.datasets.own.entries import split_of
-from pipeline.datasets.own.image_folder import ImageFolder
+from pipeline.datasets.own.image_names import ImageFolder
 from pipeline.storage import files
 from records.schema import SPLITS
 

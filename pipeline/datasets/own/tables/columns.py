@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cli.errors import UserError
 from pipeline.datasets.own.entries import split_of
-from pipeline.datasets.own.image_folder import is_image
+from pipeline.datasets.own.image_names import is_image
 
 # Column names that are understood, without spaces and signs, in lower case. Of several in one
 # table, those of the first set that has any count.

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pipeline.datasets.options import FRACTIONS, PATHS
 from pipeline.datasets.own.entries import Entry, EntrySource
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.image_folder import ImageFolder
+from pipeline.datasets.own.image_names import ImageFolder
 from pipeline.datasets.own.lists import SAMPLED, ListFile, image_folder, list_candidates, list_files
 from pipeline.datasets.own.tables import table
 from pipeline.datasets.own.tables.columns import Asked

@@ -7,7 +7,7 @@ import pytest
 
 from cli.errors import UserError
 from pipeline.datasets.own.findings import Findings
-from pipeline.datasets.own.image_folder import ImageFolder
+from pipeline.datasets.own.image_names import ImageFolder
 
 
 @pytest.fixture
