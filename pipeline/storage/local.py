@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import stat
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -37,18 +36,15 @@ class LocalFiles:
             return None
 
     def size(self, path: str) -> int | None:
-        """Return the size of a file in bytes; None when it is missing, a pipe or a device."""
+        """Return the size of a file in bytes; None when there is no such file."""
         try:
-            status = os.stat(path)
+            return os.stat(path).st_size
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise
         except ValueError:  # A NUL in the name.
             return None
-        # A pipe or a device never ends, or waits for ever.
-        special = not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
-        return None if special else status.st_size
 
     def exists(self, path: str) -> bool:
         """Return whether `path` is a file or folder."""
