@@ -6,7 +6,7 @@ TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
 .PHONY: help setup demo test test-all check coverage lock clean
-.PHONY: bench-records bench-score bench-train bench-search
+.PHONY: bench-records bench-score bench-train bench-search bench-recipes
 
 help:
 	@echo "make setup          make .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
 	@echo "make bench-train    measure a training step against textbook ones; installs PyTorch into .venv"
 	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
+	@echo "make bench-recipes  train and score the recipes on Flickr8k; hours, resumable; needs CAPTION_DATA=DIR"
 	@echo "make lock           pin the dependencies anew in requirements.lock"
 	@echo "make clean          remove .venv, the coverage report and what the demo made"
 
@@ -74,6 +75,9 @@ bench-train: .venv/bench
 
 bench-search: .venv/bench
 	$(PY) -m benchmarks.search
+
+bench-recipes: setup
+	$(PY) -m benchmarks.recipes
 
 # PyTorch is only a baseline of benchmarks, so it is not in the lock.
 .venv/bench: .venv/installed

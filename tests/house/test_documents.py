@@ -60,8 +60,9 @@ def test_files_exist(document):
 @pytest.mark.parametrize("document", NEWCOMERS)
 def test_modules_can_be_run(document):
     for module in re.findall(r"python -m ([\w.]+)", (ROOT / document).read_text()):
-        path = ROOT / (module.replace(".", "/") + ".py")
-        assert module == "pytest" or "__main__" in path.read_text(), module
+        path = ROOT / module.replace(".", "/")
+        command = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        assert module == "pytest" or '"__main__"' in command.read_text(), module
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -1,0 +1,1 @@
+"""The recipes of flags/ side by side: `python -m benchmarks.recipes`."""
