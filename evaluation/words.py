@@ -59,6 +59,9 @@ def unknown_share(run_dir: str, references: Mapping[int, Sequence[str]]) -> floa
 def _remedy(run_dir: str) -> str:
     """Return what helps against unknown words."""
     trained_on = provenance.read(RunFolder(run_dir))
+    if trained_on and trained_on.vocabulary_is_full:
+        limit = trained_on.flags.max_vocabulary
+        return f"build records with more than --max_vocabulary={limit}, and train on those"
     flags = trained_on.flags.every if trained_on else {}
     if flags.get("min_word_count") == 1 and not flags.get("vocabulary"):
         return "the captions that it was trained on lack them; train on captions that have them"

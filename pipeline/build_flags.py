@@ -76,6 +76,12 @@ class BuildFlags(SourceOptions):
         "Times that a word must occur in the train split, at least 1; rarer words become <unk>.",
         at_least=1,
     )
+    max_vocabulary: int = flag(
+        0,
+        "Most words of the vocabulary, beside the 4 special ones: the most frequent of the train"
+        " split are kept, rarer ones become <unk>. 0: no limit.",
+        at_least=0,
+    )
     max_caption_words: int = flag(
         21, "Most words of a train caption; longer ones are left out. 0: no limit.", at_least=0
     )

@@ -98,10 +98,20 @@ def summary(info: DatasetInfo, counts: Counter[str], seconds: float) -> str:
     if counts["kept_shards"]:
         lines.append(f"{counts['kept_shards']} of {shards} shards were finished before and kept")
     lines.append(
-        f"{info.vocabulary_size:,} words; {images:,} images written in {seconds:.1f} s,"
+        f"{_vocabulary_size(info)}; {images:,} images written in {seconds:.1f} s,"
         f" {images / seconds:,.0f} images/s"
     )
     return "\n".join(lines)
+
+
+def _vocabulary_size(info: DatasetInfo) -> str:
+    """Return how many words there are, and what --max_vocabulary has to do with it."""
+    size, most = f"{info.vocabulary_size:,} words", info.flags.max_vocabulary
+    if not most or info.flags.every["vocabulary"]:
+        return size
+    if info.vocabulary_is_full:
+        return f"{size} (the {most:,} most frequent and {len(SPECIAL)} special ones)"
+    return f"{size} (fewer than --max_vocabulary={most})"
 
 
 def _warnings(name: str, split: Split, info: DatasetInfo) -> Iterator[str]:
@@ -110,6 +120,8 @@ def _warnings(name: str, split: Split, info: DatasetInfo) -> Iterator[str]:
         given, least = info.flags.every["vocabulary"], info.flags.every["min_word_count"]
         if given:
             remedy = f"--vocabulary={given} may be of other captions"
+        elif info.vocabulary_is_full:
+            remedy = f"raise --max_vocabulary={info.flags.max_vocabulary}"
         elif least > 1:
             remedy = f"lower --min_word_count={least}"
         else:

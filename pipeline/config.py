@@ -54,6 +54,7 @@ class Config:
     train_shards: int
     val_shards: int
     min_word_count: int
+    max_vocabulary: int
     max_caption_words: int
     captions_per_record: int
     image_size: int

@@ -245,6 +245,9 @@ def _config(
 ) -> Config:
     values = dataclasses.asdict(flags)
     recorded = {name: v for name, v in values.items() if name not in _NOT_IN_MANIFEST}
+    if not flags.max_vocabulary:
+        # Manifests of before this flag lack it: building those records again must not change them.
+        del recorded["max_vocabulary"]
     names = {field.name for field in dataclasses.fields(Config)} - {"features"}
     return Config(
         **{name: value for name, value in values.items() if name in names},

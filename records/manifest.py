@@ -16,7 +16,7 @@ from records.hashes import add_captions_hashes
 from records.recorded_flags import FLAGS_VERSION, RecordedFlags
 from records.schema import SCHEMA_VERSION, SPLITS, IdSpace
 from records.shard_files import WRITER_VERSION, Shard
-from records.vocabulary import Vocabulary
+from records.vocabulary import SPECIAL, Vocabulary
 
 DATASET_INFO = "dataset_info.json"
 VOCABULARY = "vocabulary.tsv"
@@ -143,6 +143,12 @@ class DatasetInfo:
     schema_version: int = SCHEMA_VERSION
     writer_version: int = WRITER_VERSION
     flags_version: int = FLAGS_VERSION
+
+    @property
+    def vocabulary_is_full(self) -> bool:
+        """Whether --max_vocabulary may have left words out that are frequent enough."""
+        full = self.vocabulary_size == self.flags.max_vocabulary + len(SPECIAL)
+        return full and not self.flags.every.get("vocabulary")
 
     def content_hashes(self, split: str) -> dict[int, str]:
         """Return `Split.content_hashes` of a split; empty when there is no such split."""

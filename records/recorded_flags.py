@@ -24,6 +24,8 @@ class RecordedFlags:
         scenes_seed: Seed of the drawn scenes.
         every: Flag name -> value of all flags of the build, for people and for the manifest.
         language: Language tag of the captions; None where nobody said it.
+        max_vocabulary: Most words of a vocabulary that was built, beside the special ones; 0 for
+            no limit, which manifests do not mention.
     """
 
     store: Literal["image", "features", "both"]
@@ -35,6 +37,7 @@ class RecordedFlags:
     scenes_seed: int
     every: Mapping[str, Any]
     language: str | None = None
+    max_vocabulary: int = 0
 
     @classmethod
     def from_values(cls, every: Mapping[str, Any]) -> "RecordedFlags":
@@ -46,10 +49,13 @@ class RecordedFlags:
         Raises:
             KeyError: A flag that readers need is missing.
         """
-        optional = ("every", "language")
-        names = [field.name for field in dataclasses.fields(cls) if field.name not in optional]
-        values = {name: every[name] for name in names}
-        return cls(**values, every=every, language=every.get("language"))
+        values = {
+            field.name: every[field.name]
+            for field in dataclasses.fields(cls)
+            if field.name != "every"
+            and (field.name in every or field.default is dataclasses.MISSING)
+        }
+        return cls(every=every, **values)
 
     @classmethod
     def from_json(cls, every: Mapping[str, Any], version: int, where: str) -> "RecordedFlags":

@@ -31,18 +31,21 @@ class Vocabulary:
         self._ids = {word: index for index, word in enumerate(self.words)}
 
     @classmethod
-    def build(cls, counts: Counter[str], min_count: int, captions: int = 0) -> "Vocabulary":
+    def build(
+        cls, counts: Counter[str], min_count: int, *, captions: int = 0, max_words: int = 0
+    ) -> "Vocabulary":
         """Build a vocabulary: the most frequent words first, ties in the order of the words.
 
         Args:
             counts: How often each word was seen.
             min_count: Words that were seen less often become `<unk>`.
             captions: Number of captions counted; it becomes the count of `<start>` and `<end>`.
+            max_words: Most words beside the special ones; 0 for no limit.
         """
         kept = sorted(
             ((word, n) for word, n in counts.items() if n >= min_count and word not in SPECIAL),
             key=lambda item: (-item[1], item[0]),
-        )
+        )[: max_words or None]
         unknown = sum(counts.values()) - sum(n for _, n in kept)
         return cls(
             [*SPECIAL, *(word for word, _ in kept)],

@@ -127,7 +127,12 @@ class BuildVocabulary(Stage):
     def work(self, counts: WordCounts) -> list[Vocabulary]:
         """Build a vocabulary, and refuse one without words."""
         n_captions, words = counts
-        vocabulary = Vocabulary.build(words, self._config.min_word_count, n_captions)
+        vocabulary = Vocabulary.build(
+            words,
+            self._config.min_word_count,
+            captions=n_captions,
+            max_words=self._config.max_vocabulary,
+        )
         if vocabulary.empty:
             raise UserError(self._why_empty(words))
         return [vocabulary]

@@ -12,6 +12,7 @@ from records import manifest
 from serving import caption
 from tests.support.commands import one_error, run_command
 from tests.support.four import build_four, four_picture, train_four
+from tests.support.records import CocoFolder, build_coco
 from tests.support.shared import make_once
 from tests.support.training import run_evaluate
 
@@ -134,6 +135,27 @@ def test_unknown_words_are_a_warning(four_run_copy, scripts_run, capsys):
     assert "100.0% of the references' 25 words are unknown to the model\nwarning: " in printed
     assert "the captions that it was trained on lack them" in printed
     assert "--min_word_count" not in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"max_vocabulary": 3}, "build records with more than --max_vocabulary=3, and train on"),
+        ({"max_vocabulary": 99}, "the captions that it was trained on lack them"),
+        (
+            {"max_vocabulary": 99, "min_word_count": 2},
+            "build records with a lower --min_word_count, or",
+        ),
+    ],
+)
+def test_the_remedy_for_unknown_words_is_what_left_them_out(
+    tmp_path, monkeypatch, capsys, options, remedy
+):
+    records = tmp_path / "records"  # A run has a vocabulary of the same name.
+    info = build_coco(CocoFolder(tmp_path / "coco"), records, **options)
+    monkeypatch.setattr(words, "provenance", SimpleNamespace(read=lambda folder: info))
+    assert words.unknown_share(str(records), {1: ["zebras graze"]}) == 1
+    assert f"warning: the model cannot say them: {remedy}" in capsys.readouterr().out
 
 
 def test_an_evaluation_of_empty_captions_is_an_error(copied_run, monkeypatch, capsys):

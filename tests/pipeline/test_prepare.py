@@ -53,7 +53,9 @@ def test_every_field_is_a_flag():
     assert parsed(*args) == BuildFlags(**expected)
 
 
-@pytest.mark.parametrize("arg", ["--train_shards=-1", "--captions_per_record=2", "--store=jpeg"])
+@pytest.mark.parametrize(
+    "arg", ["--train_shards=-1", "--captions_per_record=2", "--store=jpeg", "--max_vocabulary=-1"]
+)
 def test_a_value_out_of_range_is_wrong_usage(arg):
     with pytest.raises(UsageError, match=arg[2:].partition("=")[0]):
         parsed(arg)
@@ -70,8 +72,16 @@ def test_the_configuration_is_complete(coco_flags):
     assert config.flags.every.keys() == {field.name for field in dataclasses.fields(BuildFlags)} - {
         "download",
         "download_url",
+        "max_vocabulary",  # 0: as in manifests of before this flag
     }
     assert remarks == [f"building coco2017 from {config.data_dir} into {config.output_dir}"]
+
+
+def test_the_limit_of_the_vocabulary_is_recorded(coco_flags):
+    flags = dataclasses.replace(coco_flags, max_vocabulary=5000)
+    with prepared(flags, remark=[].append) as config:
+        assert config.max_vocabulary == config.flags.max_vocabulary == 5000
+        assert config.flags.every["max_vocabulary"] == 5000
 
 
 def test_features_fill_in_what_depends_on_them(coco_flags):

@@ -67,6 +67,30 @@ def test_shards_of_earlier_versions_are_kept(tmp_path):
     }
 
 
+def test_records_of_before_the_flag_of_the_vocabulary_are_left_as_they_are(folder, tmp_path):
+    """Manifests of builds without --max_vocabulary do not mention it; no limit is not a change."""
+    out = tmp_path / "records"
+    build_coco(folder, out)
+    before = contents(out)
+    info = json.loads(before["dataset_info.json"])
+    assert "min_word_count" in info["flags"] and "max_vocabulary" not in info["flags"]
+    assert manifest.read_info(str(out)).flags.max_vocabulary == 0
+    build_coco(folder, out, max_vocabulary=0)
+    assert contents(out) == before
+
+
+def test_shards_are_kept_where_a_limit_leaves_no_word_out(folder, tmp_path, capsys):
+    out = tmp_path / "records"
+    size = build_coco(folder, out).vocabulary_size - 4
+    before = contents(out)
+    capsys.readouterr()
+    info = build_coco(folder, out, max_vocabulary=size)
+    assert "3 of 3 shards were finished before and kept" in capsys.readouterr().out
+    assert info.flags.max_vocabulary == info.flags.every["max_vocabulary"] == size
+    after = contents(out)
+    assert {name for name in after if after[name] != before[name]} == {"dataset_info.json"}
+
+
 def empty(directory: Path) -> dict[str, bytes]:
     """Take all files away; returns what they held."""
     held = contents(directory)
@@ -82,6 +106,7 @@ CHANGES = [
     {"captions_per_record": 1},
     {"verify": "decode"},  # one image is damaged
     {"min_word_count": 14},  # of WORDS, those that come in two captions
+    {"max_vocabulary": 3},
     {"vocabulary": "small.tsv"},
     {"max_caption_words": 3},
     {"seed": 5},

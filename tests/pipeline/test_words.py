@@ -7,7 +7,7 @@ import pytest
 
 from cli.errors import UserError
 from records import manifest
-from tests.support.records import build, jpeg, records, verify
+from tests.support.records import build, checksums, jpeg, records, verify
 
 CHINESE = ["一只狗在跑。", "红色的狗，在草地上"]
 
@@ -58,6 +58,38 @@ def test_the_share_of_unknown_words_is_told_and_kept(build_captions, capsys):
     assert "warning: val: 33.3% of the words are not in the vocabulary" in printed
     build_captions([["a dog runs", "cats sleep"]] + [["a dog runs"]] * 5, min_word_count=2)
     assert "lower --min_word_count=2" in capsys.readouterr().out
+
+
+def test_a_limited_vocabulary(build_captions, tmp_path, capsys):
+    captions = [["a dog runs"]] * 4 + [["a dog barks"], ["the cat sleeps"]]
+    limit = {"min_word_count": 1, "max_vocabulary": 2}
+    info, out = build_captions(captions, **limit)
+    vocabulary = manifest.read_vocabulary(str(out))
+    assert vocabulary.words[4:] == ("a", "dog") and vocabulary.counts[:4] == (0, 4, 4, 4)
+    assert info.vocabulary_size == 6 and info.flags.every["max_vocabulary"] == 2
+    assert all(image.caption_ids == ((1, 4, 5, 3, 2),) for image in records(out, "train"))
+    assert verify(out) == 0
+    printed = capsys.readouterr().out
+    assert "6 words (the 2 most frequent and 4 special ones); " in printed
+    assert "warning: train: 33.3% of the words are not in" in printed
+    assert printed.count(": raise --max_vocabulary=2\n") == 2
+
+    build_captions(captions, **limit | {"max_vocabulary": 9})
+    printed = capsys.readouterr().out
+    assert "7 words (fewer than --max_vocabulary=9); " in printed
+    assert "raise --max_vocabulary" not in printed
+
+
+def test_a_given_vocabulary_is_used_unchanged_beside_a_limit(build_captions, capsys):
+    captions = [["a dog runs"]] * 4 + [["a dog barks"], ["the cat sleeps"]]
+    info, out = build_captions(captions, min_word_count=1)
+    assert info.vocabulary_size == 7
+    given = {"vocabulary": str(out), "max_vocabulary": 3}
+    beside, other = build_captions(captions, "other", **given)
+    assert beside.vocabulary_fingerprint == info.vocabulary_fingerprint
+    assert checksums(other) == checksums(out)
+    printed = capsys.readouterr().out
+    assert "most frequent" not in printed and "--max_vocabulary" not in printed
 
 
 def test_few_unknown_words_are_no_warning(build_captions, capsys):

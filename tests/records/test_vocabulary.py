@@ -21,6 +21,17 @@ def test_vocabulary_is_ordered_and_reads_back():
     assert Vocabulary([*SPECIAL, "a"], [0] * 5).fingerprint != vocabulary.fingerprint
 
 
+def test_a_limit_keeps_the_most_frequent_words():
+    counts = Counter({"dog": 5, "a": 9, "cat": 5, "the": 7, "rare": 1, "<unk>": 7})
+    limited = Vocabulary.build(counts, 2, captions=3, max_words=3)
+    assert limited.words == (*SPECIAL, "a", "the", "cat")  # "cat" before "dog": a tie
+    assert limited.counts == (0, 3, 3, 13, 9, 7, 5)  # <unk>: itself, "dog" and "rare"
+    assert Vocabulary.build(counts, 6, max_words=3).words == (*SPECIAL, "a", "the")
+    without = Vocabulary.build(counts, 2)
+    for most in (0, 4, 10**12):
+        assert Vocabulary.build(counts, 2, max_words=most).words == without.words
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
