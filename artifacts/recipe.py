@@ -10,7 +10,9 @@ from typing import Any
 from artifacts.run_config import ModelConfig
 from cli.errors import UsageError
 from cli.flags import flag
+from model.definition.attention import ATTENTIONS
 from model.definition.decoder import DecoderConfig
+from model.definition.image_input import IMAGE_INPUTS
 from model.definition.precision import PRECISIONS
 from model.encoder import ENCODERS
 
@@ -54,7 +56,22 @@ class Recipe:
         " features themselves.",
         at_least=0,
     )
-    gate: bool = flag(True, "Gate the context by the LSTM's state (beta in the paper).")
+    attention: str = flag(
+        "soft",
+        "Where a word looks: `soft` lets the LSTM's state decide at every word, `static` weighs the"
+        " locations once per image, `none` shows the words nothing of the image.",
+        choices=tuple(ATTENTIONS),
+    )
+    image_as: str = flag(
+        "init_state",
+        "How the image enters before the first word: `init_state` computes the LSTM's state from"
+        " the image's vector (the mean of its features), `first_input` lets the LSTM read that"
+        " vector before <start>, `context` starts from 0, so the image enters by attention alone.",
+        choices=tuple(IMAGE_INPUTS),
+    )
+    gate: bool = flag(
+        True, "Gate the context by the LSTM's state (beta in the paper); needs an attention."
+    )
     deep_output: bool = flag(
         True,
         "Compute the logits from state, context and last word; without it from the state alone.",
@@ -171,7 +188,12 @@ class Recipe:
 
         Returns:
             What `artifacts.restore.build` builds.
+
+        Raises:
+            UsageError: The flags ask for an attention's parts without an attention.
         """
+        if self.attention == "none":
+            self._require_nothing_of_an_attention()
         decoder = DecoderConfig(
             vocabulary_size=vocabulary_size,
             feature_depth=ENCODERS[self.encoder].grid[2],
@@ -179,11 +201,30 @@ class Recipe:
             embedding_dim=self.embedding_dim,
             attention_units=self.attention_units,
             feature_projection=self.feature_projection,
+            attention=self.attention,
+            image_as=self.image_as,
             gate=self.gate,
             deep_output=self.deep_output,
             precision=self.precision,
         )
         return ModelConfig(self.encoder, self.encoder_trainable, decoder)
+
+    def _require_nothing_of_an_attention(self) -> None:
+        if self.image_as == "context":
+            raise UsageError(
+                "--attention=none with --image_as=context hides the image from the decoder; give"
+                " --image_as=init_state or --image_as=first_input"
+            )
+        remedies = {
+            "--nogate": self.gate,
+            "--doubly_stochastic=0": self.doubly_stochastic,
+            "--attention_entropy=0": self.attention_entropy,
+        }
+        if needed := [remedy for remedy, value in remedies.items() if value]:
+            raise UsageError(
+                "--attention=none leaves no attention to gate or to penalise; add "
+                + " ".join(needed)
+            )
 
     def steps_per_epoch(self, records: int) -> int:
         """Return the training steps in an epoch.
@@ -228,9 +269,21 @@ def refuse_contradictions(trained: Mapping[str, Any], given: Mapping[str, Any]) 
     Raises:
         UsageError: A flag that may not change has another value.
     """
+    trained = with_defaults(trained)
     for name in sorted(given.keys() - CHANGEABLE):
         if name in trained and given[name] != trained[name]:
             raise UsageError(
                 f"--{name}={given[name]} contradicts the run, trained with"
                 f" --{name}={trained[name]}; give that, or another --run_dir"
             )
+
+
+def with_defaults(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's flags with those that did not exist when it began.
+
+    A new flag's default is what earlier versions did.
+
+    Args:
+        trained: The `training` section of the run's config.json.
+    """
+    return {**dataclasses.asdict(Recipe()), **trained}

@@ -1,8 +1,11 @@
-"""Soft attention over the locations of an image (Xu et al. 2015, "Show, Attend and Tell", eq. 4-6).
+"""Where a word looks: the attentions that `--attention` chooses from.
 
-The state and the location go through one tanh together, so the state can change which location
-wins. A scalar of the state that is added after the tanh would cancel in the softmax, and the
-attention would never move.
+- `SoftAttention` moves: the LSTM's state decides at every word which locations count.
+- `StaticAttention` weighs the locations once per image, the same for every word.
+- `NoAttention` shows the words nothing. The image then enters by its vector alone
+  (`model/definition/image_input.py`).
+
+Each has `context_depth`, `keys` (once per image) and `call` (at every word).
 """
 
 import keras
@@ -12,13 +15,17 @@ from model.definition.precision import matmul
 
 
 class SoftAttention(keras.layers.Layer):
-    """Attention that scores every location with a small network of the location and the state.
+    """Soft attention (Xu et al. 2015, "Show, Attend and Tell", eq. 4-6).
 
         e_l     = v . tanh(W a'_l + b + U h)
         alpha   = softmax over l of e
         context = sum over l of alpha_l a'_l
 
+    The state and the location go through one tanh together, so the state can change which location
+    wins.
+
     Attributes:
+        context_depth: D', the depth of the context.
         memory_kernel: W, [D', A].
         memory_bias: b, [A].
         query_kernel: U, [units, A].
@@ -27,7 +34,7 @@ class SoftAttention(keras.layers.Layer):
 
     def __init__(self, depth: int, state_units: int, attention_units: int, precision: str):
         super().__init__(name="attention")
-        self.precision = precision
+        self.precision, self.context_depth = precision, depth
         self.memory_kernel = self.add_weight(
             (depth, attention_units), "glorot_uniform", name="memory_kernel"
         )
@@ -39,11 +46,6 @@ class SoftAttention(keras.layers.Layer):
             (attention_units, 1), "glorot_uniform", name="score_kernel"
         )
         self.built = True
-
-    @property
-    def dense_kernels(self) -> list[keras.Variable]:
-        """The kernels that L2 applies to."""
-        return [self.memory_kernel, self.query_kernel, self.score_kernel]
 
     def keys(self, values: tf.Tensor) -> tf.Tensor:
         """Return W a' + b, computed once per image: [B, L, D'] -> [B, L, A]."""
@@ -63,6 +65,104 @@ class SoftAttention(keras.layers.Layer):
         query = matmul(h, self.query_kernel, self.precision)
         alpha = attend(query, keys, tf.convert_to_tensor(self.score_kernel)[:, 0])
         return tf.matmul(alpha, values), alpha
+
+
+class StaticAttention(keras.layers.Layer):
+    """Attention that does not depend on the state.
+
+        e_l     = v . tanh(W a'_l + b)
+        alpha   = softmax over l of e
+        context = sum over l of alpha_l a'_l
+
+    An earlier system added a scalar of the state, u . h, to every e_l. The softmax cancels what is
+    added to all locations alike: alpha does not depend on h, and u gets no gradient. Therefore u is
+    left out here, and alpha is computed once per image.
+
+    Attributes:
+        context_depth: D', the depth of the context.
+        memory_kernel: W, [D', A].
+        memory_bias: b, [A].
+        score_kernel: v, [A, 1].
+    """
+
+    def __init__(self, depth: int, state_units: int, attention_units: int, precision: str):
+        super().__init__(name="attention")
+        self.precision, self.context_depth = precision, depth
+        self.memory_kernel = self.add_weight(
+            (depth, attention_units), "glorot_uniform", name="memory_kernel"
+        )
+        self.memory_bias = self.add_weight((attention_units,), "zeros", name="memory_bias")
+        self.score_kernel = self.add_weight(
+            (attention_units, 1), "glorot_uniform", name="score_kernel"
+        )
+        self.built = True
+
+    def keys(self, values: tf.Tensor) -> tf.Tensor:
+        """Return alpha: [B, L, D'] -> [B, L, 1]."""
+        hidden = tf.tanh(matmul(values, self.memory_kernel, self.precision) + self.memory_bias)
+        return tf.nn.softmax(tf.tensordot(hidden, tf.convert_to_tensor(self.score_kernel), 1), 1)
+
+    def call(self, h: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Look at the image once.
+
+        Call arguments:
+            h: [B, N, U]; only N counts.
+            keys: [B, L, 1] float32, from `keys`.
+            values: [B, L, D'] float32, shared by an image's captions.
+
+        Returns:
+            The context [B, N, D'] and alpha [B, N, L], both float32.
+        """
+        alpha = same_at_every_word(keys, h)
+        return tf.matmul(alpha, values), alpha
+
+
+class NoAttention(keras.layers.Layer):
+    """No attention: neither the LSTM nor the output sees the image at a word.
+
+    Attributes:
+        context_depth: 0.
+    """
+
+    def __init__(self, depth: int, state_units: int, attention_units: int, precision: str):
+        super().__init__(name="attention")
+        self.context_depth = 0
+        self.built = True
+
+    def keys(self, values: tf.Tensor) -> tf.Tensor:
+        """Return an even alpha: [B, L, D'] -> [B, L, 1]."""
+        even = tf.ones_like(values[..., :1])
+        return even / tf.cast(tf.shape(values)[1], tf.float32)
+
+    def call(self, h: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Look at nothing.
+
+        Call arguments:
+            h: [B, N, U]; only N counts.
+            keys: [B, L, 1] float32, from `keys`.
+            values: [B, L, D'] float32; not used.
+
+        Returns:
+            A context without numbers [B, N, 0], and an alpha [B, N, L] that is even.
+        """
+        return h[..., :0], same_at_every_word(keys, h)
+
+
+ATTENTIONS = {"soft": SoftAttention, "static": StaticAttention, "none": NoAttention}
+
+
+def same_at_every_word(keys: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    """Return the alpha of an attention that does not move.
+
+    Args:
+        keys: [B, L, 1] float32, alpha once per image.
+        h: [B, N, ...] of any float type; only N counts.
+
+    Returns:
+        alpha, [B, N, L] float32.
+    """
+    # Not tf.repeat: XLA cannot compile its gradient inside a loop.
+    return tf.transpose(keys, [0, 2, 1]) + tf.zeros_like(h[..., :1], tf.float32)
 
 
 @tf.function(autograph=False, jit_compile=True)

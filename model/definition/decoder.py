@@ -11,7 +11,10 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from model.definition.attention import SoftAttention
+from model.definition.attention import ATTENTIONS
+from model.definition.dense import Dense, affine
+from model.definition.image_input import IMAGE_INPUTS
+from model.definition.lstm import State, forget_bias_one, lstm_cell
 from model.definition.precision import matmul
 
 
@@ -27,9 +30,11 @@ class DecoderConfig:
         attention_units: A.
         feature_projection: D' of a' = relu(features W_p + b_p); 0 attends to the features as they
             are (a' = features, D' = D).
+        attention: where a word looks, a key of `ATTENTIONS`.
+        image_as: how the image enters beside the attention, a key of `IMAGE_INPUTS`.
         gate: whether the state gates the context: z = sigmoid(W_beta h + b_beta) * context. Without
             a gate z is the context. (The paper's beta is a scalar, section 4.2.1; ours is a
-            vector.)
+            vector.) Without an attention there is no context, and so no gate.
         deep_output: whether the logits are made from tanh(W_h' h + b + W_z z + W_e E w), the
             paper's eq. 7 with a tanh; else from h alone.
         precision: "float32" or "bfloat16", of the matrix products.
@@ -41,6 +46,8 @@ class DecoderConfig:
     embedding_dim: int = 512
     attention_units: int = 512
     feature_projection: int = 512
+    attention: str = "soft"
+    image_as: str = "init_state"
     gate: bool = True
     deep_output: bool = True
     precision: str = "float32"
@@ -50,25 +57,11 @@ class Memory(NamedTuple):
     """What the decoder keeps of an image: the same for all words and captions."""
 
     values: tf.Tensor  # a', [B, L, D'] float32
-    keys: tf.Tensor  # [B, L, A] float32
-
-
-class State(NamedTuple):
-    """The LSTM's state for N captions (or K beams) of each image."""
-
-    h: tf.Tensor  # [B, N, U] float32
-    c: tf.Tensor  # [B, N, U] float32
-
-
-class Dense(NamedTuple):
-    """The weights of x W + b."""
-
-    kernel: keras.Variable  # W, [I, O]
-    bias: keras.Variable | None  # b, [O]; None: no bias
+    keys: tf.Tensor  # [B, L, A] float32; [B, L, 1] for an attention that does not move
 
 
 class Decoder(keras.layers.Layer):
-    """Soft-attention LSTM with a gate on the context and a deep output.
+    """LSTM that attends to the image, with a gate on the context and a deep output.
 
     Every tensor has the images first and an image's captions second, so that N captions share
     their image's memory by broadcasting.
@@ -77,13 +70,14 @@ class Decoder(keras.layers.Layer):
         config: sizes and parts.
         embedding: the word vectors, [V, E].
         projection: W_p and b_p, [D, D'] and [D']; only with a feature projection.
-        initial_h, initial_c: W_h, b_h and W_c, b_c, [D', U] and [U].
+        image_input: how the image enters the LSTM before the first word.
         attention: where to look.
         gate: W_beta and b_beta, [U, D'] and [D']; only with a gate.
-        word_kernel, context_kernel, recurrent_kernel: of the LSTM, [E, 4U], [D', 4U], [U, 4U].
+        word_kernel, context_kernel, recurrent_kernel: of the LSTM, [E, 4U], [D', 4U], [U, 4U];
+            the second only with a context.
         lstm_bias: [4U].
         output_h, output_context, output_word: W_h' with its bias, W_z, W_e; only with a deep
-            output.
+            output, and W_z only with a context.
         output_logits: W_o and b_o, [E, V] (or [U, V]) and [V].
     """
 
@@ -97,23 +91,27 @@ class Decoder(keras.layers.Layer):
         )
         if config.feature_projection:
             self.projection = self._dense("projection", config.feature_depth, depth)
-        self.initial_h = self._dense("initial_h", depth, units)
-        self.initial_c = self._dense("initial_c", depth, units)
-        self.attention = SoftAttention(depth, units, config.attention_units, config.precision)
-        if config.gate:
-            self.gate = self._dense("gate", units, depth)
+        self.image_input = IMAGE_INPUTS[config.image_as](self._dense, depth, units, words)
+        self.attention = ATTENTIONS[config.attention](
+            depth, units, config.attention_units, config.precision
+        )
+        context = self.attention.context_depth
+        if self.gated:
+            self.gate = self._dense("gate", units, context)
         glorot = "glorot_uniform"
         self.word_kernel = self.add_weight((words, 4 * units), glorot, name="lstm_word_kernel")
-        self.context_kernel = self.add_weight(
-            (depth, 4 * units), glorot, name="lstm_context_kernel"
-        )
+        if context:
+            self.context_kernel = self.add_weight(
+                (context, 4 * units), glorot, name="lstm_context_kernel"
+            )
         self.recurrent_kernel = self.add_weight(
             (units, 4 * units), "orthogonal", name="lstm_recurrent_kernel"
         )
-        self.lstm_bias = self.add_weight((4 * units,), _forget_bias_one, name="lstm_bias")
+        self.lstm_bias = self.add_weight((4 * units,), forget_bias_one, name="lstm_bias")
         if config.deep_output:
             self.output_h = self._dense("output_h", units, words)
-            self.output_context = self._dense("output_context", depth, words, bias=False)
+            if context:
+                self.output_context = self._dense("output_context", context, words, bias=False)
             self.output_word = self._dense("output_word", words, words, bias=False)
         outputs = words if config.deep_output else units
         self.output_logits = self._dense("output_logits", outputs, config.vocabulary_size)
@@ -126,8 +124,12 @@ class Decoder(keras.layers.Layer):
         )
 
     def _apply(self, dense: Dense, x: tf.Tensor) -> tf.Tensor:
-        product = matmul(x, dense.kernel, self.config.precision)
-        return product if dense.bias is None else product + dense.bias
+        return affine(dense, x, self.config.precision)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the state gates the context."""
+        return self.config.gate and bool(self.attention.context_depth)
 
     @property
     def dense_kernels(self) -> list[keras.Variable]:
@@ -143,17 +145,19 @@ class Decoder(keras.layers.Layer):
         return Memory(values, self.attention.keys(values))
 
     def initial_state(self, memory: Memory, captions: int | tf.Tensor) -> State:
-        """Return h0 = tanh(W_h mean a' + b_h) and c0 = tanh(W_c mean a' + b_c).
-
-        The paper gives both as small networks of the mean feature (section 3.1.2).
+        """Return the state before the first word.
 
         Args:
             memory: of B images.
             captions: N, how many captions of an image get this state.
         """
         mean = tf.reduce_mean(memory.values, 1, keepdims=True)  # [B, 1, D']
-        h, c = (tf.tanh(self._apply(dense, mean)) for dense in (self.initial_h, self.initial_c))
+        h, c = self.image_input.state(mean, self._read_first, self.config.precision)
         return State(tf.repeat(h, captions, 1), tf.repeat(c, captions, 1))
+
+    def _read_first(self, first_input: tf.Tensor) -> State:
+        """Return the LSTM's state after its first input [B, 1, E]; before it the state is 0."""
+        return lstm_cell(self.word_gates(first_input), 0.0)
 
     def embed(self, tokens: tf.Tensor) -> tf.Tensor:
         """Return the word vectors of ids: [...] int -> [..., E] float32."""
@@ -174,19 +178,18 @@ class Decoder(keras.layers.Layer):
             memory: of the images.
 
         Returns:
-            The new state; the gated context z [B, N, D'] that it was made from; alpha [B, N, L].
+            The new state; the gated context z [B, N, D'] that it was made from, [B, N, 0] without
+            an attention; alpha [B, N, L].
         """
-        context, alpha = self.attention(state.h, memory.keys, memory.values)
-        z = tf.sigmoid(self._apply(self.gate, state.h)) * context if self.config.gate else context
+        z, alpha = self.attention(state.h, memory.keys, memory.values)
         precision = self.config.precision
-        gates = (
-            word_gates
-            + matmul(z, self.context_kernel, precision)
-            + matmul(state.h, self.recurrent_kernel, precision)
-        )
-        i, f, candidate, o = tf.split(gates, 4, -1)  # Keras' gate order
-        c = tf.sigmoid(f) * state.c + tf.sigmoid(i) * tf.tanh(candidate)
-        return State(tf.sigmoid(o) * tf.tanh(c), c), z, alpha
+        gates = word_gates
+        if self.gated:
+            z = tf.sigmoid(self._apply(self.gate, state.h)) * z
+        if self.attention.context_depth:
+            gates += matmul(z, self.context_kernel, precision)
+        gates += matmul(state.h, self.recurrent_kernel, precision)
+        return lstm_cell(gates, state.c), z, alpha
 
     def deep_output(self, h: tf.Tensor, z: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         """Return tanh(W_h' h + W_z z + W_e E w), or h where the config has no deep output.
@@ -201,11 +204,10 @@ class Decoder(keras.layers.Layer):
         """
         if not self.config.deep_output:
             return h
-        return tf.tanh(
-            self._apply(self.output_h, h)
-            + self._apply(self.output_context, z)
-            + self._apply(self.output_word, words)
-        )
+        inner = self._apply(self.output_h, h)
+        if self.attention.context_depth:
+            inner += self._apply(self.output_context, z)
+        return tf.tanh(inner + self._apply(self.output_word, words))
 
     def logits(self, deep: tf.Tensor) -> tf.Tensor:
         """Return the logits of the next word from `deep_output`: [..., V]."""
@@ -227,9 +229,3 @@ class Decoder(keras.layers.Layer):
         words = self.embed(tokens)
         state, z, alpha = self.recur(self.word_gates(words), state, memory)
         return self.logits(self.deep_output(state.h, z, words)), state, alpha
-
-
-def _forget_bias_one(shape: tuple[int], dtype: str | None = None) -> tf.Tensor:
-    """Return zeros, and ones for the forget gate (Jozefowicz et al. 2015); Keras' gate order."""
-    units = shape[0] // 4
-    return tf.concat([tf.zeros(units), tf.ones(units), tf.zeros(2 * units)], 0)

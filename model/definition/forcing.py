@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from model.definition.decoder import Decoder, Memory, State
+from model.definition.decoder import Decoder, Memory
+from model.definition.lstm import State
 
 
 class ForcingResult(NamedTuple):
@@ -102,7 +103,7 @@ def _unroll(
         gates: [T, B, N, 4U], the words' part.
 
     Returns:
-        h [T, B, N, U], z [T, B, N, D'], alpha [T, B, N, L].
+        h [T, B, N, U], z [T, B, N, D'] ([T, B, N, 0] without an attention), alpha [T, B, N, L].
     """
     length = tf.shape(gates)[0]
     # Gates are read from an array: the gradient of `gates[t]` would be a tensor of all T words at

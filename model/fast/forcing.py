@@ -4,11 +4,19 @@ Values, keys and the first state are computed once per image. All words go into 
 one product. Then comes the loop over words (`recurrence.py`). After it, the deep output and the
 vocabulary (`projection.py`) are computed for all real words at once.
 
+Every attention runs through the same loop, so no second backward pass is written by hand. One that
+does not move gives every word the same context. Its alpha and context are computed once per image,
+outside the loop, and differentiated by TensorFlow. Inside the loop the context is the only location
+to look at; a softmax over one location is 1, whatever the state.
+
 T' is the number of words up to the batch's longest caption, M the number of slots (see `rows.py`).
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
+from model.definition.attention import SoftAttention
 from model.definition.decoder import Decoder, Memory
 from model.definition.forcing import ForcingResult, keep_mask, time_first
 from model.definition.precision import DTYPES
@@ -99,27 +107,60 @@ def _unroll(
     Returns:
         h [M, B, U], z [M, B, D'], alpha [M, B, L].
     """
-    attention, config = decoder.attention, decoder.config
-    kernels = [decoder.recurrent_kernel, attention.query_kernel]
+    looked_at, config = _looked_at(decoder, memory), decoder.config
+    kernels = [decoder.recurrent_kernel, looked_at.query_kernel]
     gate_bias = tf.zeros([0])
-    if config.gate:
+    if decoder.gated:
         gate_kernel, gate_bias = decoder.gate
         kernels.append(gate_kernel)
     images = tf.shape(gates)[1]
     state = decoder.initial_state(memory, 1)
     inputs = Inputs(
         gates=flat(gates, 2),
-        keys=memory.keys,
-        values=memory.values,
+        keys=looked_at.keys,
+        values=looked_at.values,
         h0=state.h[:, 0],
         c0=state.c[:, 0],
         state_kernel=tf.concat([tf.convert_to_tensor(kernel) for kernel in kernels], 1),
-        context_kernel=tf.convert_to_tensor(decoder.context_kernel),
-        score=tf.convert_to_tensor(attention.score_kernel)[:, 0],
+        context_kernel=looked_at.context_kernel,
+        score=looked_at.score,
         gate_bias=tf.convert_to_tensor(gate_bias),
     )
-    h, z, alpha = recurrence(inputs, counts, DTYPES[config.precision], config.gate)
-    return slots(h, images), slots(z, images), slots(alpha, images)
+    h, z, alpha = recurrence(inputs, counts, DTYPES[config.precision], decoder.gated)
+    alpha = slots(alpha, images)
+    if looked_at.alpha is not None:
+        alpha = tf.repeat(looked_at.alpha, tf.shape(alpha)[0], 0)
+    return slots(h, images), slots(z, images), alpha
+
+
+class _LookedAt(NamedTuple):
+    """What the loop attends to, and with which weights."""
+
+    keys: tf.Tensor  # [B, L, A]
+    values: tf.Tensor  # [B, L, D']
+    query_kernel: tf.Tensor  # [U, A]
+    score: tf.Tensor  # [A]
+    context_kernel: tf.Tensor  # [D', 4U]
+    alpha: tf.Tensor | None  # [1, B, L] where it is the same at every word; None: the loop's
+
+
+def _looked_at(decoder: Decoder, memory: Memory) -> _LookedAt:
+    """Return all locations; or one, the context, where the attention does not move."""
+    attention, units = decoder.attention, decoder.config.rnn_units
+    context_kernel = tf.zeros([1, 4 * units])
+    if attention.context_depth:
+        context_kernel = tf.convert_to_tensor(decoder.context_kernel)
+    if isinstance(attention, SoftAttention):
+        query, score = attention.query_kernel, attention.score_kernel
+        query, score = tf.convert_to_tensor(query), tf.convert_to_tensor(score)[:, 0]
+        return _LookedAt(memory.keys, memory.values, query, score, context_kernel, None)
+    one_word = tf.zeros([tf.shape(memory.keys)[0], 1, units])
+    context, alpha = attention(one_word, memory.keys, memory.values)
+    if not attention.context_depth:
+        context = tf.zeros_like(one_word[..., :1])  # the loop needs a depth of 1 or more
+    keys = tf.zeros_like(context[..., :1])
+    alpha = tf.transpose(alpha, [1, 0, 2])
+    return _LookedAt(keys, context, tf.zeros([units, 1]), tf.zeros([1]), context_kernel, alpha)
 
 
 def _losses(

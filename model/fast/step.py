@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from model.definition.attention import attend
-from model.definition.decoder import Decoder, Memory, State
+from model.definition.attention import SoftAttention, attend, same_at_every_word
+from model.definition.decoder import Decoder, Memory
+from model.definition.lstm import State, lstm_cell
 from model.definition.precision import DTYPES
 
 
@@ -24,8 +25,8 @@ class SearchWeights(NamedTuple):
 
     words: tf.Tensor  # [V, 4U + E] float32: E w W_x + b and E w W_e + b_h of every word
     state: tf.Tensor  # [U, A + D' + 4U]: query, gate on the context, LSTM gates
-    context: tf.Tensor  # [D', 4U + E]: LSTM gates, deep output
-    score: tf.Tensor  # v, [A] float32
+    context: tf.Tensor | None  # [D', 4U + E]: LSTM gates, deep output; None: no context
+    score: tf.Tensor | None  # v, [A] float32; None: alpha does not move, and no A in `state`
     gate_bias: tf.Tensor | None  # [D'] float32; None: no gate, and no D' in `state`
     deep: tf.Tensor | None  # [U, E]; None: no deep output, and no E above
     logits: tf.Tensor  # [E, V] or [U, V]
@@ -35,7 +36,14 @@ class SearchWeights(NamedTuple):
 def lay_out(decoder: Decoder) -> SearchWeights:
     """Copy a decoder's weights as they are now."""
     dtype = DTYPES[decoder.config.precision]
-    gated, deep = decoder.config.gate, decoder.config.deep_output
+    attention, deep = decoder.attention, decoder.config.deep_output
+    moves = isinstance(attention, SoftAttention)
+    context_kernels = []
+    if attention.context_depth:
+        context_kernels = [
+            decoder.context_kernel,
+            *([decoder.output_context.kernel] if deep else []),
+        ]
 
     def joined(*kernels: tf.Tensor) -> tf.Tensor:
         kernel = tf.concat([tf.cast(kernel, dtype) for kernel in kernels], 1)
@@ -46,13 +54,13 @@ def lay_out(decoder: Decoder) -> SearchWeights:
     return SearchWeights(
         words=_add_bias(_product(decoder.embedding, word_kernel), tf.concat(biases, 0)),
         state=joined(
-            decoder.attention.query_kernel,
-            *([decoder.gate.kernel] if gated else []),
+            *([attention.query_kernel] if moves else []),
+            *([decoder.gate.kernel] if decoder.gated else []),
             decoder.recurrent_kernel,
         ),
-        context=joined(decoder.context_kernel, *([decoder.output_context.kernel] if deep else [])),
-        score=tf.identity(decoder.attention.score_kernel[:, 0]),
-        gate_bias=tf.identity(decoder.gate.bias) if gated else None,
+        context=joined(*context_kernels) if context_kernels else None,
+        score=tf.identity(attention.score_kernel[:, 0]) if moves else None,
+        gate_bias=tf.identity(decoder.gate.bias) if decoder.gated else None,
         deep=joined(decoder.output_h.kernel) if deep else None,
         logits=joined(decoder.output_logits.kernel),
         logits_bias=tf.identity(decoder.output_logits.bias),
@@ -76,9 +84,11 @@ def step(
     words = tf.gather(weights.words, tokens)
     state_product = _product(state.h, weights.state)
     alpha, gate = _attend(state_product, memory.keys, weights.score, weights.gate_bias)
-    z = tf.matmul(alpha, memory.values)
-    context_product = _product(z if gate is None else z * gate, weights.context)
-    state = State(*_lstm_cell(words, context_product, state_product, state.c))
+    context_product = None
+    if weights.context is not None:
+        z = tf.matmul(alpha, memory.values)
+        context_product = _product(z if gate is None else z * gate, weights.context)
+    state = _lstm_cell(words, context_product, state_product, state.c)
     deep = state.h
     if weights.deep is not None:
         deep = _deep_output(_product(deep, weights.deep), words, context_product)
@@ -104,11 +114,17 @@ def _product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 @tf.function(autograph=False, jit_compile=True)
 def _attend(
-    state_product: tf.Tensor, keys: tf.Tensor, score: tf.Tensor, gate_bias: tf.Tensor | None
+    state_product: tf.Tensor,
+    keys: tf.Tensor,
+    score: tf.Tensor | None,
+    gate_bias: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return alpha [B, N, L] and the gate on the context [B, N, D'] (None: no gate)."""
-    units = score.shape[0]
-    alpha = attend(tf.cast(state_product[..., :units], tf.float32), keys, score)
+    if score is None:
+        units, alpha = 0, same_at_every_word(keys, state_product)
+    else:
+        units = score.shape[0]
+        alpha = attend(tf.cast(state_product[..., :units], tf.float32), keys, score)
     if gate_bias is None:
         return alpha, None
     beta = state_product[..., units : units + gate_bias.shape[0]]
@@ -117,23 +133,26 @@ def _attend(
 
 @tf.function(autograph=False, jit_compile=True)
 def _lstm_cell(
-    words: tf.Tensor, context_product: tf.Tensor, state_product: tf.Tensor, c: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the LSTM's new h and c, [B, N, U]."""
-    gates = 4 * c.shape[-1]
-    context, recurrent = context_product[..., :gates], state_product[..., -gates:]
-    sums = words[..., :gates] + tf.cast(context, tf.float32) + tf.cast(recurrent, tf.float32)
-    i, f, candidate, o = tf.split(sums, 4, -1)  # Keras' gate order
-    c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(candidate)
-    return tf.sigmoid(o) * tf.tanh(c), c
+    words: tf.Tensor, context_product: tf.Tensor | None, state_product: tf.Tensor, c: tf.Tensor
+) -> State:
+    """Return the LSTM's state after the words."""
+    size = 4 * c.shape[-1]
+    gates = words[..., :size]
+    if context_product is not None:
+        gates += tf.cast(context_product[..., :size], tf.float32)
+    return lstm_cell(gates + tf.cast(state_product[..., -size:], tf.float32), c)
 
 
 @tf.function(autograph=False, jit_compile=True)
-def _deep_output(h_product: tf.Tensor, words: tf.Tensor, context_product: tf.Tensor) -> tf.Tensor:
+def _deep_output(
+    h_product: tf.Tensor, words: tf.Tensor, context_product: tf.Tensor | None
+) -> tf.Tensor:
     """Return the deep output [B, N, E]."""
     size = h_product.shape[-1]
-    context = tf.cast(context_product[..., -size:], tf.float32)
-    return tf.tanh(tf.cast(h_product, tf.float32) + words[..., -size:] + context)
+    inner = tf.cast(h_product, tf.float32) + words[..., -size:]
+    if context_product is not None:
+        inner += tf.cast(context_product[..., -size:], tf.float32)
+    return tf.tanh(inner)
 
 
 @tf.function(autograph=False, jit_compile=True)

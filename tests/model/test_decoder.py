@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from model.definition import attention as attention_lib
 from model.definition import forcing
-from model.definition.decoder import Decoder, DecoderConfig, State
+from model.definition.decoder import Decoder, DecoderConfig
+from model.definition.lstm import State
 from tests.support.captioner import (
     CAPTIONS,
     LOCATIONS,
@@ -76,15 +77,63 @@ def test_step_computes_the_equations():
 
 
 def test_l2_applies_to_the_dense_kernels_alone():
-    assert {v.name for v in small_captioner().decoder.dense_kernels} == DENSE
-    without = small_captioner(feature_projection=0).decoder.dense_kernels
-    assert {v.name for v in without} == DENSE - {"projection_kernel"}
+    def kernels(**config):
+        return {v.name for v in small_captioner(**config).decoder.dense_kernels}
+
+    assert kernels() == DENSE
+    assert kernels(feature_projection=0) == DENSE - {"projection_kernel"}
+    assert kernels(attention="static") == DENSE - {"query_kernel"}
+    of_attention = {"memory_kernel", "query_kernel", "score_kernel"}
+    assert kernels(attention="none") == DENSE - of_attention - {
+        *("gate_kernel", "output_context_kernel"),
+    }
+    of_state = {"initial_h_kernel", "initial_c_kernel"}
+    assert kernels(image_as="first_input") == DENSE - of_state | {"image_kernel"}
+    assert kernels(image_as="context") == DENSE - of_state
 
 
 def test_forget_gate_starts_open():
     decoder = Decoder(DecoderConfig(vocabulary_size=9, feature_depth=3, rnn_units=4))
     bias = decoder.lstm_bias.numpy().reshape(4, 4)
     np.testing.assert_array_equal(bias, [[0] * 4, [1] * 4, [0] * 4, [0] * 4])
+
+
+# Ways in of the image.
+
+
+def test_the_image_is_the_first_input():
+    """The LSTM reads the image's vector before <start>, from a state of 0."""
+    decoder = small_captioner(attention="none", image_as="first_input").decoder
+    w = {v.name: v.numpy().astype(np.float64) for v in decoder.variables}
+    memory = decoder.memory(some_features(1))
+    image = memory.values.numpy()[0].mean(0) @ w["image_kernel"]
+    i, _, g, o = np.split(image @ w["lstm_word_kernel"] + w["lstm_bias"], 4)
+    c = np.tanh(g) / (1 + np.exp(-i))
+    h = np.tanh(c) / (1 + np.exp(-o))
+    first = decoder.initial_state(memory, 2)
+    np.testing.assert_allclose(first.c[0], [c, c], atol=1e-5)
+    np.testing.assert_allclose(first.h[0], [h, h], atol=1e-5)
+
+
+def test_the_state_begins_at_0_where_the_image_enters_by_the_context():
+    decoder = small_captioner(image_as="context").decoder
+    first = decoder.initial_state(decoder.memory(some_features()), 2)
+    assert first.h.shape == first.c.shape == (3, 2, 12)
+    assert not np.any(first.h)
+    assert not np.any(first.c)
+
+
+def test_without_attention_the_words_alone_enter_a_step():
+    """The image decides the state before the first word, and nothing afterwards."""
+    decoder = small_captioner(attention="none").decoder
+    one, other = (decoder.memory(some_features(1, seed)) for seed in (0, 1))
+    state = decoder.initial_state(one, 1)
+    token = tf.constant([[17]])
+    (logits, _, alpha), (same, _, _) = (decoder.step(token, state, m) for m in (one, other))
+    np.testing.assert_array_equal(logits, same)
+    np.testing.assert_allclose(alpha, np.full((1, 1, LOCATIONS), 1 / LOCATIONS), rtol=1e-6)
+    from_other, _, _ = decoder.step(token, decoder.initial_state(other, 1), one)
+    assert np.abs(from_other - logits).max() > 1e-3
 
 
 # Attention.
@@ -118,6 +167,23 @@ def test_attention_depends_on_the_state(monkeypatch):
     by_state, by_word = _dependence(captioner)
     assert by_state < 1e-6
     assert by_word < 1e-6
+
+    # The static attention computes the same alpha without that scalar.
+    static = small_captioner(attention="static")
+    weights = {v.path: v for v in captioner.decoder.variables}
+    for variable in static.decoder.variables:
+        variable.assign(weights[variable.path])
+    features, ids = some_features(), padded(CAPTIONS)
+    scalar, without = (forced(c, features, ids) for c in (captioner, static))
+    real = without.real.numpy()
+    np.testing.assert_allclose(without.attention[real], scalar.attention[real], atol=1e-6)
+    np.testing.assert_allclose(without.losses, scalar.losses, atol=1e-5)
+    moved = attention_lib.temporal_variance(
+        tf.transpose(without.attention, [1, 2, 0, 3]), tf.transpose(without.real, [1, 2, 0])
+    )
+    assert np.max(moved) < 1e-12
+    spread = attention_lib.entropy(without.attention[0])
+    assert np.max(spread) < np.log(LOCATIONS) - 1e-3  # it does prefer some locations
 
 
 def test_attention_is_a_distribution():

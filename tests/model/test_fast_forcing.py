@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from model.definition import forcing
+from model.definition.image_input import IMAGE_INPUTS
 from model.fast import forcing as fast_forcing
 from model.fast import fused
 from tests.support.captioner import (
@@ -27,6 +28,14 @@ VARIANTS = {
     "no deep output": {"deep_output": False},
     "the tutorial's": {"feature_projection": 0, "deep_output": False},
     "bare": {"feature_projection": 0, "deep_output": False, "gate": False},
+    "static": {"attention": "static"},
+    "static, bare": {"attention": "static", "gate": False, "deep_output": False},
+    "first input": {"image_as": "first_input"},
+    "context only": {"image_as": "context"},
+    "static, context only": {"attention": "static", "image_as": "context"},
+    "Show and Tell": {"attention": "none", "image_as": "first_input", "deep_output": False},
+    "no attention": {"attention": "none"},
+    "no attention or projection": {"attention": "none", "feature_projection": 0},
 }
 
 
@@ -74,13 +83,16 @@ def test_equals_the_plain_formulation(variant, dropout):
     assert min(np.abs(g).max() for g in gradients.values()) > 1e-5  # all of them were compared
 
 
-@pytest.mark.parametrize("draw", range(12))
+@pytest.mark.parametrize("draw", range(16))
 def test_equals_the_plain_formulation_whatever_the_shapes(draw):
     rng = np.random.default_rng(draw)
     names = ("rnn_units", "embedding_dim", "attention_units", "feature_projection")
     sizes = {name: int(rng.integers(1, 14)) for name in names}
     sizes |= {name: bool(rng.integers(2)) for name in ("gate", "deep_output")}
     sizes["feature_projection"] *= int(rng.integers(2))
+    sizes["attention"] = rng.choice(["soft", "soft", "static", "none"])
+    ways = [way for way in IMAGE_INPUTS if (sizes["attention"], way) != ("none", "context")]
+    sizes["image_as"] = rng.choice(ways)
     images, captions, longest = (int(rng.integers(1, high)) for high in (6, 6, 12))
     weights = {name: value * rng.uniform() for name, value in EVERYTHING.items()}
     assert_equals_plain(
@@ -93,9 +105,10 @@ def test_equals_the_plain_formulation_whatever_the_shapes(draw):
     )
 
 
-def test_every_weight_of_the_losses_has_its_gradient():
+@pytest.mark.parametrize("attention", ["soft", "static"])
+def test_every_weight_of_the_losses_has_its_gradient(attention):
     """Any weight of any word and any alpha, not just those of the recipe's objective."""
-    captioner = small_captioner()
+    captioner = small_captioner(attention=attention)
     decoder, features, ids = captioner.decoder, some_features(), padded(CAPTIONS)
     rng = np.random.default_rng(0)
     of_losses = rng.normal(size=(6, 3, 3)).astype(np.float32)
@@ -256,9 +269,10 @@ def assert_compiled(step, captioner, captions, formulation, tolerance, dropout=D
     assert_same(dict(zip(by_name, gradients, strict=True)), by_name, tolerance)
 
 
-def test_compiled_in_float32():
+@pytest.mark.parametrize("variant", ["all", "static", "Show and Tell"])
+def test_compiled_in_float32(variant):
     tf.config.run_functions_eagerly(False)
-    captioner = small_captioner()
+    captioner = small_captioner(**VARIANTS[variant])
     shapes = tf.TensorSpec([None, None, 10]), tf.TensorSpec([None, None, None], tf.int32)
     step = compiled(captioner, fast_forcing, input_signature=shapes)  # one graph for all shapes
     for captions in (CAPTIONS, CAPTIONS[1:2]):  # of N captions, and of one
@@ -271,10 +285,11 @@ def test_compiled_in_bfloat16():
     assert_compiled(compiled(captioner, fast_forcing), captioner, CAPTIONS[1:], forcing, 2e-2)
 
 
-def test_xla_compiles_the_plain_formulation_whole():
+@pytest.mark.parametrize("variant", ["all", "static", "Show and Tell"])
+def test_xla_compiles_the_plain_formulation_whole(variant):
     """A GPU runs it this way. There is no dropout here, because XLA draws other masks."""
     tf.config.run_functions_eagerly(False)
-    captioner = small_captioner()
+    captioner = small_captioner(**VARIANTS[variant])
     none = DROPOUT | {"dropout": 0.0}
     step = compiled(captioner, forcing, none, jit_compile=True)
     assert_compiled(step, captioner, CAPTIONS, forcing, 1e-4, none)

@@ -64,6 +64,12 @@ def assert_matches_definition(result, members) -> None:
         {"deep_output": False},
         {"gate": False, "deep_output": False},
         {"precision": "bfloat16"},
+        {"attention": "static"},
+        {"attention": "static", "image_as": "context", "gate": False, "deep_output": False},
+        {"attention": "none"},
+        {"attention": "none", "image_as": "first_input", "deep_output": False},
+        {"attention": "none", "precision": "bfloat16"},
+        {"image_as": "first_input"},
     ],
     ids=str,
 )
@@ -97,8 +103,9 @@ def test_greedy_says_the_likeliest_words():
     np.testing.assert_array_equal(result.ids, beam.ids)
 
 
-def test_a_beam_carries_state_and_attention_of_the_decoder():
-    captioner, features = lively()
+@pytest.mark.parametrize("attention", ["soft", "static", "none"])
+def test_a_beam_carries_state_and_attention_of_the_decoder(attention):
+    captioner, features = lively(attention=attention)
     result = CaptionGenerator([captioner]).beam([features], RULES, **OPTIONS)
     assert_matches_definition(result, [(captioner, features)])
     assert np.all(np.diff(result.score) <= 0)
@@ -145,7 +152,11 @@ def test_new_weights_are_taken_over():
 
 
 def test_an_ensemble_averages_probabilities_at_each_word():
-    members = [lively(0), lively(1, rnn_units=8), lively(2, feature_depth=6, feature_projection=0)]
+    members = [
+        lively(0),
+        lively(1, rnn_units=8),
+        lively(2, feature_depth=6, feature_projection=0, attention="none"),
+    ]
     members[2] = (members[2][0], tf.concat([members[2][1], members[2][1][:, :2]], 1))  # 8 locations
     features = [features for _, features in members]
     generator = CaptionGenerator([captioner for captioner, _ in members])

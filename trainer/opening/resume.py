@@ -70,7 +70,7 @@ def other_flags(config: RunConfig, recipe: Recipe, given: Mapping[str, Any]) -> 
         given: The flags that the user gave, name -> value. The number of epochs or steps and
             --init_run are those of the run where they are not given.
     """
-    now, before = dataclasses.asdict(recipe), dict(config.training)
+    now, before = dataclasses.asdict(recipe), recipes.with_defaults(config.training)
     if recipe.init_run and os.path.realpath(recipe.init_run) == os.path.realpath(
         before.get("init_run", "")
     ):
