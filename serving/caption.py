@@ -10,6 +10,7 @@ the run was trained are refused.
 import dataclasses
 import os
 import sys
+from typing import Any
 
 import cli.start_tensorflow  # noqa: F401  before TensorFlow
 
@@ -31,11 +32,12 @@ from cli import flags, paths
 from cli.command import run
 from cli.errors import UsageError, UserError
 from cli.flags import flag
+from model.definition.attention import ATTENTIONS
 
 BATCH = 16
 _SAMPLING_FLAGS = ("temperature", "top_k", "top_p")
 # Flags that this command and the recipe have.
-_SHARED = ("run_dir", "seed")
+_SHARED = ("run_dir", "seed", "attention")
 DRAWN_SIDE = 448  # pixels; more would show nothing more of a grid of 7 x 7
 
 
@@ -49,7 +51,9 @@ class CaptionOptions:
         " together as an ensemble.",
     )
     attention: str = flag(
-        "", "PNG file to draw: each image with the attention of each word of its caption."
+        "",
+        "PNG file to draw: each image with the attention of each word of its caption. In the"
+        " flagfile of a training it is the attention that was trained, and draws nothing.",
     )
 
 
@@ -81,8 +85,7 @@ def main(values: FlagValues, files: list[str]) -> int:
     if not files:
         raise UsageError("no image files given: name at least one, as in `... photo.jpg`")
     run_dirs, configs = run_config.read_all(options.run_dir)
-    # The recipe's `seed` is also that of --sample.
-    recipe = {name: v for name, v in flags.given(Recipe, values).items() if name not in _SHARED}
+    options, recipe = _without_recipe(options, values)
     for config in configs:
         recipes.refuse_contradictions(config.training, recipe)
     search = _search(values, run_dirs, configs)
@@ -113,6 +116,27 @@ def main(values: FlagValues, files: list[str]) -> int:
             ) from None
         print(f"picture: {options.attention}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _without_recipe(
+    options: CaptionOptions, values: FlagValues
+) -> tuple[CaptionOptions, dict[str, Any]]:
+    """Return the options without what a training's flagfile says, and the recipe's flags in it.
+
+    Raises:
+        UsageError: A flagfile takes the place of the picture.
+    """
+    # The recipe's `seed` is also that of --sample.
+    recipe = {name: v for name, v in flags.given(Recipe, values).items() if name not in _SHARED}
+    if options.attention not in ATTENTIONS:
+        return options, recipe
+    if values["attention"].present > 1:
+        raise UsageError(
+            f"--attention={options.attention} of a flagfile takes the place of an earlier"
+            " --attention: give --flagfile first and then --attention=PNG"
+        )
+    recipe["attention"] = options.attention
+    return dataclasses.replace(options, attention=""), recipe
 
 
 def _remedy(name: str) -> str:

@@ -242,6 +242,30 @@ def test_flags_of_two_ways_to_search_are_refused(good, run):
         run(*good, top_p=0.9)
 
 
+def test_a_flagfile_says_the_trained_attention_and_the_command_line_a_picture(
+    good, tmp_path, capsys, four_run
+):
+    flagfile, drawn = tmp_path / "recipe.flags", tmp_path / "looked.png"
+    flagfile.write_text(f"--run_dir={four_run}\n--attention=soft\n")
+    image = next(iter(good))
+
+    def run(*arguments: str) -> int:
+        values, files = command.parse(
+            ["caption", *arguments, str(image)], caption.define_flags, others="positional"
+        )
+        return caption.main(values, files)
+
+    assert run(f"--flagfile={flagfile}") == 0
+    assert "picture" not in capsys.readouterr().err
+    assert run(f"--flagfile={flagfile}", f"--attention={drawn}") == 0
+    assert drawn.is_file()
+    with pytest.raises(UsageError, match="--flagfile first and then --attention=PNG"):
+        run(f"--attention={drawn}", f"--flagfile={flagfile}")
+    flagfile.write_text(f"--run_dir={four_run}\n--attention=static\n")
+    with pytest.raises(UsageError, match="--attention=static contradicts"):
+        run(f"--flagfile={flagfile}")
+
+
 def test_several_runs_speak_together(good, tmp_path, capsys, four_run, run):
     assert run(*good, run_dir=f"{four_run},{four_run}") == 0
     assert lines(capsys) == list(good.values())
