@@ -10,7 +10,7 @@ from tests.support.house import python_files
 
 NEWCOMERS = (
     *("README.md", "WORKSPACE.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md"),
-    *("coco.flags", "flags/demo.flags", "flags/flickr8k.flags"),
+    *("coco.flags", *sorted(f"flags/{path.name}" for path in ROOT.glob("flags/*.flags"))),
 )
 # The changelog also names what there was before.
 DOCUMENTS = (*NEWCOMERS, "CHANGELOG.md")
