@@ -94,13 +94,22 @@ def _run(options: argparse.Namespace) -> int:
     if len({one.name for one in plans}) < len(plans):
         raise UsageError(f"--recipes={options.recipes}: two recipes have the same name")
     # The reference first: the others are compared with it.
-    plans.sort(key=lambda one: one.name != options.reference)
+    plans = _without_twins(sorted(plans, key=lambda one: one.name != options.reference))
     reference = plan(options.reference, setting)
     print(describe_machine(), flush=True)
     failed = _run_all(plans, reference, work_dir, options.epochs)
     for name, why in failed.items():
         print(f"error: {name}: {why}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _without_twins(plans: Sequence[Plan]) -> list[Plan]:
+    """Leave out recipes that differ from one before them in data and encoder only, and say so."""
+    distinct: dict[Any, Plan] = {}
+    for one in plans:
+        if (first := distinct.setdefault(one.work, one)) is not one:
+            print(f"{one.name} is left out: here it is the same as {first.name}", flush=True)
+    return list(distinct.values())
 
 
 def _default_data_dir() -> str:

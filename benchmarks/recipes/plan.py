@@ -9,6 +9,7 @@ from artifacts.run_folder import RunFolder
 from benchmarks.recipes import header
 from cli import flagfile
 from cli.errors import UsageError, UserError
+from pipeline.build_flags import BuildFlags
 
 FLAGS = Path("flags")
 ENCODER = "mobilenet_v2"
@@ -21,6 +22,8 @@ _OF_THE_BUILD = {
     *("download_url", "output_dir", "features", "store", "feature_dtype", "encoder_weights"),
 }
 _OF_THE_RUN = {"flagfile", "records_dir", "run_dir", "encoder", "encoder_weights"}
+# Flags of a recipe that are the same for all, or change nothing that is measured.
+_PLACES = {*_OF_THE_RUN, "cache_memory_mb", "shuffle_mb", "keep_checkpoints", "profile_steps"}
 _OF_THE_EVALUATION = {*_OF_THE_RUN, "split", "output_dir", "report", "allow_leak"}
 
 
@@ -54,6 +57,7 @@ class Plan(NamedTuple):
     build: list[str]
     train: list[str]
     evaluate: list[str]
+    work: tuple[frozenset[str], ...]  # what is left of job, recipe and headers: equal for twins
 
     @property
     def results(self) -> Path:
@@ -109,7 +113,8 @@ def plan(recipe: str, setting: Setting) -> Plan:
     """
     path = file_of(recipe)
     flags = [str(argument) for argument in flagfile.expand([f"--flagfile={path}"])]
-    job = sorted(header.without(header.arguments(path, BUILD), _OF_THE_BUILD))
+    defaults = {f"--{field.name}={field.default}" for field in dataclasses.fields(BuildFlags)}
+    job = sorted({*header.without(header.arguments(path, BUILD), _OF_THE_BUILD)} - defaults)
     # Recipes with the same job share its records, which are named after it.
     words = [re.sub(r"[^\w.]+", "-", flag.removeprefix("--")) for flag in job]
     records = setting.work_dir / "records" / "-".join(["flickr8k", *words])
@@ -142,6 +147,7 @@ def plan(recipe: str, setting: Setting) -> Plan:
         [BUILD, *build],
         [TRAIN, *common, *train],
         [EVALUATE, *common, f"--split={SPLIT}", *evaluate],
+        tuple(map(frozenset, (job, header.without(flags, _PLACES), train, evaluate))),
     )
 
 

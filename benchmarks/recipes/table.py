@@ -83,7 +83,13 @@ def markdown(rows: Sequence[dict[str, Any]], reference: str, epochs: int) -> str
     ]
     scores = [
         [
-            *("recipe", *(HEADINGS[name] for name in SHOWN), f"CIDEr against {reference}", "p"),
+            *(
+                "recipe",
+                "search",
+                *(HEADINGS[name] for name in SHOWN),
+                f"CIDEr against {reference}",
+                "p",
+            ),
             *("distinct", "perplexity", "entropy", "temporal variance"),
         ],
         *([*_score_cells(row, reference)] for row in rows),
@@ -136,9 +142,9 @@ def _score_cells(row: dict[str, Any], reference: str) -> list[str]:
         low, high = difference["low"], difference["high"]
         against = f"{100 * difference['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         p = f"{difference['p']:.3f}" if difference["p"] else "< 0.001"
-    perplexity = row["perplexity"]
+    perplexity, beams = row["perplexity"], row["search"]["beam_size"]
     return [
-        row["recipe"],
+        *(row["recipe"], "greedy" if beams == 1 else f"beam {beams}"),
         *(_score(row, name) for name in SHOWN),
         *(against, p, f"{row['distinct_captions']:.1%}"),
         "-" if perplexity is None or not math.isfinite(perplexity) else f"{perplexity:.1f}",

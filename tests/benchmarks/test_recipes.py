@@ -83,6 +83,24 @@ def test_only_data_encoder_and_places_are_replaced(flagfile):
     assert planned.epochs == 30
 
 
+def test_flags_that_have_the_default_share_the_records(tmp_path):
+    text = HEADER.replace("--max_vocabulary=5000", "--min_word_count=5")
+    (tmp_path / "y.flags").write_text(text)
+    planned = plan(str(tmp_path / "y.flags"), SETTING)
+    assert planned.records == Path("work/records/flickr8k-max_caption_words-16")
+
+
+def test_recipes_that_differ_in_data_and_encoder_alone_are_trained_once(flagfile, tmp_path, capsys):
+    changes = {"y": ("coco2017", "coco2014"), "z": ("=64", "=32"), "w": ("=16", "=17")}
+    plans = [plan(flagfile, SETTING)]
+    for name, (old, new) in changes.items():
+        text = HEADER.replace(old, new) + f"--run_dir=runs/{name}\n--encoder=nasnet_large\n"
+        (tmp_path / f"{name}.flags").write_text(text)
+        plans.append(plan(str(tmp_path / f"{name}.flags"), SETTING))
+    assert [one.name for one in recipes._without_twins(plans)] == ["x", "z", "w"]
+    assert capsys.readouterr().out == "y is left out: here it is the same as x\n"
+
+
 def test_another_length_or_seed_is_another_run(flagfile):
     capped = plan(flagfile, Setting("/data", "w", Path("work"), epochs=3, seed=2))
     assert capped.run.path == "work/runs/x-epochs3-seed2"
@@ -176,6 +194,7 @@ def row(name: str, **changes) -> dict:
         "captions_per_second": 208.4,
         "perplexity": 17.23,
         "images": 1000,
+        "search": {"beam_size": 1 if name == "other" else 3},
         "metrics": scores,
         "intervals": {"CIDEr": [0.469, 0.537]},
         "distinct_captions": 0.612,
@@ -197,8 +216,12 @@ def test_the_tables():
     )
     assert "| flickr8k | soft | init_state | 2,549 | 7.0 M | 10 | 0.40 | 208 |" in text
     assert "| other | none | first_input | 2,549 | 7.0 M | 10 of 30 | 0.40 | 208 |" in text
-    assert "| flickr8k | 20.4 | 19.8 | 50.1 (46.9 to 53.7) | reference | - | 61.2% | 17.2 |" in text
+    assert (
+        "| flickr8k | beam 3 | 20.4 | 19.8 | 50.1 (46.9 to 53.7) | reference | - | 61.2% | 17.2 |"
+        in text
+    )
     assert "| -3.1 (-5.0 to -1.2) | < 0.001 | 61.2% | 17.2 | 2.50 of 3.89 | 0 |" in text
+    assert "| other | greedy | 20.4 |" in text
     assert "1,000 dev photographs" in text
     assert "those of mobilenet_v2, in place of" in text
     assert "more than 10 epochs" in text
@@ -226,7 +249,7 @@ def test_figures_come_from_what_a_run_leaves(flagfile, tmp_path):
     Path(folder.metrics).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     evaluated = {
         "images": 10,
-        "search": {},
+        "search": {"beam_size": 1},
         "metrics": {},
         "intervals": {},
         "diversity": {"distinct_captions": 0.5},
