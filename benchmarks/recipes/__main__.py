@@ -94,7 +94,8 @@ def _run(options: argparse.Namespace) -> int:
     if len({one.name for one in plans}) < len(plans):
         raise UsageError(f"--recipes={options.recipes}: two recipes have the same name")
     # The reference first: the others are compared with it.
-    plans = _without_twins(sorted(plans, key=lambda one: one.name != options.reference))
+    plans.sort(key=lambda one: (one.name != options.reference, not one.at_home))
+    plans = _without_twins(plans)
     reference = plan(options.reference, setting)
     print(describe_machine(), flush=True)
     failed = _run_all(plans, reference, work_dir, options.epochs)

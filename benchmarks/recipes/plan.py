@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import pipeline.engines.beam_log  # noqa: F401  (before Beam is imported)
 from artifacts.run_folder import RunFolder
 from benchmarks.recipes import header
 from cli import flagfile
@@ -14,6 +15,7 @@ from pipeline.build_flags import BuildFlags
 FLAGS = Path("flags")
 ENCODER = "mobilenet_v2"
 SPLIT = "val"
+_DATASET = "--dataset=flickr8k"
 BUILD, TRAIN, EVALUATE = "pipeline.build_records", "trainer.main", "evaluation.main"
 
 # What the benchmark says in place of the header.
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
     name: str
     flags: list[str]  # of the flagfile
     epochs: int  # the recipe's own
+    at_home: bool  # whether the recipe's own data are Flickr8k
     records: Path
     run: RunFolder
     build: list[str]
@@ -114,13 +117,14 @@ def plan(recipe: str, setting: Setting) -> Plan:
     path = file_of(recipe)
     flags = [str(argument) for argument in flagfile.expand([f"--flagfile={path}"])]
     defaults = {f"--{field.name}={field.default}" for field in dataclasses.fields(BuildFlags)}
-    job = sorted({*header.without(header.arguments(path, BUILD), _OF_THE_BUILD)} - defaults)
+    built = header.arguments(path, BUILD)
+    job = sorted({*header.without(built, _OF_THE_BUILD)} - defaults)
     # Recipes with the same job share its records, which are named after it.
     words = [re.sub(r"[^\w.]+", "-", flag.removeprefix("--")) for flag in job]
     records = setting.work_dir / "records" / "-".join(["flickr8k", *words])
     weights = f"--encoder_weights={setting.encoder_weights}"
     build = [
-        *("--runner=DirectRunner", "--dataset=flickr8k", f"--data_dir={setting.data_dir}"),
+        *("--runner=DirectRunner", _DATASET, f"--data_dir={setting.data_dir}"),
         *(f"--output_dir={records}", f"--features={ENCODER}", weights, *job),
     ]
     epochs = _epochs(flags, path)
@@ -142,6 +146,7 @@ def plan(recipe: str, setting: Setting) -> Plan:
         path.stem,
         flags,
         epochs,
+        _DATASET in built,
         records,
         run,
         [BUILD, *build],

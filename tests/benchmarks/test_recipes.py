@@ -81,6 +81,7 @@ def test_only_data_encoder_and_places_are_replaced(flagfile):
     assert planned.train == [TRAIN, *replaced, "--max_train_images=30"]
     assert planned.evaluate == [EVALUATE, *replaced, "--split=val", "--beam_size=1"]
     assert planned.epochs == 30
+    assert not planned.at_home
 
 
 def test_flags_that_have_the_default_share_the_records(tmp_path):
@@ -113,9 +114,9 @@ def test_another_length_or_seed_is_another_run(flagfile):
 
 def test_the_recipes_of_the_house_can_be_planned(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert "flickr8k" in all_recipes()
-    for name in all_recipes():
-        assert plan(name, SETTING).epochs > 0
+    plans = {name: plan(name, SETTING) for name in all_recipes()}
+    assert all(planned.epochs > 0 for planned in plans.values())
+    assert plans["flickr8k"].at_home
 
 
 @pytest.fixture
