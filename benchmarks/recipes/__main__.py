@@ -37,6 +37,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {error}; mend that and run the same command again", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
@@ -91,10 +94,10 @@ def _run(options: argparse.Namespace) -> int:
     setting = Setting(data_dir, weights, work_dir, options.epochs, options.seed)
     names = options.recipes.split(",") if options.recipes else all_recipes()
     plans = [plan(name, setting) for name in names]
-    if len({one.name for one in plans}) < len(plans):
+    if len({recipe.name for recipe in plans}) < len(plans):
         raise UsageError(f"--recipes={options.recipes}: two recipes have the same name")
     # The reference first: the others are compared with it.
-    plans.sort(key=lambda one: (one.name != options.reference, not one.at_home))
+    plans.sort(key=lambda recipe: (recipe.name != options.reference, not recipe.at_home))
     plans = _without_twins(plans)
     reference = plan(options.reference, setting)
     print(describe_machine(), flush=True)
@@ -105,11 +108,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _without_twins(plans: Sequence[Plan]) -> list[Plan]:
-    """Leave out recipes that differ from one before them in data and encoder only, and say so."""
+    """Leave out recipes that differ from an earlier one in data and encoder only, and say so."""
     distinct: dict[Any, Plan] = {}
-    for one in plans:
-        if (first := distinct.setdefault(one.work, one)) is not one:
-            print(f"{one.name} is left out: here it is the same as {first.name}", flush=True)
+    for recipe in plans:
+        if (first := distinct.setdefault(recipe.work, recipe)) is not recipe:
+            print(f"{recipe.name} is left out: here it is the same as {first.name}", flush=True)
     return list(distinct.values())
 
 
@@ -144,15 +147,15 @@ def _run_all(
     failed: dict[str, UserError] = {}
     rows = []
     text = "no recipe is finished"
-    for number, one in enumerate(plans, start=1):
-        print(f"\n[{number}/{len(plans)}] {one.name}", flush=True)
+    for number, recipe in enumerate(plans, start=1):
+        print(f"\n[{number}/{len(plans)}] {recipe.name}", flush=True)
         try:
-            rows.append(_row(one, reference))
+            rows.append(_row(recipe, reference))
         except StoppedError:
             raise
         except UserError as error:
-            print(f"error: {one.name}: {error}", file=sys.stderr)
-            failed[one.name] = error
+            print(f"error: {recipe.name}: {error}", file=sys.stderr)
+            failed[recipe.name] = error
             continue
         content = {"reference": reference.name, "most_epochs": epochs, "recipes": rows}
         text = table.markdown(rows, reference.name, epochs)
@@ -162,51 +165,53 @@ def _run_all(
     return failed
 
 
-def _row(one: Plan, reference: Plan) -> dict[str, Any]:
+def _row(recipe: Plan, reference: Plan) -> dict[str, Any]:
     """Do what is left of a recipe and return its figures."""
-    run = Path(one.run.path)
+    run = Path(recipe.run.path)
     with locked(run.with_name(f"{run.name}.lock")) as handle:
         steps = Steps(run.with_name(f"{run.name}.json"), handle)
-        _train_and_evaluate(one, steps)
+        _train_and_evaluate(recipe, steps)
         trained = steps.states["train"]
-        row = table.figures(one, trained["seconds"], trained["machine"])
-        if one.name != reference.name:
-            row["against_reference"] = _compare(one, reference, steps)
+        row = table.figures(recipe, trained["seconds"], trained["machine"])
+        if recipe.name != reference.name:
+            row["against_reference"] = _compare(recipe, reference, steps)
     return row
 
 
-def _train_and_evaluate(one: Plan, steps: Steps) -> None:
+def _train_and_evaluate(recipe: Plan, steps: Steps) -> None:
     """Build, train and evaluate, where that is not done."""
-    best = Path(one.run.best)
-    train = {"build": one.build, "command": one.train, "flags": one.flags}
+    best = Path(recipe.run.best)
+    train = {"build": recipe.build, "command": recipe.train, "flags": recipe.flags}
     trained = steps.is_done("train", train, best)
-    evaluate = {"command": one.evaluate, "flags": one.flags, "weights": checksum(best)}
-    if trained and steps.is_done("evaluate", evaluate, one.metrics):
-        print(f"{one.run.path}: trained and evaluated already", flush=True)
+    evaluate = {"command": recipe.evaluate, "flags": recipe.flags, "weights": checksum(best)}
+    if trained and steps.is_done("evaluate", evaluate, recipe.metrics):
+        print(f"{recipe.run.path}: trained and evaluated already", flush=True)
         return
-    one.records.parent.mkdir(parents=True, exist_ok=True)
-    with locked(one.records.with_name(f"{one.records.name}.lock")) as handle:
-        execute(one.build, handle)  # Keeps what is built.
+    recipe.records.parent.mkdir(parents=True, exist_ok=True)
+    with locked(recipe.records.with_name(f"{recipe.records.name}.lock")) as handle:
+        execute(recipe.build, handle)  # Keeps what is built.
     if not trained:
-        steps.run("train", train, one.train)
+        steps.run("train", train, recipe.train)
     evaluate["weights"] = checksum(best)
-    if not steps.is_done("evaluate", evaluate, one.metrics):
-        steps.run("evaluate", evaluate, one.evaluate)
+    if not steps.is_done("evaluate", evaluate, recipe.metrics):
+        steps.run("evaluate", evaluate, recipe.evaluate)
 
 
-def _compare(one: Plan, reference: Plan, steps: Steps) -> dict[str, float] | None:
+def _compare(recipe: Plan, reference: Plan, steps: Steps) -> dict[str, float] | None:
     """Return the paired test's difference in CIDEr to the reference; None where that is missing."""
     if not reference.results.exists():
-        print(f"{reference.name} is not evaluated: nothing to compare {one.name} with", flush=True)
+        print(
+            f"{reference.name} is not evaluated: nothing to compare {recipe.name} with", flush=True
+        )
         return None
     command = [
-        *("evaluation.score", f"--results={one.results}", f"--annotations={one.references}"),
-        *(f"--baseline={reference.results}", f"--output={one.comparison}"),
+        *("evaluation.score", f"--results={recipe.results}", f"--annotations={recipe.references}"),
+        *(f"--baseline={reference.results}", f"--output={recipe.comparison}"),
     ]
-    inputs = {"command": command, "files": [checksum(one.results), checksum(reference.results)]}
-    if not steps.is_done("compare", inputs, one.comparison):
+    inputs = {"command": command, "files": [checksum(recipe.results), checksum(reference.results)]}
+    if not steps.is_done("compare", inputs, recipe.comparison):
         steps.run("compare", inputs, command)
-    return json.loads(one.comparison.read_text())["baseline"]["differences"].get(CIDER)
+    return json.loads(recipe.comparison.read_text())["baseline"]["differences"].get(CIDER)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def commands(flagfile: str | Path) -> list[list[str]]:
         lines = Path(flagfile).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flagfile}: cannot be read: {error}") from None
-    found: list[list[str]] = []
+    listed: list[list[str]] = []
     text, began = "", 0
     for number, line in enumerate([*lines, ""], start=1):
         comment = line.strip()
@@ -45,11 +45,11 @@ def commands(flagfile: str | Path) -> list[list[str]]:
             began = number
         text += comment.removesuffix("\\").strip() + " "
         if not comment.endswith("\\"):
-            found.append(_split(text, f"{flagfile}, line {began}"))
+            listed.append(_split(text, f"{flagfile}, line {began}"))
             text = ""
     if text:
         raise UserError(f"{flagfile}, line {began}: the command ends in a backslash: add the rest")
-    return found
+    return listed
 
 
 def _split(text: str, place: str) -> list[str]:

@@ -90,7 +90,7 @@ def file_of(recipe: str) -> Path:
     """Return the flagfile of a recipe: flags/NAME.flags, or the path of any other one."""
     path = Path(recipe) if recipe.endswith(".flags") else FLAGS / f"{recipe}.flags"
     if not path.is_file():
-        raise UsageError(f"--recipes={recipe}: no flagfile {path}")
+        raise UsageError(f"{path}: no such flagfile; {FLAGS}/ holds the recipes that have a name")
     return path
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class Steps:
         atomic_file.write(self.path, json.dumps(self.states, indent=1).encode())
 
 
-def execute(command: Sequence[str], handle: int, tick: Any = lambda: None) -> None:
+def execute(command: Sequence[str], handle: int, tick: Callable[[], None] = lambda: None) -> None:
     """Run a module as a user would; stop it when we are stopped.
 
     Args:

@@ -292,7 +292,8 @@ def test_without_the_data_it_is_skipped(monkeypatch, capsys):
     ("flags", "message"),
     [
         (["--data_dir=/none"], "--data_dir=/none: no such folder"),
-        (["--recipes=none"], "--recipes=none: no flagfile flags/none.flags"),
+        (["--recipes=none"], "flags/none.flags: no such flagfile"),
+        (["--reference=none"], "flags/none.flags: no such flagfile"),
         (["--encoder_weights=/none.h5"], "--encoder_weights=/none.h5: no such file"),
         (["--cores=a"], "--cores=a: expected numbers"),
         (["--cores=9999"], "--cores=9999: the cores that we may use are"),
@@ -306,3 +307,12 @@ def test_wrong_usage_is_one_line(monkeypatch, capsys, tmp_path, flags, message):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "file").touch()
+    flags = (f"--data_dir={tmp_path}", f"--work_dir={tmp_path}/file", "--encoder_weights=random")
+    assert run_main(monkeypatch, *flags, "--recipes=flickr8k") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Not a directory" in line
