@@ -1,11 +1,12 @@
 """What a run is trained on: it keeps the manifest of its records, so that leaks can be told."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from artifacts.run_config import RunConfig
+from artifacts.run_config import InitialWeights, RunConfig
 from artifacts.run_folder import RunFolder
 from artifacts.weights_file import DamagedError
 from cli import atomic_file
@@ -29,6 +30,18 @@ class Contamination(NamedTuple):
     why: str
 
 
+class TrainedOn(NamedTuple):
+    """Images that weights were trained on.
+
+    Attributes:
+        info: The manifest of their records.
+        max_images: How many of the first images of its train split they are; 0 for all.
+    """
+
+    info: DatasetInfo
+    max_images: int = 0
+
+
 def write(folder: RunFolder, info: DatasetInfo) -> str:
     """Keep the manifest of the records that a run is trained on.
 
@@ -45,20 +58,28 @@ def write(folder: RunFolder, info: DatasetInfo) -> str:
     return _write(folder.provenance, info.to_bytes())
 
 
-def write_initial(folder: RunFolder, infos: Sequence[DatasetInfo]) -> str:
-    """Keep the manifests that the initial weights of a run were trained on.
+def write_initial(
+    folder: RunFolder, initial: InitialWeights, trained_on: Sequence[TrainedOn]
+) -> InitialWeights:
+    """Keep the manifests of the images that the initial weights of a run were trained on.
 
     Args:
         folder: The run's folder.
-        infos: The manifests.
+        initial: What config.json says of the weights so far.
+        trained_on: The images.
 
     Returns:
-        The fingerprint of the file, for config.json.
+        What config.json says of the weights, with the file's fingerprint.
 
     Raises:
         OSError: The file cannot be written.
     """
-    return _write(folder.initial_provenance, to_json([json.loads(i.to_bytes()) for i in infos]))
+    manifests = [json.loads(images.info.to_bytes()) for images in trained_on]
+    return dataclasses.replace(
+        initial,
+        records_fingerprint=_write(folder.initial_provenance, to_json(manifests)),
+        max_train_images=tuple(images.max_images for images in trained_on),
+    )
 
 
 def read(folder: RunFolder) -> DatasetInfo | None:
@@ -79,28 +100,33 @@ def read(folder: RunFolder) -> DatasetInfo | None:
     return _manifest(content, folder.provenance)
 
 
-def read_all(folder: RunFolder) -> list[DatasetInfo] | None:
-    """Read the manifests of all records that a run's weights were trained on.
+def read_all(folder: RunFolder) -> list[TrainedOn] | None:
+    """Read which images a run's weights were trained on.
 
     Args:
         folder: The run's folder.
 
     Returns:
-        The run's own, then those of the run whose weights it began with. None where one is missing.
+        The run's own, then those of the run whose weights it began with. None where a manifest is
+        missing.
 
     Raises:
         UserError: A file is not the one that the run was started with.
     """
-    own, initial = read(folder), RunConfig.read(folder).initial
-    if own is None:
+    info, config = read(folder), RunConfig.read(folder)
+    if info is None:
         return None
+    # Runs of earlier versions have no such flag: they trained on all images.
+    own, initial = TrainedOn(info, config.training.get("max_train_images", 0)), config.initial
     if initial is None:
         return [own]
-    content = _read(folder.initial_provenance, initial.records_fingerprint)
+    where = folder.initial_provenance
+    content = _read(where, initial.records_fingerprint)
     if content is None:
         return None
-    where = folder.initial_provenance
-    return [own, *(_manifest(to_json(value), where) for value in json.loads(content))]
+    infos = [_manifest(to_json(value), where) for value in json.loads(content)]
+    max_images = initial.max_train_images or [0] * len(infos)
+    return [own, *map(TrainedOn, infos, max_images)]
 
 
 def _manifest(content: bytes, where: str) -> DatasetInfo:
@@ -130,12 +156,12 @@ def _read(path: str, fingerprint: str) -> bytes | None:
 
 
 def find_contamination(
-    trained_on: Sequence[DatasetInfo] | None, info: DatasetInfo, split: str
+    trained_on: Sequence[TrainedOn] | None, info: DatasetInfo, split: str
 ) -> Contamination | None:
     """Find the images of a split that were trained on.
 
     Args:
-        trained_on: The manifests of all training records; None when one is not known.
+        trained_on: All images that were trained on; None when some are not known.
         info: The manifest of the records that hold the split.
         split: The split to score.
 
@@ -145,8 +171,8 @@ def find_contamination(
     if trained_on is None:
         return Contamination(UNKNOWN, "no records.json tells which images it was trained on")
     leaked: dict[int, int] = {}
-    for train in trained_on:
-        leaked = leaks.leaked(train, info, split) | leaked
+    for train, max_images in trained_on:
+        leaked = leaks.leaked(train, info, split, max_images) | leaked
     if not leaked:
         return None
     n_images = info.splits[split].total("images")

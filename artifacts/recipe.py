@@ -108,6 +108,13 @@ class Recipe:
     )
 
     # The training.
+    max_train_images: int = flag(
+        0,
+        "Images of the training split to train on, 0 or more: the first ones in the order of the"
+        " shards and of the records in them; 0 trains on all. A build deals images to shards by a"
+        " seeded permutation, so the first ones are a random sample.",
+        at_least=0,
+    )
     epochs: int = flag(20, "Passes over the training split, 1 or more.", at_least=1)
     max_steps: int = flag(
         0,

@@ -72,12 +72,15 @@ class InitialWeights:
         step: The step of the weights.
         weights: sha256 of what they were restored from.
         records_fingerprint: sha256 of init_records.json, the manifests that they were trained on.
+        max_train_images: The --max_train_images that belongs to each of these manifests; empty in
+            runs of earlier versions, which trained on all images.
     """
 
     run: str
     step: int
     weights: str
     records_fingerprint: str
+    max_train_images: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +172,10 @@ def _parts_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
         "training": dict(content["training"]),
         "data": DataConfig(**content["data"]),
         "schedule": schedule and Schedule(schedule["steps"], tuple(schedule["extensions"])),
-        "initial": initial and InitialWeights(**initial),
+        "initial": initial
+        and InitialWeights(
+            **initial | {"max_train_images": tuple(initial.get("max_train_images", ()))}
+        ),
     }
 
 

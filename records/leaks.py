@@ -7,7 +7,9 @@ from records.manifest import DatasetInfo
 _MAX_EXAMPLES = 5
 
 
-def leaked(train: DatasetInfo, info: DatasetInfo, split: str) -> dict[int, int]:
+def leaked(
+    train: DatasetInfo, info: DatasetInfo, split: str, max_train_images: int = 0
+) -> dict[int, int]:
     """Return the images of a split that are in a train split too.
 
     The same bytes are the same picture. In a shared space of ids the same id is the same picture,
@@ -18,14 +20,15 @@ def leaked(train: DatasetInfo, info: DatasetInfo, split: str) -> dict[int, int]:
         train: The manifest whose train split was, or would be, trained on.
         info: The manifest of the data set with `split`; `train` itself for leaks inside one.
         split: The split to look at.
+        max_train_images: How many of the first images of the train split are trained on; 0 for all.
 
     Returns:
         Image id in `split` -> image id in the train split, in the order of `split`.
     """
-    trained = train.content_hashes("train")
+    trained = train.content_hashes("train", max_train_images)
     id_of_hash = {content_hash: image_id for image_id, content_hash in trained.items()}
     same_id_is_same_picture = info.ids == train.ids and (
-        info.ids != "own" or info.content_hashes("train") == trained
+        info.ids != "own" or info.content_hashes("train") == train.content_hashes("train")
     )
     leaked_images = {}
     for image_id, content_hash in info.content_hashes(split).items():

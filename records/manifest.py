@@ -150,9 +150,15 @@ class DatasetInfo:
         full = self.vocabulary_size == self.flags.max_vocabulary + len(SPECIAL)
         return full and not self.flags.every.get("vocabulary")
 
-    def content_hashes(self, split: str) -> dict[int, str]:
-        """Return `Split.content_hashes` of a split; empty when there is no such split."""
-        return self.splits[split].content_hashes if split in self.splits else {}
+    def content_hashes(self, split: str, max_images: int = 0) -> dict[int, str]:
+        """Return `Split.content_hashes` of a split, or those of its first images.
+
+        Args:
+            split: The split; the result is empty when there is no such split.
+            max_images: How many images at most, in the order of the shards; 0 for all.
+        """
+        hashes = self.splits[split].content_hashes if split in self.splits else {}
+        return dict(list(hashes.items())[: max_images or None])
 
     def to_bytes(self) -> bytes:
         """Return the content of dataset_info.json."""

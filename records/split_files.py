@@ -6,8 +6,16 @@ import os
 
 from cli import paths
 from cli.errors import UserError
+from records import wire
 from records.hashes import checksum
-from records.manifest import DATASET_INFO, VOCABULARY, DatasetInfo, read_info, read_vocabulary
+from records.manifest import (
+    DATASET_INFO,
+    VOCABULARY,
+    DatasetInfo,
+    Split,
+    read_info,
+    read_vocabulary,
+)
 from records.shard_files import Shard, Sidecar, sidecar_name
 
 # A split of up to this size is read whole before it is used, which takes a second or two.
@@ -21,10 +29,11 @@ class SplitFiles:
 
     Attributes:
         split: train, val or test.
-        paths: The shards, in the order of the manifest.
-        records: Records in the split: its images, or its pairs with --captions_per_record=1.
-        bytes: Size of all shards together.
+        paths: The shards to read, in the order of the manifest.
+        records: Records to read: one for each image, or for each pair with --captions_per_record=1.
+        bytes: Size of these records together.
         grid: Grid of the stored features to read in place of the images; None to read the images.
+        last_shard_records: Records to read of the last shard; None for all of them.
     """
 
     split: str
@@ -32,6 +41,7 @@ class SplitFiles:
     records: int
     bytes: int
     grid: tuple[int, int, int] | None = None
+    last_shard_records: int | None = None
 
     @property
     def folder(self) -> str:
@@ -39,12 +49,14 @@ class SplitFiles:
         return os.path.dirname(self.paths[0])
 
 
-def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, SplitFiles]:
+def open_split(records_dir: str, split: str, max_images: int = 0) -> tuple[DatasetInfo, SplitFiles]:
     """Return the manifest of a records directory and the files of one of its splits.
 
     Args:
         records_dir: The directory.
         split: train, val or test.
+        max_images: How many of the first images to take, in the order of the shards and of the
+            records in them; 0 for all. Shards that hold none of them are not looked at.
 
     Raises:
         UserError: The data set, the split or a shard is missing; a shard or the vocabulary is not
@@ -55,15 +67,60 @@ def open_split(records_dir: str, split: str) -> tuple[DatasetInfo, SplitFiles]:
         raise UserError(
             f"{records_dir}: no split {split!r}; it has {', '.join(sorted(info.splits))}"
         )
-    shards = info.splits[split].shards
-    paths = tuple(os.path.join(records_dir, shard.name) for shard in shards)
-    records, size = (info.splits[split].total(field) for field in ("records", "bytes"))
+    taken = info.splits[split]
+    last_images = None
+    if 0 < max_images < taken.total("images"):
+        taken, last_images = _first_images(taken, max_images)
+    paths = tuple(os.path.join(records_dir, shard.name) for shard in taken.shards)
+    records, size = taken.total("records"), taken.total("bytes")
     _check_vocabulary(records_dir, info)
-    for path, shard in zip(paths, shards, strict=True):
+    for path, shard in zip(paths, taken.shards, strict=True):
         _check_shard(path, shard, read=size <= _READ_BYTES)
     if not records:
         raise UserError(f"{records_dir}: the split {split!r} has no images")
-    return info, SplitFiles(split, paths, records, size)
+    if last_images is None:
+        return info, SplitFiles(split, paths, records, size)
+    last = taken.shards[-1]
+    last_records = _count_records(paths[-1], last, last_images)
+    records -= last.records - last_records
+    size -= last.bytes - last.bytes * last_records // last.records
+    return info, SplitFiles(split, paths, records, size, last_shard_records=last_records)
+
+
+def _first_images(split: Split, images: int) -> tuple[Split, int]:
+    """Return a split without the shards behind its first images, and how many are in the last."""
+    shards = []
+    for shard in split.shards:
+        if shard.images:
+            shards.append(shard)
+        if images <= shard.images:
+            break
+        images -= shard.images
+    return dataclasses.replace(split, shards=tuple(shards)), images
+
+
+def _count_records(path: str, shard: Shard, images: int) -> int:
+    """Return how many records the first images of a shard have; read them where they may be more.
+
+    The records of an image follow one another.
+    """
+    if images == shard.images:
+        return shard.records
+    if shard.records == shard.images:
+        return images
+    seen: set[int] = set()
+    try:
+        with open(path, "rb") as file:
+            for number, frame in enumerate(wire.read_frames(file)):
+                seen.add(wire.from_bytes(frame).image_id)
+                if len(seen) > images:
+                    return number
+    except wire.CorruptRecordError as error:
+        raise UserError(
+            f"{path}: {error}; `python -m pipeline.verify_records"
+            f" --records_dir={os.path.dirname(path)}` says more; build the records again"
+        ) from None
+    raise _foreign(path, os.path.dirname(path))  # It holds fewer images than the manifest says.
 
 
 def _read_info(records_dir: str) -> DatasetInfo:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl.flags import FlagValues
 
 from artifacts import provenance, weights_file
+from artifacts.provenance import TrainedOn
 from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from captioning import run_search
@@ -79,7 +80,7 @@ def _join_and_train(recipe: Recipe, given: Mapping[str, Any], task: Task) -> int
     try:
         cluster = distribution.join(task)
         with cluster.watched():
-            info, train = open_split(recipe.records_dir, "train")
+            info, train = open_split(recipe.records_dir, "train", recipe.max_train_images)
             recipe = adopt_stored_encoder(recipe, given, info)
             return _open_and_train(recipe, given, info, train, stop, cluster)
     except StopRequestedError:
@@ -133,9 +134,11 @@ def _train(
     captioner, train = opened.captioner, opened.train
     cluster.copy_from_chief(captioner.variables)
     opened = opened._replace(plan=Plan(*cluster.from_chief(list(opened.plan))))
-    if cluster.chief and (remark := warmup_remark(recipe, opened.plan.schedule)):
-        print(remark)
-    leak = provenance.find_contamination([info, *opened.trained_on], info, "val")
+    for remark in (_images_remark(recipe, info), warmup_remark(recipe, opened.plan.schedule)):
+        if cluster.chief and remark:
+            print(remark)
+    own = TrainedOn(info, recipe.max_train_images)
+    leak = provenance.find_contamination([own, *opened.trained_on], info, "val")
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = fits_in_memory(recipe, captioner, train)
@@ -155,12 +158,20 @@ def _train(
     return Loop(recipe, opened, batches, validation, cluster, stop).run()
 
 
+def _images_remark(recipe: Recipe, info: DatasetInfo) -> str | None:
+    """Return a line on how many of the images --max_train_images takes; None without the flag."""
+    wanted, images = recipe.max_train_images, info.splits["train"].total("images")
+    if wanted <= images:
+        return f"training on the first {wanted:,} of {images:,} images" if wanted else None
+    return f"--max_train_images={wanted}: the training split has {images:,} images: all are taken"
+
+
 def _fingerprint(recipe: Recipe, info: DatasetInfo, vocabulary: Vocabulary) -> int:
     """Hash all that decides the steps of a run: the recipe and the records, wherever they lie."""
     places = dict.fromkeys(("records_dir", "run_dir", "cache_memory_mb"), "")
     content = {
         "recipe": dataclasses.asdict(recipe) | places,
-        "images": info.content_hashes("train"),
+        "images": info.content_hashes("train", recipe.max_train_images),
         "vocabulary": vocabulary.fingerprint,
     }
     return int.from_bytes(hashlib.sha256(to_json(content)).digest()[:7])

@@ -1,6 +1,7 @@
 """Scores of images that a run was trained on are refused, or say so wherever they stand."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -10,8 +11,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from artifacts.provenance import find_contamination
-from records import manifest
+from artifacts.provenance import TrainedOn, find_contamination
+from records import leaks, manifest
 from tests.support.commands import one_error
 from tests.support.records import CocoFolder, build, build_coco, jpeg
 from tests.support.training import events, run_evaluate, train
@@ -200,8 +201,35 @@ def test_scenes_of_another_seed_share_ids_but_no_picture(tmp_path):
     ]
     mine, others, same = infos
     assert set(mine.content_hashes("train")) == set(others.content_hashes("train"))
+    trained_on = [TrainedOn(mine)]
     for split in ("train", "val", "test"):
-        assert find_contamination([mine], others, split) is None
+        assert find_contamination(trained_on, others, split) is None
     # The very scenes again, stored smaller: train is train, test is new.
-    assert find_contamination([mine], same, "train").stamp == "CONTAMINATED 100%"
-    assert find_contamination([mine], same, "test") is None
+    assert find_contamination(trained_on, same, "train").stamp == "CONTAMINATED 100%"
+    assert find_contamination(trained_on, same, "test") is None
+
+
+def test_images_beyond_max_train_images_were_not_trained_on(tmp_path):
+    val = pictures(100) | {101: jpeg(7, (40, 40)), 3: jpeg(103, (40, 40))}
+    records = records_of(tmp_path, pictures(*range(8)), val, allow_leak=True)
+    info = manifest.read_info(str(records))
+    order = list(info.content_hashes("train"))
+
+    def trained_on(*limits: int) -> list[TrainedOn]:
+        return [TrainedOn(info, limit) for limit in limits]
+
+    for limit, percent in ((1, "12.5%"), (5, "62.5%"), (8, "100%"), (9, "100%"), (0, "100%")):
+        stamp = find_contamination(trained_on(limit), info, "train").stamp
+        assert stamp == f"CONTAMINATED {percent}"
+    assert find_contamination(trained_on(2, 5), info, "train").stamp == "CONTAMINATED 62.5%"
+    # 101 is picture 7, and 3 has the id of another picture. Each counts from its place in train on,
+    # and in a data set's own space of ids, too, however few of its images were trained on.
+    for ids in ("coco", "own"):
+        info = dataclasses.replace(info, ids=ids)
+        for limit in range(1, 9):
+            expected = {
+                {7: 101, 3: 3}[image_id] for image_id in order[:limit] if image_id in (7, 3)
+            }
+            contamination = find_contamination(trained_on(limit), info, "val")
+            assert set(leaks.leaked(info, info, "val", limit)) == expected
+            assert (contamination is None) == (not expected)

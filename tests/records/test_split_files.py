@@ -8,7 +8,7 @@ import pytest
 import xxhash
 
 from cli.errors import UserError
-from records import split_files
+from records import split_files, wire
 from records.manifest import (
     DATASET_INFO,
     VOCABULARY,
@@ -17,6 +17,7 @@ from records.manifest import (
     Split,
     read_info,
 )
+from records.schema import CaptionedImage
 from records.shard_files import Shard, Sidecar, sidecar_name
 from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
@@ -57,6 +58,57 @@ def test_a_split_is_its_shards_in_the_order_of_the_manifest(folder):
     assert train.folder == str(folder)
 
 
+def test_the_first_images_of_a_split_need_no_other_shards(folder):
+    first, second = (str(folder / f"train-0000{i}-of-00002.tfrecord") for i in range(2))
+    for images in (0, 16, 17, 10**30):
+        assert open_split(str(folder), "train", images) == open_split(str(folder), "train")
+    info, train = open_split(str(folder), "train", 10)
+    assert info == read_info(str(folder))
+    assert train == SplitFiles("train", (first, second), 10, 1234 + 308, last_shard_records=2)
+    Path(second).unlink()
+    Path(sidecar_name(second)).unlink()
+    with pytest.raises(UserError, match="found no such file"):
+        open_split(str(folder), "train", 9)
+    _, train = open_split(str(folder), "train", 8)
+    assert train == SplitFiles("train", (first,), 8, 1234, last_shard_records=8)
+    _, train = open_split(str(folder), "train", 5)
+    assert train == SplitFiles("train", (first,), 5, 771, last_shard_records=5)
+
+
+def test_with_several_records_an_image_their_number_is_read(tmp_path):
+    """An image has 1 to 3 records here; the manifest lists images and not what each has."""
+    counts = [1, 3, 2, 1, 3]
+    frames = [
+        b"".join(
+            wire.frame(wire.to_bytes(CaptionedImage(image_id, "a.jpg", ("a dog",), ((1, 2),), b"")))
+        )
+        for image_id, count in enumerate(counts)
+        for _ in range(count)
+    ]
+    name, content = "train-00000-of-00001.tfrecord", b"".join(frames)
+    (tmp_path / name).write_bytes(content)
+    xxh128 = xxhash.xxh128_hexdigest(content)
+    shard = Shard(name, 6, 5, 10, 10, len(content), xxh128, "")
+
+    def write(shard: Shard) -> None:
+        splits = {"train": Split((shard,), {})}
+        info = DatasetInfo("scenes", "own", splits, 5, "", Preprocessing(0), 0, recorded_flags())
+        (tmp_path / DATASET_INFO).write_bytes(info.to_bytes())
+
+    write(shard)
+    taken = [open_split(str(tmp_path), "train", images)[1] for images in range(1, 6)]
+    assert [files.records for files in taken] == [1, 4, 6, 7, 10]
+    assert [files.last_shard_records for files in taken] == [1, 4, 6, 7, None]
+    assert [files.bytes for files in taken] == [len(content) * n // 10 for n in (1, 4, 6, 7, 10)]
+    write(dataclasses.replace(shard, images=7))
+    assert refusal(tmp_path, images=6) == str(tmp_path / name)
+    damaged = content[:100] + b"?" + content[101:]
+    (tmp_path / name).write_bytes(damaged)
+    write(dataclasses.replace(shard, xxh128=xxhash.xxh128_hexdigest(damaged)))
+    with pytest.raises(UserError, match=rf"{name}: record 0 at byte 0: .*verify_records"):
+        open_split(str(tmp_path), "train", 4)
+
+
 def test_no_data_set(folder, tmp_path):
     with pytest.raises(UserError, match=r"not a finished data set.*pipeline.build_records"):
         open_split(str(tmp_path / "none"), "train")
@@ -89,9 +141,9 @@ def test_a_damaged_or_missing_shard(folder):
     open_split(str(folder), "val")  # another split is whole
 
 
-def refusal(folder, split="train") -> str:
+def refusal(folder, split="train", images=0) -> str:
     with pytest.raises(UserError) as refused:
-        open_split(str(folder), split)
+        open_split(str(folder), split, images)
     message = str(refused.value)
     assert "\n" not in message
     assert f"`python -m pipeline.verify_records --records_dir={folder}` says more" in message

@@ -173,6 +173,56 @@ def test_strict_pairs_are_batches_of_one_caption_each(captioner, scenes_pairs, s
     assert sorted(map(tuple, alone)) == sorted(map(tuple, together))
 
 
+# The first images alone (--max_train_images).
+
+
+@pytest.mark.parametrize("images", [1, 16, 20, 47])  # of three shards of 16
+@pytest.mark.parametrize("shuffle_mb", [512, 1])
+def test_the_first_images_alone_are_read(captioner, scenes_records, images, shuffle_mb):
+    _, first = open_split(str(scenes_records), "train", images)
+    expected = [record.image_id for record in read_records(scenes_records, "train")][:images]
+    if shuffle_mb == 1:  # holds a single image, so that the shards are shuffled
+        first = dataclasses.replace(first, bytes=images * 1_000_000)
+    made = TrainingBatches(config(shuffle_mb=shuffle_mb), first, captioner, cached=False)
+    assert made.steps_per_epoch == -(-images // 4)
+    orders = []
+    for epoch in range(3):
+        ids = [batch.image_ids.numpy() for batch in made.epoch(epoch)]
+        assert len(ids) == made.steps_per_epoch
+        assert sorted(np.concatenate(ids)) == sorted(expected)
+        orders.append(list(np.concatenate(ids)))
+    assert images == 1 or orders[0] != orders[1]
+    assert_equal(
+        batches(captioner, first, skip=2, shuffle_mb=shuffle_mb),
+        batches(captioner, first, shuffle_mb=shuffle_mb)[2:],
+    )
+
+
+def test_the_cache_holds_the_first_images_alone(captioner, scenes_records):
+    _, first = open_split(str(scenes_records), "train", 20)
+    cache = FeatureCache.fill(first, captioner)
+    assert cache.split.features.nbytes == cache_bytes(first, captioner)
+    records = read_records(scenes_records, "train")[:20]
+    assert sorted(cache.split.image_ids) == sorted(record.image_id for record in records)
+    read, cached = (batches(captioner, first, cached=c) for c in (False, True))
+    assert len(read) == len(cached) == 5
+    for (images, ids), (features, cached_ids) in zip(read, cached, strict=True):
+        np.testing.assert_array_equal(ids, cached_ids)
+        np.testing.assert_allclose(captioner.encoder(images), features, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("images", [1, 16, 20])
+def test_of_strict_pairs_images_are_counted_and_not_records(captioner, scenes_pairs, images):
+    _, first = open_split(str(scenes_pairs), "train", images)
+    pairs = [record.image_id for record in read_records(scenes_pairs, "train")]
+    expected = [image_id for image_id in pairs if image_id in list(dict.fromkeys(pairs))[:images]]
+    assert first.records == len(expected) == 5 * images
+    made = TrainingBatches(config(), first, captioner, cached=False)
+    assert made.steps_per_epoch == -(-5 * images // 4)
+    ids = np.concatenate([batch.image_ids for batch in made.epoch(0)])
+    assert sorted(ids) == sorted(expected)
+
+
 # Reading.
 
 

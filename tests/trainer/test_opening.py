@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -15,11 +16,15 @@ from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from cli import atomic_file, process_lock
 from cli.errors import UserError
+from records.manifest import read_info
+from records.vocabulary import Vocabulary
 from tests.support.commands import one_error
-from tests.support.records import CocoFolder, build_coco, jpeg
+from tests.support.records import CocoFolder, build_coco, build_scenes, jpeg
+from tests.support.training import config as training_config
 from tests.support.training import events, run_evaluate, train
 from trainer import main
 from trainer.opening.plan import Plan
+from trainer.opening.same_records import require_same_records
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +365,98 @@ def test_a_kill_while_a_run_is_started_is_made_up_for(
     assert again(run_dir=tmp_path / "undisturbed", init_run=run_dir) == 0
     names = sorted(path.name for path in (tmp_path / "undisturbed").iterdir())
     assert sorted(path.name for path in new.iterdir()) == names
+
+
+# The first images alone.
+
+
+def test_a_run_on_the_first_images(again, tmp_path, opened, capsys, scenes_records):
+    records, run_dir = tmp_path / "records", tmp_path / "first"
+    shutil.copytree(scenes_records, records)
+    for path in records.glob("train-00002-of-00003.tfrecord*"):  # 16 of the 48 images
+        path.unlink()
+    begin = functools.partial(again, records_dir=records, run_dir=run_dir, batch_size=5)
+    assert begin() == 1
+    assert "found no such file" in one_error(capsys)
+    assert begin(max_train_images=21, epochs=2) == 0
+    assert "training on the first 21 of 48 images\n" in capsys.readouterr().out
+    assert opened[-1].train.records == 21 and opened[-1].plan == (10, 10)
+    kept = config(run_dir)
+    assert kept["training"]["max_train_images"] == 21 and kept["schedule"]["steps"] == 10
+    # Evaluation counts these images only, and so does a run that begins with the weights.
+    folder, info = RunFolder(str(run_dir)), provenance.read(RunFolder(str(run_dir)))
+    assert provenance.read_all(folder) == [provenance.TrainedOn(info, 21)]
+    with pytest.raises(UserError, match="21 of 48 images of train were trained on"):
+        provenance.refuse_contamination(folder, info, "train", False)
+
+
+def test_more_images_than_there_are_is_all_of_them(run_dir, again, tmp_path, opened, capsys):
+    assert again(run_dir=tmp_path / "new", max_train_images=49) == 0
+    line = "--max_train_images=49: the training split has 48 images: all are taken\n"
+    assert line in capsys.readouterr().out
+    assert opened[-1].train.records == 48 and opened[-1].plan == (2, 2)
+    assert again(max_train_images=-1) == 2
+    assert "max_train_images" in one_error(capsys)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_run_does_not_go_on_with_another_number_of_images(
+    run_dir, again, scenes_records, capsys, earlier
+):
+    if earlier:
+        as_of_an_earlier_version(run_dir)
+        content = config(run_dir)
+        del content["training"]["max_train_images"]
+        (run_dir / "config.json").write_text(json.dumps(content))
+    before = digests(run_dir)
+    assert again(max_train_images=20) == 2
+    message = "--max_train_images=20 contradicts the run, trained with --max_train_images=0"
+    assert message in one_error(capsys)
+    assert run_evaluate(run_dir=run_dir, records_dir=scenes_records, max_train_images=20) == 2
+    assert message in one_error(capsys)
+    assert digests(run_dir) == before
+    assert again() == 0
+
+
+def test_the_first_images_of_other_shards_are_others(tmp_path, scenes_data, scenes_records):
+    """The same images in another order: a run on all of them goes on, one on the first does not."""
+    other = tmp_path / "other"
+    build_scenes(scenes_data, other, train_shards=2)
+    before, now = read_info(str(scenes_records)), read_info(str(other))
+    require_same_records("other", now, "run", provenance.TrainedOn(before, 0))
+    require_same_records("same", before, "run", provenance.TrainedOn(before, 10))
+    with pytest.raises(UserError, match=r"^other: its first 10 training images .*2 shards, 3 befo"):
+        require_same_records("other", now, "run", provenance.TrainedOn(before, 10))
+    # Nor do workers train together that would take other images.
+    fingerprints = [
+        main._fingerprint(training_config(max_train_images=n), info, Vocabulary((), ()))
+        for n in (0, 10)
+        for info in (before, now)
+    ]
+    assert fingerprints[0] == fingerprints[1] and len(set(fingerprints)) == 3
+
+
+def test_first_images_are_kept_from_run_to_run(run_dir, again, tmp_path, opened):
+    """Of three runs that begin with each other's weights, each trained on another number."""
+    second, third = tmp_path / "second", tmp_path / "third"
+    assert again(run_dir=second, init_run=run_dir, max_train_images=10) == 0
+    assert config(second)["initial"]["max_train_images"] == [0]
+    shutil.copytree(run_dir / "checkpoints", second / "checkpoints")
+    best = str(second / "checkpoints" / "best.npz")
+    arrays, note = weights_file.load(best)
+    weights_file.save(best, arrays, weights_file.owned(note, config(second)["id"]))
+    assert again(run_dir=third, init_run=second, max_train_images=20) == 0
+    trained_on = provenance.read_all(RunFolder(str(third)))
+    assert [images.max_images for images in trained_on] == [20, 10, 0]
+    # Earlier versions trained on all images, and kept no numbers.
+    kept = RunConfig.read(RunFolder(str(third)))
+    content = config(third)
+    del content["initial"]["max_train_images"], content["checksum"]
+    (third / "config.json").write_text(json.dumps(content))
+    trained_on = provenance.read_all(RunFolder(str(third)))
+    assert [images.max_images for images in trained_on] == [20, 0, 0]
+    kept.write(RunFolder(str(third)))
+    assert again(run_dir=third, max_train_images=20) == 0  # it goes on
 
 
 # What a run keeps is its own.

@@ -21,6 +21,7 @@ from records.split_files import SplitFiles
 # holds an image or a batch of them.
 PARALLEL_CALLS = min(32, len(os.sched_getaffinity(0)))
 _MAX_OPEN_SHARDS = 16
+_ALL = -1  # of a shard's records, for `take`
 
 
 class Record(NamedTuple):
@@ -153,14 +154,17 @@ def parsed_records(split_files: SplitFiles, shard_seed: int | None = None) -> tf
     Returns:
         A data set of `Record`.
     """
-    paths = list(split_files.paths)
-    cycle_length = min(_MAX_OPEN_SHARDS, len(paths))
+    paths = list(map(os.fsencode, split_files.paths))
+    counts = [*[_ALL] * (len(paths) - 1), split_files.last_shard_records or _ALL]
+    shards = list(zip(paths, counts, strict=True))
+    cycle_length = min(_MAX_OPEN_SHARDS, len(shards))
     if shard_seed is not None:
-        np.random.default_rng(shard_seed).shuffle(paths)
+        np.random.default_rng(shard_seed).shuffle(shards)
+    names, takes = zip(*shards, strict=True)
     return (
-        tf.data.Dataset.from_tensor_slices(list(map(os.fsencode, paths)))
+        tf.data.Dataset.from_tensor_slices((list(names), np.array(takes, np.int64)))
         .interleave(
-            tf.data.TFRecordDataset,
+            lambda path, records: tf.data.TFRecordDataset(path).take(records),
             cycle_length=cycle_length,
             num_parallel_calls=min(PARALLEL_CALLS, cycle_length),
             deterministic=True,

@@ -4,18 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 
 from artifacts import provenance, restore
+from artifacts.provenance import TrainedOn
 from artifacts.recipe import Recipe
 from artifacts.run_config import InitialWeights, ModelConfig, RunConfig
 from artifacts.run_folder import RunFolder
 from cli.errors import UserError
 from model.captioner import Captioner
-from records.manifest import DatasetInfo
 from records.vocabulary import Vocabulary
 
 
 def load(
     captioner: Captioner, recipe: Recipe, vocabulary: Vocabulary
-) -> tuple[InitialWeights, Sequence[DatasetInfo]]:
+) -> tuple[InitialWeights, Sequence[TrainedOn]]:
     """Set a captioner to the best weights of the run that --init_run names.
 
     Args:
@@ -24,7 +24,7 @@ def load(
         vocabulary: The vocabulary of its records.
 
     Returns:
-        What config.json says of the weights; the manifests that they were trained on.
+        What config.json says of the weights; the images that they were trained on.
 
     Raises:
         UserError: There is no such run, it has no weights, its vocabulary or its model is another,

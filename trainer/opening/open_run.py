@@ -11,6 +11,7 @@ import keras
 from artifacts import provenance, restore, weights_file
 from artifacts import recipe as recipes
 from artifacts.checkpoints import newest_note
+from artifacts.provenance import TrainedOn
 from artifacts.recipe import Recipe
 from artifacts.run_config import DataConfig, InitialWeights, RunConfig, Schedule
 from artifacts.run_folder import RunFolder
@@ -38,7 +39,7 @@ class OpenedRun(NamedTuple):
         plan: How long it is trained.
         finished: Why nothing is left to do; None where something is.
         config: Its config.json; None on workers other than the chief.
-        trained_on: The manifests that its initial weights were trained on.
+        trained_on: The images that its initial weights were trained on.
     """
 
     folder: RunFolder
@@ -47,7 +48,7 @@ class OpenedRun(NamedTuple):
     plan: Plan
     finished: str | None = None
     config: RunConfig | None = None
-    trained_on: Sequence[DatasetInfo] = ()
+    trained_on: Sequence[TrainedOn] = ()
 
     @property
     def id(self) -> str:
@@ -106,7 +107,7 @@ def open_run(
         weights = "random" if recipe.init_run else recipe.encoder_weights
         captioner = restore.build(recipe.model(len(vocabulary)), weights)
     initial: InitialWeights | None = None
-    trained_on: Sequence[DatasetInfo] = ()
+    trained_on: Sequence[TrainedOn] = ()
     if recipe.init_run:
         initial, trained_on = initial_weights.load(captioner, recipe, vocabulary)
     else:
@@ -182,7 +183,7 @@ def _start(
     captioner: Captioner,
     steps: int,
     initial: InitialWeights | None,
-    trained_on: Sequence[DatasetInfo],
+    trained_on: Sequence[TrainedOn],
 ) -> RunConfig:
     """Write the run's folder; config.json last, because with it the folder is a run."""
     with _reported(folder):
@@ -199,8 +200,7 @@ def _start(
             records_fingerprint=provenance.write(folder, info),
         )
         if initial:
-            records = provenance.write_initial(folder, trained_on)
-            initial = dataclasses.replace(initial, records_fingerprint=records)
+            initial = provenance.write_initial(folder, initial, trained_on)
         config = RunConfig(
             recipe.model(len(vocabulary)),
             dataclasses.asdict(recipe),

@@ -2,12 +2,13 @@
 
 import sys
 
+from artifacts.provenance import TrainedOn
 from cli.errors import UserError
 from records.manifest import DatasetInfo, Split
 
 
 def require_same_records(
-    records_dir: str, info: DatasetInfo, run_dir: str, trained_on: DatasetInfo
+    records_dir: str, info: DatasetInfo, run_dir: str, began_with: TrainedOn
 ) -> None:
     """Refuse other images or captions to train on; warn where only their order or bytes differ.
 
@@ -15,11 +16,12 @@ def require_same_records(
         records_dir: The records, for messages.
         info: Their manifest.
         run_dir: The run's folder, for messages.
-        trained_on: The manifest of the records that the run began with.
+        began_with: The images that the run began with.
 
     Raises:
         UserError: The training images or captions are others.
     """
+    trained_on, max_images = began_with
     remedy = f"give the records that {run_dir} began with, or another --run_dir"
     if trained_on.content_hashes("train") != info.content_hashes("train"):
         raise UserError(
@@ -37,6 +39,12 @@ def require_same_records(
         raise UserError(
             f"{records_dir}: its training captions are not those that {run_dir} is trained on: they"
             f" were edited; {remedy} (--init_run={run_dir} begins it with the trained weights)"
+        )
+    if trained_on.content_hashes("train", max_images) != info.content_hashes("train", max_images):
+        raise UserError(
+            f"{records_dir}: its first {max_images:,} training images (--max_train_images) are not"
+            f" those that {run_dir} is trained on: the same images lie in another order"
+            f" ({len(now.shards)} shards, {len(before.shards)} before); {remedy}"
         )
     _warn_of_order(records_dir, info, run_dir, trained_on)
     _warn_of_validation(records_dir, info, run_dir, trained_on)
