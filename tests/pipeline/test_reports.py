@@ -1,8 +1,9 @@
 """What workers report reaches the submitter as it was: counts, and the failure that comes first."""
 
-import multiprocessing
 import pickle
 import re
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from cli.errors import UsageError, UserError
 from pipeline.engines import beam_log, runner
 from pipeline.job import graph, reports
-from tests.support.records import CocoFolder, build_coco, checksums
+from tests.support.records import ROOT, CocoFolder, build_coco, checksums
 
 # Any of Beam's runners by its full name; this one is at hand.
 ELSEWHERE = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -48,19 +49,24 @@ def test_the_first_failure_is_kept(monitor):
     assert str(monitor.failure) == "first" and monitor.counts == {"listed": 1}
 
 
-def _report_often(report: reports.Report) -> None:
-    for _ in range(500):
-        report({"counts": {"listed": 1, "x" * 300: 1}})
+# It imports no Beam, which would take it longer than everything else.
+_REPORT_OFTEN = """
+import pickle, sys
+report = pickle.load(sys.stdin.buffer)
+for _ in range(500):
+    report({"counts": {"listed": 1, "x" * 300: 1}})
+"""
 
 
 def test_messages_of_several_processes_do_not_mix(monitor):
-    context = multiprocessing.get_context("spawn")
+    command = [sys.executable, "-c", _REPORT_OFTEN]
     with reports.through_file(monitor) as report:
-        workers = [context.Process(target=_report_often, args=(report,)) for _ in range(3)]
+        pipe = subprocess.PIPE
+        workers = [subprocess.Popen(command, cwd=ROOT, stdin=pipe) for _ in range(3)]
         for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+            worker.stdin.write(pickle.dumps(report))
+            worker.stdin.close()
+        assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
     assert monitor.counts == {"listed": 1500, "x" * 300: 1500}
 
 
@@ -109,8 +115,8 @@ def test_a_runner_without_a_way_back_fails_in_one_line(folder, tmp_path, quiet_a
     message = "--train_shards=99: the split train has 12 images only [while running 'Describe"
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         build_coco(folder, tmp_path / "records", f"--runner={ELSEWHERE}", train_shards=99)
-    # From Beam's own worker processes the error comes as a traceback's text.
-    processes = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    # From Beam's own worker process the error comes as a traceback's text.
+    processes = ("--direct_num_workers=1", "--direct_running_mode=multi_processing")
     with pytest.raises(UserError) as caught:
         options = {"train_shards": 99}
         build_coco(folder, tmp_path / "r", f"--runner={ELSEWHERE}", *processes, **options)

@@ -117,18 +117,20 @@ def changed(**fields) -> dict:
         (changed(sentences=[{"raw": "a"}]), r'images\[9\]: sentences\[0\]: "sentid" is missing'),
     ],
 )
-def test_wrong_entries_are_one_line_that_says_where(coco, tmp_path, entry, message):
+def test_wrong_entries_are_one_line_that_says_where(coco, entry, message):
     data_dir, entries = coco
     write_json(data_dir / "dataset_coco.json", "coco", [*entries, entry])
     with pytest.raises(UserError, match=message) as caught:
-        build_coco2014(data_dir, tmp_path / "records")
+        datasets.source("coco2014").read(str(data_dir), "val")
     assert "\n" not in str(caught.value) and "dataset_coco.json: images[" in str(caught.value)
-    assert not list((tmp_path / "records").glob("*.tfrecord"))
 
 
 def test_files_that_are_not_karpathys_coco(coco, tmp_path):
     data_dir, entries = coco
     path = data_dir / "dataset_coco.json"
+    write_json(path, "coco", [*entries, 7])
+    with pytest.raises(UserError, match=r"coco\.json: images\[9\]: expected an object, found 7$"):
+        build_coco2014(data_dir, tmp_path / "records")
     write_json(path, "flickr30k", entries)
     with pytest.raises(UserError, match=r'coco\.json: "dataset" is "flickr30k", expected "coco"'):
         build_coco2014(data_dir, tmp_path / "records")
@@ -143,6 +145,7 @@ def test_files_that_are_not_karpathys_coco(coco, tmp_path):
         UserError, match=r"coco\.json: no such file; it is in caption_datasets\.zip"
     ):
         build_coco2014(data_dir, tmp_path / "records")
+    assert not list((tmp_path / "records").iterdir())
 
 
 def test_coco2014_without_train_images_takes_a_vocabulary(coco, tmp_path, capsys):

@@ -78,6 +78,13 @@ def test_damaged_manifest(content, message):
         manifest.DatasetInfo.from_bytes(content, "here")
 
 
+def test_a_vocabulary_is_full_if_it_was_built_with_a_limit_that_it_reaches():
+    for limit, vocabulary, full in ((5, None, True), (6, None, False), (5, "v.tsv", False)):
+        flags = recorded_flags(max_vocabulary=limit, vocabulary=vocabulary)
+        assert dataclasses.replace(INFO, flags=flags).vocabulary_is_full == full
+    assert not INFO.vocabulary_is_full
+
+
 def test_flags_that_readers_do_not_know_are_kept():
     renamed = FLAGS | {"store": "both", "shuffle_seed": 3}
     content = canonical_json.to_json(json.loads(INFO.to_bytes()) | {"flags": renamed})
