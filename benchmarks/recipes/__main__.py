@@ -171,8 +171,8 @@ def _row(recipe: Plan, reference: Plan) -> dict[str, Any]:
     with locked(run.with_name(f"{run.name}.lock")) as handle:
         steps = Steps(run.with_name(f"{run.name}.json"), handle)
         _train_and_evaluate(recipe, steps)
-        trained = steps.states["train"]
-        row = table.figures(recipe, trained["seconds"], trained["machine"])
+        machine = steps.states["train"]["machine"]
+        row = table.figures(recipe, steps.seconds("train"), machine)
         if recipe.name != reference.name:
             row["against_reference"] = _compare(recipe, reference, steps)
     return row
@@ -191,7 +191,7 @@ def _train_and_evaluate(recipe: Plan, steps: Steps) -> None:
     with locked(recipe.records.with_name(f"{recipe.records.name}.lock")) as handle:
         execute(recipe.build, handle)  # Keeps what is built.
     if not trained:
-        steps.run("train", train, recipe.train)
+        steps.run("train", train, recipe.train, begun_elsewhere=recipe.run.has_weights)
     evaluate["weights"] = checksum(best)
     if not steps.is_done("evaluate", evaluate, recipe.metrics):
         steps.run("evaluate", evaluate, recipe.evaluate)

@@ -56,18 +56,32 @@ class Steps:
         state = self.states.get(name, {})
         return bool(state.get("done") and state["inputs"] == inputs and product.exists())
 
-    def run(self, name: str, inputs: Mapping[str, Any], command: Sequence[str]) -> None:
+    def seconds(self, name: str) -> float | None:
+        """Return what a step took; None where a part of its work was there before it began."""
+        state = self.states[name]
+        return None if state.get("begun_elsewhere") else state["seconds"]
+
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        command: Sequence[str],
+        begun_elsewhere: bool = False,
+    ) -> None:
         """Run the command of a step, and keep its time and that it is done.
 
         Args:
             name: The step.
             inputs: All that its result depends on; must be JSON.
             command: A module and its arguments.
+            begun_elsewhere: Whether some of its work is there already. That counts where it is the
+                first time that the step runs.
 
         Raises:
             UserError: The command failed.
         """
-        state = self.states.setdefault(name, {"seconds": 0.0})
+        first = {"seconds": 0.0, "begun_elsewhere": begun_elsewhere}
+        state = self.states.setdefault(name, first)
         state |= {"done": False, "inputs": inputs, "machine": describe_machine()}
         before, began = state["seconds"], time.monotonic()
 

@@ -16,12 +16,12 @@ SHOWN = (BLEU_4, METEOR, CIDER)
 _NOTE = "note.json"  # in a file of weights
 
 
-def figures(plan: Plan, seconds: float, machine: str) -> dict[str, Any]:
+def figures(plan: Plan, seconds: float | None, machine: str) -> dict[str, Any]:
     """Return the figures of a recipe that is trained and evaluated.
 
     Args:
         plan: The recipe.
-        seconds: What its training took.
+        seconds: What its training took; None where that is not known.
         machine: Where it was trained.
 
     Returns:
@@ -47,6 +47,7 @@ def figures(plan: Plan, seconds: float, machine: str) -> dict[str, Any]:
         "vocabulary": decoder["vocabulary_size"],
         "parameters": int(parameters),
         "epochs": config["trained"]["epochs"],
+        "steps": config["trained"]["steps"],
         "best_epoch": best["epoch"],
         "recipe_epochs": plan.epochs,
         "seed": config["training"]["seed"],
@@ -78,7 +79,10 @@ def markdown(rows: Sequence[dict[str, Any]], reference: str, epochs: int) -> str
         The lines, without a newline at the end.
     """
     training = [
-        ["recipe", "attention", "image as", "words", "parameters", "epochs", "hours", "captions/s"],
+        [
+            *("recipe", "attention", "image as", "words", "parameters"),
+            *("epochs", "steps", "hours", "captions/s"),
+        ],
         *([*_training_cells(row)] for row in rows),
     ]
     scores = [
@@ -117,7 +121,8 @@ def _notes(rows: Sequence[dict[str, Any]]) -> str:
         " Perplexity: of dev's references at the best epoch, over the recipe's own words: compare"
         " it between recipes with equally many words only. Entropy: of the attention, in nats a"
         " word; its limit is that of equal weights. Parameters: those of the decoder. Captions/s:"
-        f" median of the training. Hours: of training and validation, wall time. {machines}."
+        " median of the training. Hours: of training and validation, wall time; - where the run"
+        f" was begun elsewhere. {machines}."
     )
 
 
@@ -125,9 +130,10 @@ def _training_cells(row: dict[str, Any]) -> list[str]:
     epochs = f"{row['epochs']:.3g}"
     if round(row["epochs"], 2) < row["recipe_epochs"]:
         epochs += f" of {row['recipe_epochs']}"
+    hours = "-" if row["seconds"] is None else f"{row['seconds'] / 3600:.2f}"
     return [
         *(row["recipe"], row["attention"], row["image_as"], f"{row['vocabulary']:,}"),
-        *(f"{row['parameters'] / 1e6:.1f} M", epochs, f"{row['seconds'] / 3600:.2f}"),
+        *(f"{row['parameters'] / 1e6:.1f} M", epochs, f"{row['steps']:,}", hours),
         f"{row['captions_per_second']:,.0f}",
     ]
 

@@ -148,6 +148,15 @@ def test_a_failed_step_is_not_done_and_its_time_counts(tmp_path, steps, capfd):
     assert "$ python -m timeit --no-such-option" in capfd.readouterr().out
 
 
+def test_the_time_of_a_run_that_was_begun_elsewhere_is_not_known(steps):
+    steps.run("train", {}, ["timeit", "-n1", "-r1"])
+    steps.run("train", {}, ["timeit", "-n1", "-r1"], begun_elsewhere=True)  # By us, and killed.
+    assert steps.seconds("train") == steps.states["train"]["seconds"]
+    steps.run("other", {}, ["timeit", "-n1", "-r1"], begun_elsewhere=True)
+    steps.run("other", {}, ["timeit", "-n1", "-r1"])
+    assert Steps(steps.path, 0).seconds("other") is None
+
+
 def test_a_command_that_was_stopped_stops_the_benchmark(steps):
     with pytest.raises(StoppedError):
         execute(["timeit", "-n1", "-r1", "import os; os._exit(75)"], 0)
@@ -195,6 +204,7 @@ def row(name: str, **changes) -> dict:
         "captions_per_second": 208.4,
         "perplexity": 17.23,
         "images": 1000,
+        "steps": 3750,
         "search": {"beam_size": 1 if name == "other" else 3},
         "metrics": scores,
         "intervals": {"CIDEr": [0.469, 0.537]},
@@ -211,12 +221,15 @@ def test_the_tables():
     difference = {"difference": -0.031, "low": -0.05, "high": -0.012, "p": 0.0}
     none = {"attention": "none", "image_as": "first_input", "temporal_variance": 0.0}
     text = table.markdown(
-        [row("flickr8k"), row("other", **none, recipe_epochs=30, against_reference=difference)],
+        [
+            row("flickr8k"),
+            row("other", **none, seconds=None, recipe_epochs=30, against_reference=difference),
+        ],
         "flickr8k",
         epochs=10,
     )
-    assert "| flickr8k | soft | init_state | 2,549 | 7.0 M | 10 | 0.40 | 208 |" in text
-    assert "| other | none | first_input | 2,549 | 7.0 M | 10 of 30 | 0.40 | 208 |" in text
+    assert "| flickr8k | soft | init_state | 2,549 | 7.0 M | 10 | 3,750 | 0.40 | 208 |" in text
+    assert "| other | none | first_input | 2,549 | 7.0 M | 10 of 30 | 3,750 | - | 208 |" in text
     assert (
         "| flickr8k | beam 3 | 20.4 | 19.8 | 50.1 (46.9 to 53.7) | reference | - | 61.2% | 17.2 |"
         in text
