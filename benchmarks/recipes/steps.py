@@ -126,6 +126,7 @@ def execute(command: Sequence[str], handle: int, tick: Callable[[], None] = lamb
                 break
             tick()
     except BaseException:
+        print(f"stopping: {command[0]} saves and ends", file=sys.stderr, flush=True)
         process.terminate()
         process.wait()
         raise
