@@ -74,12 +74,12 @@ def test_bytes_do_not_depend_on_workers_place_or_new_files(tmp_path):
     assert checksums(tmp_path / "one") == checksums(tmp_path / "two")
     build_parquet(
         tmp_path / "d",
-        tmp_path / "two",
+        tmp_path / "three",
         "--direct_running_mode=multi_threading",
         "--direct_num_workers=3",
         **options,
     )
-    assert checksums(tmp_path / "one") == checksums(tmp_path / "two")
+    assert checksums(tmp_path / "one") == checksums(tmp_path / "three")
     (tmp_path / "d").rename(tmp_path / "elsewhere")
     build_parquet(tmp_path / "elsewhere", tmp_path / "moved", **options)
     assert checksums(tmp_path / "one") == checksums(tmp_path / "moved")

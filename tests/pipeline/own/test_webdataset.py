@@ -53,7 +53,8 @@ def test_bytes_do_not_depend_on_workers_or_on_new_shards(tmp_path):
         img2dataset(tmp_path / "tars", shard, range(10 * shard, 10 * shard + 10))
     options = {"train_shards": 4, "val_fraction": 0.2}
     build_tars(tmp_path / "tars", tmp_path / "one", **options)
-    workers = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    # Threads of one process; test_parquet.py has processes.
+    workers = ("--direct_num_workers=2", "--direct_running_mode=multi_threading")
     build_tars(tmp_path / "tars", tmp_path / "two", *workers, **options)
     assert checksums(tmp_path / "one") == checksums(tmp_path / "two")
     before = {split: set(stored(tmp_path / "one", split)) for split in ("train", "val")}
