@@ -34,8 +34,8 @@ class Recipe:
     )
     encoder_weights: str = flag(
         "imagenet",
-        "Weights of the encoder at the start: `imagenet` (downloaded by Keras), `random`, or the"
-        " path of a Keras .weights.h5 file.",
+        "Weights of the encoder at the start: `imagenet` (downloaded by Keras), `random`, or a"
+        " .weights.h5, .h5 or .keras file of the network, with or without its top.",
     )
     encoder_trainable: bool = flag(
         False, "Train the encoder along with the decoder instead of keeping it frozen."

@@ -130,7 +130,7 @@ class Encoder(keras.layers.Layer):
 
         Args:
             name: a key of `ENCODERS`.
-            weights: "imagenet", "random", or the path of a Keras `.weights.h5` of the network.
+            weights: "imagenet", "random", or a file for `encoder_weights.load_file`.
             trainable: whether training updates the weights.
 
         Raises:

@@ -4,53 +4,71 @@ Only arrays are read. A model that a file holds beside them is never built: its 
 """
 
 import contextlib
+import itertools
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 from keras.src.utils import file_utils  # Private API: keras 3.15.1.
 
-# What a file may hold, in sizes of the network: its top and an optimizer's two moments are usual.
-_LARGEST = 8
-_ENDINGS = (".h5", ".hdf5")
+from model import saved_networks
+from model.saved_networks import SavedLayer, SavedNetwork
+
+_ENDINGS = (".weights.h5", ".keras", ".h5", ".hdf5")
 
 
 class WeightsError(ValueError):
     """Encoder weights that cannot be loaded; the message says what to do."""
 
 
+class _MisfitError(ValueError):
+    """A file that holds another network.
+
+    Attributes:
+        fitting: How many layers fit before the one that does not.
+    """
+
+    def __init__(self, message: str, fitting: int = 0):
+        super().__init__(message)
+        self.fitting = fitting
+
+
 def load_file(network: keras.Model, path: str, name: str) -> None:
-    """Set the weights of a network from a Keras `.weights.h5`, or a `.h5` of older versions.
+    """Set the weights of a network from a file that Keras wrote of it, with or without its top.
 
     Args:
-        network: The network.
-        path: The file.
+        network: The network, without its top.
+        path: A `.weights.h5`, a `.keras`, or a `.h5` or `.hdf5` of older versions.
         name: Name of the network, for messages.
 
     Raises:
         WeightsError: The file cannot be read, is another network's, or is no file of weights.
     """
     flag = f"--encoder_weights={path}"
-    if not os.path.isfile(path):
+    remedy = f"give what model.save_weights('NAME.weights.h5') or model.save writes of {name}"
+    if not os.path.exists(path):
         raise WeightsError(f"{flag}: no such file (or give `imagenet` or `random`)")
-    if not path.endswith(_ENDINGS):
-        raise WeightsError(
-            f"{flag}: expected a file NAME.weights.h5, as `model.save_weights` writes it"
-        )
+    if not os.path.isfile(path) or not path.endswith(_ENDINGS):
+        raise WeightsError(f"{flag}: expected a {', '.join(_ENDINGS)} file; {remedy}")
+    size = sum(array.nbytes for array in network.get_weights())
     try:
-        _refuse_unusual(path, _LARGEST * sum(weight.nbytes for weight in network.get_weights()))
-        with warnings.catch_warnings():  # Keras warns of each layer before it raises.
-            warnings.simplefilter("ignore")
-            network.load_weights(path)
-    except Exception as error:  # h5py and Keras raise many kinds for a file that does not fit
-        raise WeightsError(f"{flag}: not the weights of {name} ({first_line(error)})") from None
-    for variable in network.variables:
-        if not np.isfinite(variable.numpy()).all():
+        with saved_networks.opened(path, size) as candidates:
+            values = _read(_fitting(network, candidates))
+    except _MisfitError as misfit:
+        raise WeightsError(f"{flag}: not the weights of {name}: {misfit}; {remedy}") from None
+    except Exception as error:  # h5py and zipfile raise many kinds for a file that is damaged
+        raise WeightsError(
+            f"{flag}: not the weights of {name} ({first_line(error)}); {remedy}"
+        ) from None
+    for variable, value in values:
+        if not np.isfinite(value).all():
             raise WeightsError(f"{flag}: {variable.path} holds values that are no finite numbers")
+    for variable, value in values:
+        variable.assign(value)
 
 
 def download(build: Callable[[str], keras.Model], name: str) -> keras.Model:
@@ -86,35 +104,90 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _refuse_unusual(path: str, most: int) -> None:
-    """Refuse a file that leads elsewhere, or that would fill memory when it is unpacked.
+def _fitting(
+    network: keras.Model, candidates: Sequence[SavedNetwork]
+) -> list[tuple[keras.Variable, h5py.Dataset]]:
+    """Return each variable of a network with its array in a file.
+
+    Raises:
+        _MisfitError: No candidate fits, or several do.
+    """
+    wanted = [layer for layer in network.layers if layer.weights]
+    fitting: dict[str, list[SavedLayer]] = {}
+    misfits: list[tuple[tuple[int, int], _MisfitError]] = []
+    for candidate in candidates:
+        for layers in candidate.orders(network):
+            try:
+                fitting.setdefault(candidate.place, _checked(wanted, layers))
+            except _MisfitError as misfit:
+                misfits.append(((misfit.fitting, len(candidate.layers)), misfit))
+    if len(fitting) > 1:
+        raise _MisfitError(f"{' and '.join(fitting)} in it fit; save the model that is meant alone")
+    if not fitting:
+        nothing = _MisfitError("no layers lie in it as Keras saves them")
+        raise max(misfits, key=lambda scored: scored[0], default=(0, nothing))[1]
+    (saved,) = fitting.values()
+    return [
+        pair
+        for layer, arrays in zip(wanted, saved, strict=True)
+        for pair in zip(layer.weights, arrays.arrays, strict=True)
+    ]
+
+
+def _checked(
+    wanted: Sequence[keras.Layer], layers: Sequence[SavedLayer | None]
+) -> list[SavedLayer]:
+    """Return the saved layer of each layer.
 
     Args:
-        path: An HDF5 file.
-        most: Bytes that its arrays may have together.
+        wanted: The layers of a network that have weights.
+        layers: The saved layer of each, None if there is none; then those that remain. They must
+            be of a top: classifiers have no arrays with three or more dimensions.
+
+    Raises:
+        _MisfitError: It names the first layer that does not fit.
     """
-    total, seen = 0, set()
-    with h5py.File(path, "r") as file:
-        groups: list[h5py.Group] = [file]
-        while groups:
-            group = groups.pop()
-            for name in group:
-                where = f"{group.name.rstrip('/')}/{name}"
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"{where} is a link to somewhere else")
-                item = group[name]
-                address = h5py.h5o.get_info(item.id).addr
-                if address in seen:
-                    continue
-                seen.add(address)
-                if isinstance(item, h5py.Group):
-                    groups.append(item)
-                elif isinstance(item, h5py.Dataset):
-                    if item.is_virtual or item.external:
-                        raise ValueError(f"{where} lies in another file")
-                    total += item.size * item.dtype.itemsize
-                if total > most:
-                    raise ValueError(f"its arrays are larger than {most:,} bytes")
+    fitting: list[SavedLayer] = []
+    for layer, saved in itertools.zip_longest(wanted, layers[: len(wanted)]):
+        if saved is None or len(saved.arrays) != len(layer.weights):
+            shapes, names = _shapes(layer.weights), _shapes(saved.arrays) if saved else "nothing"
+            raise _MisfitError(f"{layer.name}: expected {shapes}, found {names}", len(fitting))
+        for variable, array in zip(layer.weights, saved.arrays, strict=True):
+            place = f"{variable.path}: expected {_shapes([variable])}, found"
+            if array.shape != tuple(variable.shape):
+                raise _MisfitError(f"{place} {_shapes([array])} in {array.name}", len(fitting))
+            if array.dtype.kind != "f" and not _is_bfloat16(array):
+                raise _MisfitError(f"{place} {array.dtype} in {array.name}", len(fitting))
+        fitting.append(saved)
+    for rest in layers[len(wanted) :]:
+        for array in rest.arrays if rest else ():
+            if array.ndim not in (1, 2):
+                raise _MisfitError(
+                    f"{array.name} {_shapes([array])} belongs neither to it nor to a classification"
+                    " top; if the model holds it, save it alone",
+                    len(fitting),
+                )
+    return fitting
+
+
+def _shapes(arrays: Sequence[Any], most: int = 4) -> str:
+    shapes = ", ".join("x".join(map(str, array.shape)) or "a scalar" for array in arrays[:most])
+    return shapes + (f" and {len(arrays) - most} more" if len(arrays) > most else "")
+
+
+def _is_bfloat16(array: h5py.Dataset) -> bool:
+    return bool(array.attrs.get("dtype") == "bfloat16" and array.dtype.itemsize == 2)
+
+
+def _read(
+    pairs: Sequence[tuple[keras.Variable, h5py.Dataset]],
+) -> list[tuple[keras.Variable, np.ndarray]]:
+    values = []
+    for variable, array in pairs:
+        value = np.asarray(array, tf.bfloat16.as_numpy_dtype if _is_bfloat16(array) else None)
+        with np.errstate(over="ignore"):  # Infinite values are refused later.
+            values.append((variable, value.astype(variable.dtype)))
+    return values
 
 
 @contextlib.contextmanager

@@ -128,7 +128,9 @@ class BuildFlags(SourceOptions):
         choices=PRECISIONS,
     )
     encoder_weights: str | None = flag(
-        None, "Weights of the encoder: `imagenet` (the default), `random` or a .weights.h5 file."
+        None,
+        "Weights of the encoder: `imagenet` (the default), `random`, or a .weights.h5, .h5 or .keras"
+        " file of the network, with or without its top.",
     )
 
     @property

@@ -232,7 +232,7 @@ def _with_feature_defaults(flags: BuildFlags, place: Callable[[str], str]) -> Bu
         flags,
         store=flags.store or "features",
         feature_dtype=flags.feature_dtype or features.fast_dtype(),
-        encoder_weights=place(weights) if weights.endswith(".h5") else weights,
+        encoder_weights=weights if weights in ("imagenet", "random") else place(weights),
     )
 
 

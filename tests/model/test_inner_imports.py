@@ -9,7 +9,8 @@ from tests.support.house import imported_names
 ALLOWED = {
     "definition": (),
     "decoding.py": (),
-    "encoder_weights.py": (),
+    "saved_networks.py": (),
+    "encoder_weights.py": ("saved_networks",),
     "encoder.py": ("encoder_weights",),
     "search": (),
     "fast": ("definition", "encoder"),
