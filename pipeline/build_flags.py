@@ -129,8 +129,8 @@ class BuildFlags(SourceOptions):
     )
     encoder_weights: str | None = flag(
         None,
-        "Weights of the encoder: `imagenet` (the default), `random`, or a .weights.h5, .h5 or .keras"
-        " file of the network, with or without its top.",
+        "Weights of the encoder: `imagenet` (the default), `random`, or a .weights.h5, .h5 or"
+        " .keras file of the network, with or without its top.",
     )
 
     @property
