@@ -164,8 +164,7 @@ def _numbered_layers(container: h5py.Group) -> Iterator[SavedLayer]:
         arrays: dict[str, h5py.Dataset] = {}
 
         def collect(place: str, item: Any, arrays: dict[str, h5py.Dataset] = arrays) -> None:
-            # A dropout's random state is no weight.
-            if isinstance(item, h5py.Dataset) and "seed_generator" not in place.split("/"):
+            if isinstance(item, h5py.Dataset):
                 arrays[place] = item
 
         if isinstance(layer, h5py.Group):

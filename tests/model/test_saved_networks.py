@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from model import saved_networks
+from model import encoder_weights, saved_networks
 from model.encoder import ENCODERS, Encoder
 from model.encoder_weights import WeightsError
 
@@ -200,14 +200,12 @@ def arrays_of(file: h5py.File) -> list[h5py.Dataset]:
 
 
 def refusal(path) -> str:
-    before = Encoder("small_cnn").network
-    expected = before.get_weights()
-    from model import encoder_weights
-
+    network = Encoder("small_cnn").network
+    before = network.get_weights()
     with warnings.catch_warnings(), pytest.raises(WeightsError) as caught:
         warnings.simplefilter("error")  # One line, and no warning before it.
-        encoder_weights.load_file(before, str(path), "small_cnn")
-    for array, other in zip(before.get_weights(), expected, strict=True):
+        encoder_weights.load_file(network, str(path), "small_cnn")
+    for array, other in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(array, other)  # None was set.
     message = str(caught.value)
     assert "\n" not in message
@@ -227,14 +225,17 @@ def convolutions(*depths: int, bias: bool = True) -> keras.Model:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (convolutions(32, 48), "conv2d_1/kernel: expected 3x3x32x64, found 3x3x32x48 in "),
-        (convolutions(32, 64), "conv2d_2: expected 3x3x64x96, 96, found nothing"),
-        (convolutions(32, bias=False), "conv2d: expected 3x3x3x32, 32, found 3x3x3x32;"),
-        (sequential(convolutions(32, 48)), "conv2d_1/kernel: expected 3x3x32x64, found 3x3x32x48"),
+        (lambda: convolutions(32, 48), "conv2d_1/kernel: expected 3x3x32x64, found 3x3x32x48 in "),
+        (lambda: convolutions(32, 64), "conv2d_2: expected 3x3x64x96, 96, found nothing"),
+        (lambda: convolutions(32, bias=False), "conv2d: expected 3x3x3x32, 32, found 3x3x3x32;"),
+        (
+            lambda: sequential(convolutions(32, 48)),
+            "conv2d_1/kernel: expected 3x3x32x64, found 3x3x32x48 in ",
+        ),
     ],
 )
 def test_the_first_layer_that_does_not_fit_is_named(model, message, ending, tmp_path):
-    assert message in refusal(save(model, tmp_path / f"w{ending}"))
+    assert message in refusal(save(model(), tmp_path / f"w{ending}"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
