@@ -240,7 +240,7 @@ def test_the_first_layer_that_does_not_fit_is_named(model, message, ending, tmp_
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_deeper_network_is_refused(base, ending, tmp_path):
-    deeper = keras.Model(base.input, layers.Conv2D(7, 3)(base.output))
+    deeper = keras.Model(base.input, layers.Conv2D(7, 3, name="added")(base.output))
     message = refusal(save(deeper, tmp_path / f"w{ending}"))
     assert " 3x3x128x7 belongs neither to it nor to a classification top" in message
 
