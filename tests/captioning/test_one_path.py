@@ -50,7 +50,7 @@ def run_dir(request, tmp_path_factory, scenes_records) -> str:
     return folder.path
 
 
-@pytest.mark.usefixtures("without_meteor")
+@pytest.mark.usefixtures("without_meteor", "kept_replicas")
 @pytest.mark.parametrize("fast", [False, True], ids=["emulated", "fast"])
 def test_every_command_gives_the_same_caption(
     run_dir, fast, tmp_path, monkeypatch, capsys, scenes_records

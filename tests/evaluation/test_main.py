@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from evaluation import main
 from metrics.names import METRICS
 from metrics.summary import table
 from records import manifest
-from tests.support.commands import one_error, run_process
+from tests.support.commands import one_error, run_command
 from tests.support.four import FOUR, FOUR_DETOKENISED
 from tests.support.training import run_evaluate
+
+pytestmark = pytest.mark.usefixtures("kept_replicas")
 
 
 def captions_of(path: Path) -> dict[int, str]:
@@ -178,8 +181,10 @@ def test_records_of_the_run_are_taken_where_none_are_given(
     assert "--records_dir is missing" in one_error(capsys)
 
 
-def test_help_as_a_process_says_what_the_command_does_and_lists_the_recipe():
-    done = run_process("-m", "evaluation.main", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "python -m evaluation.main" in done.stdout
-    assert "--rnn_units" in done.stdout and "Flags of the training are listed" in done.stdout
+def test_help_says_what_the_command_does_and_lists_the_recipe(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert run_command(main, "--help") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "python -m evaluation.main" in captured.out
+    assert "--rnn_units" in captured.out and "Flags of the training are listed" in captured.out

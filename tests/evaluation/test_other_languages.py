@@ -16,6 +16,7 @@ from tests.support.records import CocoFolder, build_coco
 from tests.support.shared import make_once
 from tests.support.training import run_evaluate
 
+pytestmark = pytest.mark.usefixtures("kept_replicas")
 SCRIPTS = {
     1: "一只狗 iphone 在跑",
     2: "два кота спят на диване",
@@ -79,6 +80,7 @@ def test_serving_says_them_too(scripts_run, tmp_path, capsys):
     assert [line.split("\t")[1] for line in lines] == list(SCRIPTS.values())
 
 
+@pytest.mark.usefixtures("with_kept_meteor")
 def test_the_language_is_the_flags_first_then_the_records_then_the_runs(
     copied_run, tmp_path, capsys
 ):

@@ -92,30 +92,37 @@ def test_a_baseline_is_compared_on_the_images_of_both(files, capsys):
     assert 0 < float(p) <= 1
 
 
-def test_files_without_a_common_image_cannot_be_compared(files):
+def test_files_without_a_common_image_cannot_be_compared(files, capsys):
     coco_files.write_results(files / "B.json", {5: "a bus"})
-    arguments = [f"--{name}={files}/{name[0].upper()}.json" for name in ("results", "annotations")]
-    done = run_score(*arguments, f"--baseline={files}/B.json")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "no image in common" in done.stderr
+    letters = {"results": "R", "annotations": "A", "baseline": "B"}
+    options = {name: files / f"{letter}.json" for name, letter in letters.items()}
+    assert run_command(score, **options) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "no image in common" in captured.err
 
 
-def test_an_unknown_image_id_is_named(files):
+def test_an_unknown_image_id_is_named(files, capsys):
     coco_files.write_results(files / "R.json", CAPTIONS | {1234: "a plane", 1235: "a train"})
-    done = run_score(f"--results={files}/R.json", f"--annotations={files}/A.json")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    assert run_command(score, results=files / "R.json", annotations=files / "A.json") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     for part in ("R.json", "1234 (and 1 other", "A.json"):
         assert part in line
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--results=R.json"], ["--annotations=A.json"], ["--result=R.json"], ["R.json"]]
+    "argument", ["--results=R.json", "--annotations=A.json", "--result=R.json", "R.json"]
 )
-def test_wrong_usage(arguments):
-    done = run_score(*arguments)
+def test_wrong_usage(argument, capsys):
+    assert run_command(score, argument) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+
+
+def test_wrong_usage_as_a_process():
+    done = run_score("--result=R.json")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")

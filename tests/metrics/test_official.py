@@ -128,7 +128,14 @@ def scores(kept_meteor):
         return official.evaluate(REFERENCES, HYPOTHESES)
 
 
-def test_scores_are_the_official_ones(scores, tmp_path):
+@pytest.mark.parametrize("paraphrases", ["few", pytest.param("all", marks=pytest.mark.slow)])
+def test_scores_are_the_official_ones(paraphrases, request, tmp_path):
+    """Slow with the program's own table: it is only data, and is loaded by both sides."""
+    if paraphrases == "few":
+        request.getfixturevalue("small_meteor")
+        scores = request.getfixturevalue("scores")
+    else:
+        scores = official.evaluate(REFERENCES, HYPOTHESES)
     corpus, images = official_scores(REFERENCES, HYPOTHESES, tmp_path)
     assert 0.1 < corpus["Bleu_4"] < 0.9
     assert 0.1 < corpus["METEOR"] < 0.9
@@ -173,6 +180,8 @@ def test_meteor_statistics_give_the_scores_of_the_program(kept_meteor):
     hypotheses[ids[2]] = references[ids[2]][1:2]  # a reference word for word
     hypotheses[ids[3]], hypotheses[ids[4]] = [""], ["xyzzy"]
     scores = kept_meteor(references, hypotheses)
+    matched = meteor._stages(scores.statistics).sum((0, 2, 3))
+    assert (matched[[0, 3]] > 0).all()  # exact words and paraphrases
     assert scores.images[2:5] == [1, 0, 0]
     of_images = meteor.score_of(scores.statistics)
     np.testing.assert_allclose(of_images, scores.images, rtol=0, atol=1e-12)
@@ -271,13 +280,14 @@ def test_captions_without_a_word_score_nothing():
 def test_leave_one_out_scores_captions_and_references_against_the_same_references():
     lists = dict(list(REFERENCES.items())[5:15])  # five captions each
     captions = {i: HYPOTHESES[i] for i in lists}
-    of_captions, of_references = [], []
-    for k in range(5):
-        others = {i: [t for j, t in enumerate(texts) if j != k] for i, texts in lists.items()}
-        of_captions.append(official.cider(others, captions))
-        of_references.append(official.cider(others, {i: texts[k] for i, texts in lists.items()}))
     references = tokens.tokenise(lists)
     hypotheses = tokens.tokenise({i: [text] for i, text in captions.items()})
+    of_captions, of_references = [], []
+    for k in range(5):
+        others = {i: [t for j, t in enumerate(texts) if j != k] for i, texts in references.items()}
+        of_captions.append(Cider().compute_score(others, hypotheses)[0])
+        left_out = {i: [texts[k]] for i, texts in references.items()}
+        of_references.append(Cider().compute_score(others, left_out)[0])
     compared = leave_one_out(references, hypotheses)
     assert compared.captions == pytest.approx(sum(of_captions) / 5, abs=1e-12)
     assert compared.references == pytest.approx(sum(of_references) / 5, abs=1e-12)
@@ -416,6 +426,7 @@ JAVAS_OF_OTHERS = {
 }
 
 
+@pytest.mark.usefixtures("small_meteor")
 def test_the_options_of_other_java_programs_do_not_count(scores):
     with environment(**JAVAS_OF_OTHERS):
         assert official.evaluate(REFERENCES, HYPOTHESES).metrics == scores.metrics
@@ -470,6 +481,7 @@ def test_a_failing_meteor_leaves_the_others(monkeypatch):
     assert note.startswith("METEOR unavailable: ")
 
 
+@pytest.mark.usefixtures("small_meteor")
 def test_no_process_is_left_behind(monkeypatch):
     started = []
     popen = subprocess.Popen

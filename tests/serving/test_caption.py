@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ from model.caption_generator import CaptionGenerator
 from model.decoding import decode
 from records import limits
 from serving import caption
-from tests.support.commands import ROOT, run_process, users_environment
+from tests.support.commands import ROOT, users_environment
 from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED, four_picture
 
@@ -315,10 +316,13 @@ def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys, run)
     assert len(capsys.readouterr().out.splitlines()) == 4  # the captions are said all the same
 
 
-def test_as_a_process(tmp_path):
-    done = run_process("-m", "serving.caption", f"--run_dir={tmp_path}", "a.jpg")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", done.stderr)
+def test_run_as_a_module(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["caption", f"--run_dir={tmp_path}", "a.jpg"])
+    with pytest.raises(SystemExit, check=lambda end: end.code == 1):
+        runpy.run_module("serving.caption", run_name="__main__")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", captured.err)
 
 
 def test_names_that_are_not_utf8_lose_no_file(tmp_path, four_run):
