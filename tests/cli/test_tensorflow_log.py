@@ -21,7 +21,7 @@ print("message", file=sys.stderr)
     "level", ["0", *(pytest.param(n, marks=pytest.mark.slow) for n in (None, "", "3"))]
 )
 def test_greetings_are_hidden_whatever_the_level(level):
-    """Slow with other levels, which log less; tests/serving starts a command without the variable."""
+    """Slow with levels that log less; tests/serving starts a command without the variable."""
     if level and any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg"))):
         pytest.skip("with a GPU the variable shows the log")
     environment = {n: text for n, text in os.environ.items() if n != "TF_CPP_MIN_LOG_LEVEL"}

@@ -316,6 +316,7 @@ def test_a_picture_that_cannot_be_written_is_a_line(good, tmp_path, capsys, run)
     assert len(capsys.readouterr().out.splitlines()) == 4  # the captions are said all the same
 
 
+@pytest.mark.filterwarnings("ignore:'serving.caption' found in sys.modules")
 def test_run_as_a_module(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["caption", f"--run_dir={tmp_path}", "a.jpg"])
     with pytest.raises(SystemExit, check=lambda end: end.code == 1):
