@@ -17,6 +17,8 @@ _TILE = 176  # pixels, with the margin
 _MARGIN, _LINE = 8, 22  # pixels
 _TEXT, _WORD = 17, 14  # heights of letters, pixels
 _SMALLEST = 8
+EVERY_WORD = "every word"  # the label of an attention that does not move
+_MOVES = 1e-6  # A smaller change of a weight from word to word is rounding.
 _HEAT = 0.6  # the share of the colour in a tile
 # Dark to bright, as matplotlib's "inferno" at these five places.
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
@@ -29,13 +31,31 @@ class PicturedCaption(NamedTuple):
         pixels: [H, W, 3] uint8.
         text: The caption as people write it.
         words: T words.
-        attention: [T, grid height, grid width] float32.
+        attention: [T, grid height, grid width] float32; None: there is none.
     """
 
     pixels: np.ndarray
     text: str
     words: Sequence[str]
-    attention: np.ndarray
+    attention: np.ndarray | None
+
+
+def looks(words: Sequence[str], attention: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
+    """Return what to show of a caption's attention.
+
+    Args:
+        words: T words.
+        attention: [T, grid height, grid width] float32; None: there is none.
+
+    Returns:
+        A label and [grid height, grid width] for each word. When several words look at the same
+        places, one pair stands for all of them. Nothing without an attention.
+    """
+    if attention is None:
+        return []
+    if len(words) > 1 and np.ptp(attention, 0).max() < _MOVES:
+        return [(EVERY_WORD, attention[0])]
+    return list(zip(words, attention, strict=True))
 
 
 def draw(path: str, captions: Sequence[PicturedCaption]) -> None:
@@ -54,7 +74,8 @@ def draw(path: str, captions: Sequence[PicturedCaption]) -> None:
 def render(captions: Sequence[PicturedCaption]) -> Image.Image:
     """Draw for each image its caption, the image itself, then a tile for each word.
 
-    Bright is where the word looked; each tile is scaled to its own highest weight.
+    Bright is where the word looked; each tile is scaled to its own highest weight. An attention
+    that does not move gets one tile, and a caption without attention none.
 
     Args:
         captions: What to draw.
@@ -74,13 +95,17 @@ def render(captions: Sequence[PicturedCaption]) -> Image.Image:
 
 
 def _letters(caption: PicturedCaption) -> str:
-    return "".join([caption.text, *caption.words])
+    return "".join([caption.text, *(label for label, _ in looks(caption.words, caption.attention))])
 
 
 def _block(caption: PicturedCaption, font: FontFile | None) -> Image.Image:
     image = _fitted(Image.fromarray(caption.pixels))
     row = image.height + _LINE + _MARGIN
-    rows = -(-(1 + len(caption.words)) // TILES)
+    tiles = [("", image)]
+    tiles += [
+        (label, _heated(image, heat)) for label, heat in looks(caption.words, caption.attention)
+    ]
+    rows = -(-len(tiles) // TILES)
     lines = _wrapped(caption.text, font)
     head = len(lines) * _LINE + _MARGIN
     block = Image.new("RGB", (TILES * _TILE, head + rows * row), "white")
@@ -88,11 +113,6 @@ def _block(caption: PicturedCaption, font: FontFile | None) -> Image.Image:
     leftwards = fonts.is_right_to_left(caption.text)
     for number, line in enumerate(lines):
         _write_line(pen, number * _LINE + _MARGIN // 2, line, font, at_right=leftwards)
-    tiles = [("", image)]
-    tiles += [
-        (word, _heated(image, heat))
-        for word, heat in zip(caption.words, caption.attention, strict=True)
-    ]
     for place, (word, tile) in enumerate(tiles):
         column = place % TILES
         left = (TILES - 1 - column if leftwards else column) * _TILE + _MARGIN

@@ -24,7 +24,8 @@ class GeneratedCaption(NamedTuple):
         words: T words, without `<start>` and `<end>`.
         score: What the search ranks by.
         attention: [T, grid height, grid width] float32, where each word looked (of an ensemble,
-            the first captioner's); None unless asked for.
+            that of the first captioner that has an attention); None unless asked for, and where no
+            captioner has one.
         log_probabilities: [T + 1] float32, of each word and of `<end>`, [T] where the caption was
             cut before its end; None unless asked for.
         cut: Whether the search ended before the caption did, at --max_words.
@@ -79,7 +80,7 @@ class FeatureCaptioner:
 
         Args:
             result: Of a batch of B images.
-            attention: Whether the captions shall carry their attention.
+            attention: Whether the captions shall carry their attention, if there is one.
             log_probabilities: Whether they shall carry the log-probabilities of their words.
 
         Returns:
@@ -88,7 +89,8 @@ class FeatureCaptioner:
         """
         ids, scores = result.ids.numpy(), result.score.numpy()
         nothing = np.full(scores.shape, None)
-        looked = result.attention.numpy() if attention else nothing
+        attends = attention and self._generator.looking is not None
+        looked = result.attention.numpy() if attends else nothing
         probable = result.log_probabilities.numpy() if log_probabilities else nothing
         return [
             [
@@ -108,7 +110,8 @@ class FeatureCaptioner:
     ) -> GeneratedCaption:
         words = tuple(self._vocabulary.words_of(ids))
         if attention is not None:
-            height, width, _ = self._generator.captioners[0].encoder.spec.grid
+            looking = self._generator.captioners[self._generator.looking or 0]
+            height, width, _ = looking.encoder.spec.grid
             attention = attention[: len(words)].reshape(-1, height, width)
         if log_probabilities is not None:
             log_probabilities = log_probabilities[: np.count_nonzero(ids)]

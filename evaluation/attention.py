@@ -2,6 +2,7 @@
 
 An evaluation keeps captions and not their attention, which would be thousands of numbers a caption.
 So some images are captioned once more, by the same path and therefore with the same captions.
+Of runs without an attention nothing is measured.
 """
 
 import random
@@ -11,16 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from artifacts.run_config import RunConfig
+from artifacts.run_folder import RunFolder
 from captioning.job import caption_at_once
 from captioning.records_source import RecordsSource, SelectedImages
 from captioning.replica import Wanted
 from captioning.search_options import BeamSearch
 from cli.progress import bar
 from model.definition.attention import entropy, temporal_variance
+from model.definition.decoder import first_attending
 from records.manifest import DatasetInfo
 from scenes import report as scene_report
 
 SAMPLE = 500  # images
+NO_ATTENTION = "no attention is measured or shown: a run with --attention=none has none"
+_ROUNDING = 1e-12  # A smaller temporal variance is that of float32 numbers that are equal.
 
 
 class AttendedCaption(NamedTuple):
@@ -33,7 +39,7 @@ class AttendedCaption(NamedTuple):
         orientation: The EXIF orientation of `encoded`, 1 to 8; 1 is upright.
         text: The caption as people write it.
         words: T words.
-        attention: [T, grid height, grid width] float32.
+        attention: [T, grid height, grid width] float32; None where no run has an attention.
     """
 
     image_id: int
@@ -42,7 +48,7 @@ class AttendedCaption(NamedTuple):
     orientation: int
     text: str
     words: Sequence[str]
-    attention: np.ndarray
+    attention: np.ndarray | None
 
 
 def survey(
@@ -64,20 +70,28 @@ def survey(
         shown: The ids of images whose attention is wanted.
 
     Returns:
-        {"attention": ..., and for drawn scenes "pointing": ...} for metrics.json; the captions of
-        `shown` by image id.
+        {"attention": ..., and for drawn scenes "pointing": ...} for metrics.json, "attention" being
+        None where no run has one; the captions of `shown` by image id.
     """
+    configs = [RunConfig.read(RunFolder(run_dir)).model.decoder for run_dir in run_dirs]
+    if (looking := first_attending(configs)) is None:
+        print(NO_ATTENTION)
+        pictured = attended_captions(run_dirs, records, search, shown) if shown else ()
+        return {"attention": None}, {caption.image_id: caption for caption in pictured}
     sample = set(random.Random(0).sample(sorted(image_ids), min(SAMPLE, len(image_ids))))
     statistics = AttentionStatistics()
     sampled: list[tuple[int, Sequence[str], np.ndarray]] = []
     kept: dict[int, AttendedCaption] = {}
     for caption in attended_captions(run_dirs, records, search, sample | set(shown)):
         if caption.image_id in sample:
-            statistics.add(caption)
+            assert caption.attention is not None  # a run has one
+            statistics.add(caption.attention)
             sampled.append((caption.image_id, caption.words, caption.attention))
         if caption.image_id in shown:
             kept[caption.image_id] = caption
     results: dict[str, Any] = {"attention": statistics.as_json()}
+    if len(run_dirs) > 1:
+        results["attention"]["run"] = RunFolder(run_dirs[looking]).name
     print(described(results["attention"]))
     if scene_report.is_drawn(info):
         results["pointing"] = scene_report.pointing(info, sampled)
@@ -90,7 +104,9 @@ def attended_captions(
     search: BeamSearch,
     image_ids: Collection[int],
 ) -> Iterator[AttendedCaption]:
-    """Caption some images of a split, keeping the attention; an ensemble's is the first run's.
+    """Caption some images of a split, keeping the attention.
+
+    An ensemble's attention is that of the first run that has one.
 
     Args:
         run_dirs: The runs that caption together.
@@ -107,7 +123,7 @@ def attended_captions(
     with bar(len(image_ids), "looking", "img") as progress:
         for outcome in caption_at_once(run_dirs, selected, search, wanted):
             caption = outcome.captions[0]
-            assert outcome.image.image_id is not None and caption.attention is not None
+            assert outcome.image.image_id is not None
             yield AttendedCaption(
                 outcome.image.image_id,
                 outcome.image.name,
@@ -132,22 +148,21 @@ class AttentionStatistics:
         self._entropy = self._variance = 0.0
         self._words = self._locations = 0
 
-    def add(self, caption: AttendedCaption) -> None:
+    def add(self, attention: np.ndarray) -> None:
         """Count a caption.
 
         Args:
-            caption: A caption of T words; T may be 0.
+            attention: [T, grid height, grid width] float32; T may be 0.
         """
-        _, height, width = caption.attention.shape
-        attention = caption.attention.reshape(-1, height * width)  # [T, L]
+        words, height, width = attention.shape
+        flat = attention.reshape(words, height * width)  # [T, L]
         self.images += 1
-        self._words += len(caption.words)
+        self._words += words
         self._locations = height * width
-        self._entropy += float(tf.reduce_sum(entropy(attention)))
-        real = np.ones(len(caption.words), bool)
-        self._variance += float(temporal_variance(attention, real))
+        self._entropy += float(tf.reduce_sum(entropy(flat)))
+        self._variance += float(temporal_variance(flat, np.ones(words, bool)))
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         """Return the statistics for metrics.json.
 
         Returns:
@@ -162,11 +177,20 @@ class AttentionStatistics:
         }
 
 
-def described(statistics: Mapping[str, float]) -> str:
-    """Return the line that is printed of `AttentionStatistics.as_json`."""
+def described(statistics: Mapping[str, Any]) -> str:
+    """Return the line that is printed of the statistics of a sample, as in metrics.json."""
+    whose = f"attention of {statistics['run']}" if "run" in statistics else "attention"
     return (
-        f"attention: entropy {statistics['entropy']:.2f} nats a word (0: one place,"
+        f"{whose}: entropy {statistics['entropy']:.2f} nats a word (0: one place,"
         f" {statistics['entropy_limit']:.2f}: all alike), temporal variance"
-        f" {statistics['temporal_variance']:.3f} (0: it never moves); {statistics['images']:,}"
-        " images"
+        f" {variance_text(statistics)} (0: every word looks at the same places);"
+        f" {statistics['images']:,} images"
     )
+
+
+def variance_text(statistics: Mapping[str, Any]) -> str:
+    """Return the temporal variance for people: only an attention that does not move has 0."""
+    variance = statistics["temporal_variance"]
+    if variance < _ROUNDING:
+        return "0"
+    return f"{variance:.3f}" if variance >= 0.001 else f"{variance:.0e}"

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from model.captioner import Captioner
+from model.definition.decoder import first_attending
 from model.fast import step as fast_step
 from model.fast.step import SearchWeights
 from model.search.beam import beam_search
@@ -25,6 +26,8 @@ class CaptionGenerator:
 
     Attributes:
         captioners: the members of the ensemble.
+        looking: the place of the captioner whose attention a search returns, the first that has
+            one; None: no captioner has, and what a search returns means nothing.
     """
 
     def __init__(self, captioners: Sequence[Captioner]):
@@ -34,6 +37,7 @@ class CaptionGenerator:
             captioners: one or more, with the same vocabulary.
         """
         self.captioners = tuple(captioners)
+        self.looking = first_attending(member.decoder.config for member in captioners)
         self.refresh()
 
     def refresh(self) -> None:
@@ -72,4 +76,6 @@ class CaptionGenerator:
             memory = captioner.decoder.memory(image_features)
             steps.append(functools.partial(fast_step.step, laid_out, memory))
             states.append(captioner.decoder.initial_state(memory, 1))
-        return search(averaged(steps), tuple(states), rules, *args, **(options or {}))
+        return search(
+            averaged(steps, self.looking or 0), tuple(states), rules, *args, **(options or {})
+        )

@@ -33,6 +33,7 @@ from cli.command import run
 from cli.errors import UsageError, UserError
 from cli.flags import flag
 from model.definition.attention import ATTENTIONS
+from model.definition.decoder import first_attending
 
 BATCH = 16
 _SAMPLING_FLAGS = ("temperature", "top_k", "top_p")
@@ -52,8 +53,9 @@ class CaptionOptions:
     )
     attention: str = flag(
         "",
-        "PNG file to draw: each image with the attention of each word of its caption. In the"
-        " flagfile of a training it is the attention that was trained, and draws nothing.",
+        "PNG file to draw: each image with the attention of each word of its caption, or once where"
+        " every word looks at the same places. In the flagfile of a training it is the attention"
+        " that was trained, and draws nothing.",
     )
 
 
@@ -89,6 +91,12 @@ def main(values: FlagValues, files: list[str]) -> int:
     for config in configs:
         recipes.refuse_contradictions(config.training, recipe)
     search = _search(values, run_dirs, configs)
+    looking = first_attending(config.model.decoder for config in configs)
+    if options.attention and looking is None:
+        raise UsageError(
+            f"--attention={options.attention}: {options.run_dir} was trained with --attention=none:"
+            " there is no attention to draw; leave out the flag"
+        )
     _refuse_unwritable(options.attention)
     # A quoted ~ is not expanded by the shell.
     files = [file if os.path.lexists(file) else os.path.expanduser(file) for file in files]
@@ -114,7 +122,8 @@ def main(values: FlagValues, files: list[str]) -> int:
             raise UserError(
                 f"{options.attention}: cannot be written: {error.strerror or error}"
             ) from None
-        print(f"picture: {options.attention}", file=sys.stderr)
+        whose = f" (attention of {run_dirs[looking or 0]})" if len(run_dirs) > 1 else ""
+        print(f"picture: {options.attention}{whose}", file=sys.stderr)
     return 1 if unreadable else 0
 
 

@@ -27,6 +27,16 @@ class Losses(NamedTuple):
     l2: tf.Tensor  # before its weight
     attention_entropy: tf.Tensor  # nats, mean over words; log L: attention without a preference
 
+    def scalars(self, attends: bool) -> dict[str, tf.Tensor]:
+        """Return name -> value, as logged.
+
+        Args:
+            attends: Whether the decoder has an attention; else its terms mean nothing and are left
+                out.
+        """
+        meaningless = () if attends else ("doubly_stochastic", "attention_entropy")
+        return {name: loss for name, loss in self._asdict().items() if name not in meaningless}
+
 
 def mean(values: tf.Tensor, real: tf.Tensor, count: tf.Tensor | None = None) -> tf.Tensor:
     """Return the mean of the values where `real`.

@@ -35,7 +35,7 @@ def build_step(
     Returns:
         A function of (images [B, size, size, 3] float32 or features [B, L, D] float16, ids
         [B, N, T]), this worker's share of a batch. It updates the weights and returns float32
-        scalars of the whole batch: the fields of `Losses`, `gradient_norm` (before clipping),
+        scalars of the whole batch: those of `Losses`, `gradient_norm` (before clipping),
         `learning_rate`, `words` and `captions`.
     """
     cluster = cluster or one_device()
@@ -113,7 +113,7 @@ class _Replica:
             clip_norm=self.recipe.clip_norm,
         )
         return {
-            **result._asdict(),
+            **result.scalars(self.captioner.decoder.config.attends),
             "gradient_norm": norm,
             "learning_rate": learning_rate,
             "words": words,

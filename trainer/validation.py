@@ -33,19 +33,21 @@ class Score(NamedTuple):
     cross_entropy: float  # nats per word, unsmoothed
     # Of greedy captions, on the tokens of records/text.py: good for choosing weights, not to quote.
     cider: float
-    attention_entropy: float = 0.0  # nats, mean over the words of those captions
-    temporal_variance: float = 0.0  # of their attention, mean over captions; 0: it never moves
+    # Of those captions' attention; None without an attention.
+    attention_entropy: float | None = None  # nats, mean over words
+    temporal_variance: float | None = None  # mean over captions; 0: it does not move
     samples: tuple[Sample, ...] = ()  # captions of the first few images
 
     def scalars(self) -> dict[str, float]:
-        """Return name -> value, as logged."""
-        return {
+        """Return name -> value, as logged; without an attention nothing is said of it."""
+        scalars = {
             CIDER: self.cider,
             "cross_entropy": self.cross_entropy,
             "perplexity": math.exp(self.cross_entropy),
             "attention_entropy": self.attention_entropy,
             "temporal_variance": self.temporal_variance,
         }
+        return {name: value for name, value in scalars.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +196,8 @@ class _CaptionTally:
                 " ".join(tokenise(text.decode())) for text in batch.texts[row] if text
             )
         del self._samples[SHOWN:]
+        if captions[0].attention is None:
+            return  # The captioner has none.
         real = result.ids.numpy()[new_rows, 0] != 0  # [images, T]
         attention = result.attention.numpy()[new_rows, 0]  # [images, T, L]
         self._entropies.append(entropy(attention).numpy()[real])
@@ -203,7 +207,12 @@ class _CaptionTally:
         return Score(
             cross_entropy,
             cider_of_tokens(self._references, self._captions)[0],
-            float(np.concatenate(self._entropies).mean()),
-            float(np.concatenate(self._variances).mean()),
+            _mean(self._entropies),
+            _mean(self._variances),
             tuple(self._samples),
         )
+
+
+def _mean(batches: Sequence[np.ndarray]) -> float | None:
+    """Return the mean over all batches; None where nothing was measured."""
+    return float(np.concatenate(batches).mean()) if batches else None

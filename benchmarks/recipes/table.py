@@ -13,6 +13,7 @@ from benchmarks.recipes.plan import ENCODER, Plan
 from metrics.names import BLEU_4, CIDER, HEADINGS, METEOR
 
 SHOWN = (BLEU_4, METEOR, CIDER)
+_LOOKS = ("entropy", "entropy_limit", "temporal_variance")
 _NOTE = "note.json"  # in a file of weights
 
 
@@ -59,9 +60,8 @@ def figures(plan: Plan, seconds: float | None, machine: str) -> dict[str, Any]:
         "metrics": evaluated["metrics"],
         "intervals": evaluated["intervals"],
         "distinct_captions": evaluated["diversity"]["distinct_captions"],
-        "entropy": evaluated["attention"]["entropy"],
-        "entropy_limit": evaluated["attention"]["entropy_limit"],
-        "temporal_variance": evaluated["attention"]["temporal_variance"],
+        # None where the recipe has no attention.
+        **{name: (evaluated["attention"] or {}).get(name) for name in _LOOKS},
         "machine": machine,
     }
 
@@ -120,9 +120,10 @@ def _notes(rows: Sequence[dict[str, Any]]) -> str:
         " and its p are those of a paired bootstrap test. Distinct: different captions, of all."
         " Perplexity: of dev's references at the best epoch, over the recipe's own words: compare"
         " it between recipes with equally many words only. Entropy: of the attention, in nats a"
-        " word; its limit is that of equal weights. Parameters: those of the decoder. Captions/s:"
-        " median of the training. Hours: of training and validation, wall time; - where the run"
-        f" was begun elsewhere. {machines}."
+        " word; its limit is that of equal weights. Temporal variance: how far it moves from word"
+        " to word; 0: every word looks at the same places. Parameters: those of the decoder."
+        " Captions/s: median of the training. Hours: of training and validation, wall time; - where"
+        f" the run was begun elsewhere. {machines}."
     )
 
 
@@ -154,9 +155,15 @@ def _score_cells(row: dict[str, Any], reference: str) -> list[str]:
         *(_score(row, name) for name in SHOWN),
         *(against, p, f"{row['distinct_captions']:.1%}"),
         "-" if perplexity is None or not math.isfinite(perplexity) else f"{perplexity:.1f}",
-        f"{row['entropy']:.2f} of {row['entropy_limit']:.2f}",
-        f"{row['temporal_variance']:.2g}",
+        *_looks_cells(row),
     ]
+
+
+def _looks_cells(row: dict[str, Any]) -> tuple[str, str]:
+    if row["temporal_variance"] is None:
+        return "-", "-"
+    moves = round(row["temporal_variance"], 12)  # An attention that does not move has 0.
+    return f"{row['entropy']:.2f} of {row['entropy_limit']:.2f}", f"{moves:.2g}"
 
 
 def _score(row: dict[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from captioning import image_file
+from captioning.attention_picture import looks
 from captioning.fonts import is_right_to_left
 from cli.errors import UserError
 from evaluation.attention import AttendedCaption
@@ -36,7 +37,8 @@ def card(
         references: The captions that people wrote.
         scores: Metric -> the caption's score.
         attended: The picture and where each word looked. Without it the card shows neither. When
-            its text is another one, the card says so and shows no attention.
+            its text is another one, the card says so and shows no attention. A run without an
+            attention has only the picture.
 
     Returns:
         An `article` element.
@@ -52,10 +54,9 @@ def card(
     if picture:
         image = f'<img src="{_jpeg_uri(picture, _PICTURE_SIDE)}" alt="the picture {escape(name)}">'
     words = ""
-    if attended and attended.text == caption:
-        words = _words(attended, picture)
-    elif attended:
-        words = f'<p class="soft">{_OTHER_CAPTION}</p>'
+    if attended and attended.attention is not None:
+        other = f'<p class="soft">{_OTHER_CAPTION}</p>'
+        words = _words(attended, picture) if attended.text == caption else other
     return (
         f'<article class="card"><div class="top">{image}<div class="text">'
         f"{directed('p', caption or '(nothing)', 'caption')}"
@@ -66,16 +67,16 @@ def card(
 
 
 def _words(attended: AttendedCaption, picture: Image.Image | None) -> str:
-    """Return a tile for each word: the picture, dark where the word did not look."""
+    """Return a tile for each word, or one for all: the picture, dark where it did not look."""
     variables = f"--shape:{picture.width / picture.height:.3f}" if picture else "--shape:1"
     if picture:  # A CSS variable: the page holds the picture once for all tiles.
         variables += f";--photo:url({_jpeg_uri(picture, _TILE_SIDE)})"
     tiles = [
         f'<figure><span class="tile">'
         f'<img src="{_shade_uri(attention)}"'
-        f' alt="“{escape(word)}” looked at the {_region(attention)}"></span>'
-        f"{directed('figcaption', word)}</figure>"
-        for word, attention in zip(attended.words, attended.attention, strict=True)
+        f' alt="“{escape(label)}” looked at the {_region(attention)}"></span>'
+        f"{directed('figcaption', label)}</figure>"
+        for label, attention in looks(attended.words, attended.attention)
     ]
     direction = "rtl" if is_right_to_left(attended.text) else "ltr"
     return f'<div class="words" dir="{direction}" style="{variables}">{"".join(tiles)}</div>'

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluation.attention import AttendedCaption
+from evaluation.attention import NO_ATTENTION, AttendedCaption
 from evaluation.report import cards
 from metrics.names import CIDER
 from metrics.official import Scores
@@ -69,9 +69,11 @@ class Gallery:
         return any(caption.encoded for caption in self.attended.values())
 
     def html(self) -> Iterator[str]:
-        """Yield each part of the gallery as HTML, and a note when there are no pictures."""
+        """Yield each part of the gallery as HTML, and a note of what it cannot show."""
         if not self.has_pictures:
             yield f'<p class="soft">{NO_PICTURES}</p>'
+        if any(caption.attention is None for caption in self.attended.values()):
+            yield f'<p class="soft">{NO_ATTENTION[0].upper()}{NO_ATTENTION[1:]}.</p>'
         for heading, image_ids in (
             ("Best captions", self.selection.best),
             ("Worst captions", self.selection.worst),

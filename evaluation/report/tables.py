@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from evaluation.attention import variance_text
 from evaluation.report.text import directed, without_folders
 from metrics import diversity
 from metrics.names import CIDER, HEADINGS
@@ -11,6 +12,10 @@ from metrics.official import Scores
 from metrics.summary import Summary
 
 _WORDS = 12  # Rows of the most missed words.
+_VARIANCE = (
+    "Temporal variance: how far the attention moves from word to word; 0: every word looks at the"
+    " same places."
+)
 
 
 def scores(summary: Summary) -> str:
@@ -41,7 +46,7 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
             `facts_true` are shown where they are there.
 
     Returns:
-        The table.
+        The table, and below it what the numbers of the attention mean.
     """
     measured = summary.diversity
     rows = [
@@ -71,16 +76,22 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
         of_captions, of_references = measured.bad_endings, measured.references_bad_endings or 0.0
         endings = "bad endings (“with a”)"
         rows.insert(2, (endings, f"{of_captions:.1%}", f"{of_references:.1%}"))
+    note = ""
     if attention := findings.get("attention"):
         limit = f" of {attention['entropy_limit']:.2f} nats"
         rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))
-        rows.append(("attention temporal variance", f"{attention['temporal_variance']:.3f}", ""))
+        rows.append(("attention temporal variance", variance_text(attention), ""))
+        note = _VARIANCE
+        if "run" in attention:
+            note = f"The attention is that of {escape(attention['run'])}. {note}"
+    elif "attention" in findings:
+        rows.append(("attention", "none", ""))
     if pointing := findings.get("pointing"):
         chance = f"(chance {pointing['chance']:.0%})"
         rows.append(("words that look at what they name", f"{pointing['score']:.0%}", chance))
     if "facts_true" in findings:
         rows.append(("claims that are true", f"{findings['facts_true']:.0%}", ""))
-    return _table(rows)
+    return _table(rows) + (note and f'<p class="soft">{note}</p>')
 
 
 def missed_words(scores: Scores) -> str:

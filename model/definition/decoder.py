@@ -6,6 +6,7 @@ same, but do once what does not depend on the state. Tests compare them.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import keras
@@ -51,6 +52,23 @@ class DecoderConfig:
     gate: bool = True
     deep_output: bool = True
     precision: str = "float32"
+
+    @property
+    def attends(self) -> bool:
+        """Whether words look at the image; else alpha is even and says nothing."""
+        return self.attention != "none"
+
+
+def first_attending(configs: Iterable[DecoderConfig]) -> int | None:
+    """Return which of the decoders that caption together shows where words look.
+
+    Args:
+        configs: of the members of an ensemble, or of one decoder.
+
+    Returns:
+        The place of the first that has an attention, from 0; None where none has one.
+    """
+    return next((place for place, config in enumerate(configs) if config.attends), None)
 
 
 class Memory(NamedTuple):

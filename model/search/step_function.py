@@ -21,15 +21,16 @@ def repeat_state(state: Any, captions: int) -> Any:
     return tf.nest.map_structure(lambda x: tf.repeat(x, captions, 1), state)
 
 
-def averaged(steps: Sequence[StepFunction]) -> StepFunction:
+def averaged(steps: Sequence[StepFunction], looking: int = 0) -> StepFunction:
     """Return an ensemble: one step function that averages the probabilities of several.
 
-    Its state is a tuple of theirs. Its attention is that of the first, because the others may see
+    Its state is a tuple of theirs. Its attention is that of one of them, because the others may see
     the image on another grid.
 
     Args:
         steps: step functions with the same vocabulary. A single one is returned as it is, but with
             its state in a tuple.
+        looking: which of them the attention is of, from 0.
     """
 
     def step(tokens: tf.Tensor, states: tuple[Any, ...]) -> tuple[tf.Tensor, Any, tf.Tensor]:
@@ -38,8 +39,8 @@ def averaged(steps: Sequence[StepFunction]) -> StepFunction:
             strict=True,
         )
         if len(steps) == 1:
-            return logits[0], states, alphas[0]
+            return logits[0], states, alphas[looking]
         log_probs = tf.nn.log_softmax(tf.stack(logits))
-        return tf.reduce_logsumexp(log_probs, 0) - math.log(len(steps)), states, alphas[0]
+        return tf.reduce_logsumexp(log_probs, 0) - math.log(len(steps)), states, alphas[looking]
 
     return step

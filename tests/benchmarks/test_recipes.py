@@ -219,7 +219,7 @@ def row(name: str, **changes) -> dict:
 
 def test_the_tables():
     difference = {"difference": -0.031, "low": -0.05, "high": -0.012, "p": 0.0}
-    none = {"attention": "none", "image_as": "first_input", "temporal_variance": 0.0}
+    none = {"attention": "none", "image_as": "first_input", "temporal_variance": None}
     text = table.markdown(
         [
             row("flickr8k"),
@@ -234,8 +234,10 @@ def test_the_tables():
         "| flickr8k | beam 3 | 20.4 | 19.8 | 50.1 (46.9 to 53.7) | reference | - | 61.2% | 17.2 |"
         in text
     )
-    assert "| -3.1 (-5.0 to -1.2) | < 0.001 | 61.2% | 17.2 | 2.50 of 3.89 | 0 |" in text
+    assert "| -3.1 (-5.0 to -1.2) | < 0.001 | 61.2% | 17.2 | - | - |" in text
     assert "| other | greedy | 20.4 |" in text
+    still = table.markdown([row("x", temporal_variance=3e-17)], "x", 0)
+    assert "| 2.50 of 3.89 | 0 |" in still
     assert "1,000 dev photographs" in text
     assert "those of mobilenet_v2, in place of" in text
     assert "more than 10 epochs" in text
@@ -276,6 +278,7 @@ def test_figures_come_from_what_a_run_leaves(flagfile, tmp_path):
     assert (figures["captions_per_second"], figures["epochs"]) == (7, 2)
     config["model"]["decoder"] |= {"attention": "none", "image_as": "first_input"}
     Path(folder.config).write_text(json.dumps(config))
+    planned.metrics.write_text(json.dumps(evaluated | {"attention": None}))
     figures = table.figures(planned, 60.0, "m")
     assert (figures["attention"], figures["image_as"]) == ("none", "first_input")
     assert "| none | first_input |" in table.markdown([figures], "x", 0)
