@@ -37,6 +37,24 @@ def test_attention_and_log_probabilities_are_given_on_request(captioner):
         assert (rich.log_probabilities < 0).all()
 
 
+def test_attention_is_that_of_the_first_captioner_that_has_one(captioner):
+    blind = small_captioner(seed=3, attention="none")
+    few, many = some_features(locations=6), some_features(locations=64)
+    alone = FeatureCaptioner([blind], VOCABULARY, GreedySearch())
+    for [caption] in alone.captions(alone.search([few]), attention=True):
+        assert caption.attention is None and caption.words
+    # The members see the image on grids of their own.
+    for members, features in (([blind, captioner], [few, many]), ([captioner, blind], [many, few])):
+        together = FeatureCaptioner(members, VOCABULARY, GreedySearch(max_words=3))
+        result = together.search(features)
+        for image, [caption] in enumerate(together.captions(result, attention=True)):
+            assert caption.attention.shape == (len(caption.words), 8, 8)
+            memory = captioner.decoder.memory(many[image : image + 1])
+            start = captioner.decoder.initial_state(memory, 1)
+            _, _, alpha = captioner.decoder.step(tf.constant([[START]]), start, memory)
+            np.testing.assert_allclose(caption.attention[0].ravel(), alpha[0, 0], atol=1e-5)
+
+
 SEARCHES = {
     "greedy": GreedySearch(),
     "beam": BeamSearch(n_best=3),

@@ -65,7 +65,8 @@ def ink(text: str, size: int = 40) -> np.ndarray:
 
 def pictured(text: str, words: list[str]) -> PicturedCaption:
     green = np.zeros((40, 60, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
-    return PicturedCaption(green, text, words, np.ones((len(words), 2, 2), np.float32))
+    heats = np.ones((len(words), 2, 2), np.float32) * np.arange(1, 1 + len(words))[:, None, None]
+    return PicturedCaption(green, text, words, heats)
 
 
 def green_columns(picture: Image.Image) -> list[int]:

@@ -88,7 +88,7 @@ def test_statistics_are_of_words_and_captions():
     heats = [rng.dirichlet(np.ones(6), t).reshape(t, 2, 3).astype(np.float32) for t in (2, 5)]
     found = AttentionStatistics()
     for heat in heats:
-        found.add(AttendedCaption(1, "", b"", 1, "", ["w"] * len(heat), heat))
+        found.add(heat)
     flat = [heat.reshape(len(heat), 6) for heat in heats]
     words = np.concatenate(flat)
     assert found.as_json() == pytest.approx(

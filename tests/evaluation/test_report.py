@@ -157,6 +157,8 @@ def test_captions_run_in_their_direction(tmp_path, scores, direction):
         i: AttendedCaption(i, "x", b"", 1, text, text.split(), np.ones((len(text.split()), 2, 2)))
         for i, text in texts.items()
     }
+    for look in attended.values():
+        look.attention[:] *= np.arange(1, 1 + len(look.words))[:, None, None]  # it moves
     findings = FINDINGS | {"language": 'z"h'}
     gallery = Gallery(shown, captions | texts, scores.references, scores.images, attended)
     html = report.render(findings, Summary.of(scores), gallery, RunFolder(""))
@@ -278,6 +280,50 @@ def test_a_look_at_another_caption_is_not_shown(tmp_path, scores):
     _, page = written(tmp_path, scores, attended=attended)
     assert not page.of("img")
     assert page.text.count("captioning the image again gave other words") == len(attended)
+
+
+def test_an_attention_that_does_not_move_is_shown_once(tmp_path, scores):
+    captions = {image: texts[0] for image, texts in scores.hypotheses.items()}
+    attended = {
+        i: AttendedCaption(i, "x", b"", 1, captions[i], ["a", "dog", "x"], np.ones((3, 2, 2)))
+        for i in Selection.of(scores).best[1:]
+    }
+    html, page = written(tmp_path, scores, attended=attended)
+    assert len(page.of("img")) == len(attended)
+    assert html.count('<figcaption dir="auto">every word</figcaption>') == len(attended)
+
+
+def test_without_an_attention_the_page_says_so_and_shows_no_heat(tmp_path, scores):
+    attended = {
+        i: AttendedCaption(i, "x", jpeg(64, 64), 1, "other words", ["x"], None)
+        for i in Selection.of(scores).image_ids()
+    }
+    _, page = written(tmp_path, scores, attended=attended)
+    assert len(page.of("img")) == 3 * SHOWN  # the pictures alone
+    assert page.text.count("No attention is measured or shown: a run with --attention=none") == 1
+    assert "gave other words" not in page.text
+    _, page = written(tmp_path, scores)
+    assert "No attention is measured" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("variance", "shown"), [(3e-17, "0"), (0.0, "0"), (2.4e-5, "2e-05"), (0.0123, "0.012")]
+)
+def test_only_an_attention_that_does_not_move_has_a_variance_of_0(scores, variance, shown):
+    measured = FINDINGS["attention"] | {"temporal_variance": variance}
+    html = tables.captions(Summary.of(scores), FINDINGS | {"attention": measured})
+    assert f"<td>attention temporal variance</td><td>{shown}</td>" in html
+    assert "how far the attention moves from word to word; 0: every word looks at the" in html
+    assert "The attention is that of" not in html
+    measured |= {"run": "<b>"}
+    html = tables.captions(Summary.of(scores), FINDINGS | {"attention": measured})
+    assert "The attention is that of &lt;b&gt;." in html
+
+
+def test_the_table_says_that_there_is_no_attention(scores):
+    html = tables.captions(Summary.of(scores), FINDINGS | {"attention": None})
+    assert "<td>attention</td><td>none</td>" in html
+    assert "entropy" not in html and "variance" not in html
 
 
 def test_images_that_were_not_captioned_again_keep_their_captions(tmp_path, scores):

@@ -267,6 +267,18 @@ def test_a_flagfile_says_the_trained_attention_and_the_command_line_a_picture(
         run(f"--flagfile={flagfile}")
 
 
+def test_no_attention_is_drawn_of_a_run_that_has_none(good, tmp_path, capsys, four_run_copy, run):
+    folder = RunFolder(str(four_run_copy))
+    config = RunConfig.read(folder)
+    decoder = dataclasses.replace(config.model.decoder, attention="none", gate=False)
+    model = dataclasses.replace(config.model, decoder=decoder)
+    dataclasses.replace(config, model=model).write(folder)
+    out = tmp_path / "out.png"
+    with pytest.raises(UsageError, match=r"out\.png: .* trained with --attention=none: .* no att"):
+        run(*good, run_dir=four_run_copy, attention=out)
+    assert capsys.readouterr().out == "" and not out.exists()
+
+
 def test_several_runs_speak_together(good, tmp_path, capsys, four_run, run):
     assert run(*good, run_dir=f"{four_run},{four_run}") == 0
     assert lines(capsys) == list(good.values())

@@ -65,6 +65,12 @@ def test_the_objective_weighs_its_terms():
     assert float(result.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
 
 
+def test_without_an_attention_its_terms_are_not_logged():
+    result = losses.Losses(*map(tf.constant, (1.0, 2.0, 3.0, 4.0, 5.0)))
+    assert result.scalars(attends=True) == result._asdict()
+    assert result.scalars(attends=False).keys() == {"total", "cross_entropy", "l2"}
+
+
 def test_attention_of_a_single_place_has_a_gradient():
     """0 log 0: softmax gives exact zeros, and padding does."""
     energy = tf.constant([[0.0, -200.0, -300.0]])

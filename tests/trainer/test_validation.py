@@ -60,6 +60,20 @@ def test_cross_entropy_and_cider_of_a_split(captioner):
     assert score.cider == pytest.approx(Cider().compute_score(references, captions)[0])
 
 
+@pytest.mark.parametrize("attention", ["static", "none"])
+def test_an_attention_that_does_not_move_or_is_none(attention):
+    captioner = small_captioner(attention=attention, seed=2)
+    features = some_features(locations=64).numpy()
+    score = Validator(captioner, VOCABULARY).score([captioned(CAPTIONS, [11, 12, 13], features)])
+    assert any(len(sample.caption.words) > 1 for sample in score.samples)
+    if attention == "static":
+        assert score.scalars()["temporal_variance"] < 1e-12
+        assert 0 < score.scalars()["attention_entropy"] < np.log(64) - 0.01
+    else:
+        assert score.scalars().keys() == {"CIDEr", "cross_entropy", "perplexity"}
+        assert [sample.caption.attention for sample in score.samples] == [None] * 3
+
+
 def test_batches_weigh_by_their_words_and_pairs_are_one_image(captioner):
     features = some_features(locations=64).numpy()
     validator = Validator(captioner, VOCABULARY)
