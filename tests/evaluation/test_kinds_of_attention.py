@@ -9,6 +9,8 @@ from captioning.attention_picture import EVERY_WORD
 from evaluation.attention import NO_ATTENTION
 from tests.support.training import events, run_evaluate, train
 
+pytestmark = pytest.mark.slow  # three trainings
+
 NONE = {"attention": "none", "doubly_stochastic": 0}
 # Runs that learn little, and yet say sentences of several words.
 SHORT = {"encoder_trainable": True, "max_steps": 24, "learning_rate": 2e-2, "epochs": 2}
