@@ -165,7 +165,7 @@ def test_everything_on_s3_is_as_on_disk(store, tmp_path, capsys):
     assert without_flags(store.objects("records")) == expected
     assert not [path for method, path in store.requests if method == "GET" and ".jpg" in path]
     store.clear("records")
-    build(*store.options, "--direct_num_workers=2", **given | names)
+    build(*store.options, "--direct_running_mode=multi_processing", **given | names)
     assert without_flags(store.objects("records")) == expected
 
     folder.annotations("train").unlink()
