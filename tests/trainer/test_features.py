@@ -1,9 +1,11 @@
 """Training and evaluation on features that the records hold."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +60,26 @@ def both(scenes_features, shared_folder) -> Path:
     return make_once(shared_folder / "features-both", build)
 
 
+@contextlib.contextmanager
+def no_images() -> Iterator[None]:
+    """Let no image be decoded or encoded: features are stored."""
+
+    def never(*_args, **_kwargs):
+        raise AssertionError("features are stored")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder.Encoder, "call", never)
+        patch.setattr(reading, "decode", never)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(alone, tmp_path_factory) -> Path:
-    """A run on features alone, no flag naming the encoder."""
+    """A run on features alone, read from the disk in each epoch, no flag naming the encoder."""
     run_dir = tmp_path_factory.mktemp("runs") / "run"
-    named = {"encoder": None, "encoder_weights": None}
-    assert train(records_dir=alone, run_dir=run_dir, epochs=1, **named) == 0
+    options = {"encoder": None, "encoder_weights": None, "epochs": 2, "cache_memory_mb": 0}
+    with no_images():
+        assert train(records_dir=alone, run_dir=run_dir, **options) == 0
     return run_dir
 
 
@@ -139,16 +155,9 @@ def test_a_run_takes_its_encoder_from_the_features(run, alone):
     assert captioner.encoder.fingerprint() == manifest.read_info(str(alone)).encoder.weights
 
 
-def test_no_image_is_decoded_or_encoded(alone, tmp_path, monkeypatch):
-    def never(*_args, **_kwargs):
-        raise AssertionError("features are stored")
-
-    monkeypatch.setattr(encoder.Encoder, "call", never)
-    monkeypatch.setattr(reading, "decode", never)
-    run_dir = tmp_path / "run"
-    code = train(records_dir=alone, run_dir=run_dir, epochs=2, cache_memory_mb=0)  # from the disk
-    assert code == 0
-    assert run_evaluate(records_dir=alone, run_dir=run_dir, output_dir=tmp_path / "out") == 0
+def test_no_image_is_decoded_or_encoded(run, alone, tmp_path):
+    with no_images():  # as in the training of `run`
+        assert run_evaluate(records_dir=alone, run_dir=run, output_dir=tmp_path / "out") == 0
 
 
 @pytest.mark.slow
@@ -204,7 +213,7 @@ def test_features_of_others_are_refused(run, alone, scenes_features, tmp_path, c
     # Other weights than those of the run that goes on, or is evaluated.
     others = tmp_path / "others"
     scenes_features(others, seed=8)
-    assert train(records_dir=others, run_dir=run, epochs=2, extend_schedule=True) == 1
+    assert train(records_dir=others, run_dir=run, epochs=3, extend_schedule=True) == 1
     assert "the model's encoder has the weights " in one_error(capsys)
     assert run_evaluate(records_dir=others, run_dir=run, output_dir=tmp_path) == 1
     assert "the model's encoder has the weights " in one_error(capsys)

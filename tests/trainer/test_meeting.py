@@ -119,9 +119,31 @@ def test_what_is_no_worker_of_ours_counts_as_there():
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_signal_ends_the_wait_of_the_command(tmp_path, number, code, index):
-    cluster = {"worker": free_addresses(2)}
+def test_a_signal_ends_the_wait_of_the_command(tmp_path, number, code, index, monkeypatch, capsys):
+    from tests.support.training import train
+
+    addresses = free_addresses(2)
+    cluster = {"worker": addresses}
     tf_config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+    monkeypatch.setenv("TF_CONFIG", tf_config)
+    ask = meeting._ask
+
+    def ask_and_signal(address):
+        if address == addresses[1 - index]:
+            os.kill(os.getpid(), number)
+        return ask(address)
+
+    monkeypatch.setattr(meeting, "_ask", ask_and_signal)
+    assert train(records_dir="none", run_dir=tmp_path / "run") == code
+    waiting, line = capsys.readouterr().err.splitlines()
+    assert "waiting for the others, for up to 10 minutes" in waiting
+    assert "nothing is lost" in line
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_ends_the_process_of_a_command_that_waits(tmp_path):
+    cluster = {"worker": free_addresses(2)}
+    tf_config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
     process = subprocess.Popen(
         [*_TRAINER, str(tmp_path / "run")],
         cwd=ROOT,
@@ -131,8 +153,8 @@ def test_a_signal_ends_the_wait_of_the_command(tmp_path, number, code, index):
     )
     try:
         assert "waiting for the others, for up to 10 minutes" in process.stderr.readline()
-        os.kill(process.pid, number)
-        assert process.wait(60) == code
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 75
     finally:
         process.kill()
         process.wait()

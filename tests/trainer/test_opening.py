@@ -61,6 +61,8 @@ def opened(monkeypatch) -> list:
             return 0
 
     monkeypatch.setattr(main, "Loop", NoLoop)
+    monkeypatch.setattr(main, "TrainingBatches", lambda *_: None)
+    monkeypatch.setattr(main, "open_validation", lambda *_, **__: None)
     monkeypatch.setattr(main, "_describe_best", lambda folder: folder.best)
     return runs
 
@@ -95,21 +97,20 @@ def digests(run_dir) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.usefixtures("without_meteor")
-def test_a_path_with_characters_of_a_glob_is_resumed(tmp_path, scenes_records, capsys):
+def test_a_path_with_characters_of_a_glob_is_resumed(tmp_path, trained, scenes_records, capsys):
     name = "lr[1e-3] a*b? {x}"
     records, run_dir = tmp_path / f"records {name}", tmp_path / f"run {name}"
     shutil.copytree(scenes_records, records)
+    shutil.copytree(trained, run_dir)
     same = {"records_dir": records, "run_dir": run_dir, "batch_size": 24}
-    assert train(**same, max_steps=1, profile_steps="1:1") == 0
-    config = json.loads((run_dir / "config.json").read_text())
-    capsys.readouterr()
-    assert train("--extend_schedule", **same, epochs=1) == 0
-    assert "resuming from step 1 of 2" in capsys.readouterr().err
+    before = config(run_dir)
+    assert train("--extend_schedule", **same, max_steps=3, profile_steps="3:3") == 0
+    assert "resuming from step 2 of 3" in capsys.readouterr().err
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == [
-        *("best.npz", "step-000000001.npz", "step-000000002.npz")
+        *("best.npz", "step-000000002.npz", "step-000000003.npz")
     ]
-    assert json.loads((run_dir / "config.json").read_text())["data"] == config["data"]
-    assert events(run_dir)["val/CIDEr"] == [1, 2]
+    assert config(run_dir)["data"] == before["data"]
+    assert events(run_dir)["val/CIDEr"] == [2, 3]
     assert list((run_dir / "events").rglob("*.xplane.pb"))
     assert run_evaluate(run_dir=run_dir, records_dir=records) == 0
     assert (run_dir / "evaluation" / "val" / "metrics.json").exists()
@@ -339,9 +340,8 @@ def test_weights_that_do_not_fit_are_refused(run_dir, again, tmp_path, capsys, f
     assert not new.exists()
 
 
-@pytest.mark.parametrize("writes", range(5))
 def test_a_kill_while_a_run_is_started_is_made_up_for(
-    run_dir, again, tmp_path, opened, monkeypatch, writes
+    run_dir, again, tmp_path, opened, monkeypatch
 ):
     class KilledError(BaseException):
         pass
@@ -356,15 +356,19 @@ def test_a_kill_while_a_run_is_started_is_made_up_for(
         with create(path) as file:
             yield file
 
-    new = tmp_path / "new"
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(atomic_file, "create", killed)
-        again(run_dir=new, init_run=run_dir)
-    assert again(run_dir=new, init_run=run_dir) == 0
-    assert config(new)["initial"]["run"] == str(run_dir)
-    assert again(run_dir=tmp_path / "undisturbed", init_run=run_dir) == 0
-    names = sorted(path.name for path in (tmp_path / "undisturbed").iterdir())
-    assert sorted(path.name for path in new.iterdir()) == names
+    undisturbed = tmp_path / "undisturbed"
+    assert again(run_dir=undisturbed, init_run=run_dir) == 0
+    names = sorted(path.name for path in undisturbed.iterdir())
+    for writes in range(5):
+        new = tmp_path / f"killed-after-{writes}"
+        written.clear()
+        with monkeypatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(atomic_file, "create", killed)
+            again(run_dir=new, init_run=run_dir)
+        assert len(written) == writes
+        assert again(run_dir=new, init_run=run_dir) == 0
+        assert config(new)["initial"]["run"] == str(run_dir)
+        assert sorted(path.name for path in new.iterdir()) == names
 
 
 # The first images alone.
@@ -616,7 +620,7 @@ def test_the_other_workers_of_a_cluster_take_no_lock(run_dir, again, monkeypatch
                     again()
 
 
-@pytest.mark.usefixtures("without_meteor")
+@pytest.mark.usefixtures("without_meteor", "kept_replicas")
 def test_a_second_evaluation_of_one_folder_is_refused(run_dir, scenes_records, capsys):
     same = {"run_dir": run_dir, "records_dir": scenes_records}
     folder = run_dir / "evaluation" / "val"

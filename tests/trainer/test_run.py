@@ -1,8 +1,10 @@
 """`trainer.main` as it is used, on small runs."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -17,25 +19,34 @@ from tests.support.disk import full_disk
 from tests.support.four import FOUR_DETOKENISED
 from tests.support.shared import make_once
 from tests.support.training import TINY, events, run_evaluate, train
-from trainer import main
+from trainer import loop, main
 
 # The command, sending itself SIGTERM inside its 17th step.
 _STOPPED = """
-import os, runpy, signal, sys
+import runpy, sys
+from tests.trainer.test_run import stopping
 from trainer import loop
-build_step = loop.build_step
-def stopping(*args):
-    step, calls = build_step(*args), []
-    def stop(*batch):
-        calls.append(1)
-        if len(calls) == 17:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(*batch)
-    return stop
-loop.build_step = stopping
+loop.build_step = stopping(loop.build_step)
 sys.argv = ["trainer.main", *sys.argv[1:]]
 runpy.run_module("trainer.main", run_name="__main__")
 """
+
+
+def stopping(build_step):
+    """Return `trainer.step.build_step` with a step that sends SIGTERM to its process once."""
+
+    def build(*args):
+        step, calls = build_step(*args), []
+
+        def stop(*batch):
+            calls.append(1)
+            if len(calls) == 17:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(*batch)
+
+        return stop
+
+    return build
 
 
 def newest_weights(run_dir: Path):
@@ -117,14 +128,22 @@ def assert_same_run(run_dir, undisturbed):
     assert history(run_dir, "val") == history(undisturbed, "val")
 
 
+@pytest.mark.parametrize("process", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sigterm_exits_75_and_the_same_command_ends_at_the_same_weights(
-    tmp_path, undisturbed, scenes_records
+    tmp_path, undisturbed, scenes_records, monkeypatch, capsys, process
 ):
+    """The slow form stops a process; the quick one stops the command in this process."""
     options = {"records_dir": scenes_records, "run_dir": tmp_path / "run", **DETERMINISTIC}
-    done = run_process("-c", _STOPPED, **TINY, **options)
-    assert done.returncode == 75, done.stderr
-    assert "stopped at step 17: " in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    if process:
+        done = run_process("-c", _STOPPED, **TINY, **options)
+        code, stderr = done.returncode, done.stderr
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "build_step", stopping(loop.build_step))
+            code, stderr = train(**options), capsys.readouterr().err
+    assert code == 75, stderr
+    assert "stopped at step 17: " in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
     assert newest_weights(tmp_path / "run")[1]["step"] == 17
     assert train(**options) == 0
     assert_same_run(tmp_path / "run", undisturbed)
