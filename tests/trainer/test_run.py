@@ -1,5 +1,6 @@
 """`trainer.main` as it is used, on small runs."""
 
+import inspect
 import json
 import os
 import re
@@ -21,19 +22,9 @@ from tests.support.shared import make_once
 from tests.support.training import TINY, events, run_evaluate, train
 from trainer import loop, main
 
-# The command, sending itself SIGTERM inside its 17th step.
-_STOPPED = """
-import runpy, sys
-from tests.trainer.test_run import stopping
-from trainer import loop
-loop.build_step = stopping(loop.build_step)
-sys.argv = ["trainer.main", *sys.argv[1:]]
-runpy.run_module("trainer.main", run_name="__main__")
-"""
-
 
 def stopping(build_step):
-    """Return `trainer.step.build_step` with a step that sends SIGTERM to its process once."""
+    """Return `trainer.step.build_step` whose step sends SIGTERM to its own process, once."""
 
     def build(*args):
         step, calls = build_step(*args), []
@@ -47,6 +38,17 @@ def stopping(build_step):
         return stop
 
     return build
+
+
+# The command, sending itself SIGTERM inside its 17th step.
+_STOPPED = f"""
+import os, runpy, signal, sys
+from trainer import loop
+{inspect.getsource(stopping)}
+loop.build_step = stopping(loop.build_step)
+sys.argv = ["trainer.main", *sys.argv[1:]]
+runpy.run_module("trainer.main", run_name="__main__")
+"""
 
 
 def newest_weights(run_dir: Path):
