@@ -40,7 +40,7 @@ SMALL = {
     "rnn_units": 24,
     "embedding_dim": 16,
     "epochs": 4,
-    "batch_size": 4,
+    "batch_size": 2,
     "learning_rate": 5e-3,
 }
 
