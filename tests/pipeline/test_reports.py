@@ -53,7 +53,9 @@ def test_the_first_failure_is_kept(monitor):
 _REPORT_OFTEN = """
 import pickle, sys
 report = pickle.load(sys.stdin.buffer)
-for _ in range(500):
+print("ready", flush=True)
+sys.stdin.read()  # Until all are ready.
+for _ in range(2000):
     report({"counts": {"listed": 1, "x" * 300: 1}})
 """
 
@@ -62,12 +64,17 @@ def test_messages_of_several_processes_do_not_mix(monitor):
     command = [sys.executable, "-c", _REPORT_OFTEN]
     with reports.through_file(monitor) as report:
         pipe = subprocess.PIPE
-        workers = [subprocess.Popen(command, cwd=ROOT, stdin=pipe) for _ in range(3)]
+        workers = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe) for _ in range(3)]
         for worker in workers:
             worker.stdin.write(pickle.dumps(report))
+            worker.stdin.flush()
+            assert worker.stdout.readline() == b"ready\n"
+        for worker in workers:
             worker.stdin.close()
         assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
-    assert monitor.counts == {"listed": 1500, "x" * 300: 1500}
+        for worker in workers:
+            worker.stdout.close()
+    assert monitor.counts == {"listed": 6000, "x" * 300: 6000}
 
 
 def test_half_a_line_is_waited_for(monitor, tmp_path, monkeypatch):
