@@ -1,6 +1,7 @@
 """The documents name what is in the tree: files, modules, flags, make targets, links, versions."""
 
 import ast
+import functools
 import re
 
 import pytest
@@ -31,6 +32,7 @@ def quoted(document: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", (ROOT / document).read_text())
 
 
+@functools.cache
 def our_flags() -> set[str]:
     """Return the names of the dataclasses' fields that are flags, and the benchmarks' options."""
     names = set()
