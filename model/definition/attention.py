@@ -148,7 +148,12 @@ class NoAttention(keras.layers.Layer):
         return h[..., :0], same_at_every_word(keys, h)
 
 
-ATTENTIONS = {"soft": SoftAttention, "static": StaticAttention, "none": NoAttention}
+Attention = SoftAttention | StaticAttention | NoAttention
+ATTENTIONS: dict[str, type[Attention]] = {
+    "soft": SoftAttention,
+    "static": StaticAttention,
+    "none": NoAttention,
+}
 
 
 def same_at_every_word(keys: tf.Tensor, h: tf.Tensor) -> tf.Tensor:

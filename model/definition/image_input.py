@@ -73,4 +73,8 @@ class ContextOnly:
         return State(zeros, zeros)
 
 
-IMAGE_INPUTS = {"init_state": InitialState, "first_input": FirstInput, "context": ContextOnly}
+IMAGE_INPUTS: dict[str, type[InitialState | FirstInput | ContextOnly]] = {
+    "init_state": InitialState,
+    "first_input": FirstInput,
+    "context": ContextOnly,
+}
