@@ -172,7 +172,7 @@ def _row(recipe: Plan, reference: Plan) -> dict[str, Any]:
         steps = Steps(run.with_name(f"{run.name}.json"), handle)
         _train_and_evaluate(recipe, steps)
         machine = steps.states["train"]["machine"]
-        row = table.figures(recipe, steps.seconds("train"), machine)
+        row = table.figures(recipe, steps.core_seconds("train"), machine)
         if recipe.name != reference.name:
             row["against_reference"] = _compare(recipe, reference, steps)
     return row

@@ -6,11 +6,11 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ class Steps:
         state = self.states.get(name, {})
         return bool(state.get("done") and state["inputs"] == inputs and product.exists())
 
-    def seconds(self, name: str) -> float | None:
-        """Return what a step took; None where a part of its work was there before it began."""
+    def core_seconds(self, name: str) -> float | None:
+        """Return the processor time of a step; None where some of its work was there before."""
         state = self.states[name]
-        return None if state.get("begun_elsewhere") else state["seconds"]
+        return None if state.get("begun_elsewhere") else state["core_seconds"]
 
     def run(
         self,
@@ -80,32 +80,33 @@ class Steps:
         Raises:
             UserError: The command failed.
         """
-        first = {"seconds": 0.0, "begun_elsewhere": begun_elsewhere}
+        first = {"core_seconds": 0.0, "begun_elsewhere": begun_elsewhere}
         state = self.states.setdefault(name, first)
         state |= {"done": False, "inputs": inputs, "machine": describe_machine()}
-        before, began = state["seconds"], time.monotonic()
+        before = state["core_seconds"]
 
-        def note() -> None:
-            state["seconds"] = before + time.monotonic() - began
+        def note(core_seconds: float) -> None:
+            state["core_seconds"] = before + core_seconds
             self._write()
 
-        try:
-            execute(command, self._handle, note)
-            state["done"] = True
-        finally:
-            note()
+        execute(command, self._handle, note)
+        state["done"] = True
+        self._write()
 
     def _write(self) -> None:
         atomic_file.write(self.path, json.dumps(self.states, indent=1).encode())
 
 
-def execute(command: Sequence[str], handle: int, tick: Callable[[], None] = lambda: None) -> None:
+def execute(
+    command: Sequence[str], handle: int, tick: Callable[[float], None] = lambda core_seconds: None
+) -> None:
     """Run a module as a user would; stop it when we are stopped.
 
     Args:
         command: A module and its arguments.
         handle: Descriptor that the process inherits.
-        tick: Called every few seconds.
+        tick: Called every few seconds and at the end, with the processor time that the command has
+            used so far, seconds.
 
     Raises:
         StoppedError: It was asked to stop.
@@ -119,21 +120,40 @@ def execute(command: Sequence[str], handle: int, tick: Callable[[], None] = lamb
         process_group=0,  # Ctrl-C reaches us, and we pass it on once.
         preexec_fn=_end_with_parent,
     )
+    of_others = _core_seconds_of_ended_processes()
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(_TICK_SECONDS)
                 break
-            tick()
+            tick(_core_seconds(process.pid))
     except BaseException:
         print(f"stopping: {command[0]} saves and ends", file=sys.stderr, flush=True)
         process.terminate()
         process.wait()
         raise
+    finally:
+        tick(_core_seconds_of_ended_processes() - of_others)
     if code in _STOPPED or code == -signal.SIGTERM:
         raise StoppedError(f"{command[0]} was stopped; run the same command again to continue")
     if code:
         raise UserError(f"{command[0]} failed (exit code {code}): its lines above say why")
+
+
+def _core_seconds(process: int) -> float:
+    """Return the processor time of a process and its ended children; 0 where there is no /proc."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return 0.0
+    # The second field is a name in parentheses that may hold anything; fields 14 to 17 are times.
+    times = text.rpartition(")")[2].split()[11:15]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
+
+def _core_seconds_of_ended_processes() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _end_with_parent() -> None:

@@ -17,12 +17,12 @@ _LOOKS = ("entropy", "entropy_limit", "temporal_variance")
 _NOTE = "note.json"  # in a file of weights
 
 
-def figures(plan: Plan, seconds: float | None, machine: str) -> dict[str, Any]:
+def figures(plan: Plan, core_seconds: float | None, machine: str) -> dict[str, Any]:
     """Return the figures of a recipe that is trained and evaluated.
 
     Args:
         plan: The recipe.
-        seconds: What its training took; None where that is not known.
+        core_seconds: Processor time of its training; None where that is not known.
         machine: Where it was trained.
 
     Returns:
@@ -52,7 +52,7 @@ def figures(plan: Plan, seconds: float | None, machine: str) -> dict[str, Any]:
         "best_epoch": best["epoch"],
         "recipe_epochs": plan.epochs,
         "seed": config["training"]["seed"],
-        "seconds": seconds,
+        "core_seconds": core_seconds,
         "captions_per_second": statistics.median(rates),
         "perplexity": perplexities[-1] if perplexities else None,
         "images": evaluated["images"],
@@ -81,7 +81,7 @@ def markdown(rows: Sequence[dict[str, Any]], reference: str, epochs: int) -> str
     training = [
         [
             *("recipe", "attention", "image as", "words", "parameters"),
-            *("epochs", "steps", "hours", "captions/s"),
+            *("epochs", "steps", "core hours", "captions/s"),
         ],
         *([*_training_cells(row)] for row in rows),
     ]
@@ -122,8 +122,8 @@ def _notes(rows: Sequence[dict[str, Any]]) -> str:
         " it between recipes with equally many words only. Entropy: of the attention, in nats a"
         " word; its limit is that of equal weights. Temporal variance: how far it moves from word"
         " to word; 0: every word looks at the same places. Parameters: those of the decoder."
-        " Captions/s: median of the training. Hours: of training and validation, wall time; - where"
-        f" the run was begun elsewhere. {machines}."
+        " Captions/s: median of the training. Core hours: processor time of training and"
+        f" validation; - where the run was begun elsewhere. {machines}."
     )
 
 
@@ -131,7 +131,7 @@ def _training_cells(row: dict[str, Any]) -> list[str]:
     epochs = f"{row['epochs']:.3g}"
     if round(row["epochs"], 2) < row["recipe_epochs"]:
         epochs += f" of {row['recipe_epochs']}"
-    hours = "-" if row["seconds"] is None else f"{row['seconds'] / 3600:.2f}"
+    hours = "-" if row["core_seconds"] is None else f"{row['core_seconds'] / 3600:.2f}"
     return [
         *(row["recipe"], row["attention"], row["image_as"], f"{row['vocabulary']:,}"),
         *(f"{row['parameters'] / 1e6:.1f} M", epochs, f"{row['steps']:,}", hours),

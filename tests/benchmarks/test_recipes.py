@@ -141,20 +141,20 @@ def test_a_step_is_done_while_its_inputs_and_its_product_stay(tmp_path, steps):
 def test_a_failed_step_is_not_done_and_its_time_counts(tmp_path, steps, capfd):
     with pytest.raises(UserError, match=r"timeit failed \(exit code 2\)"):
         steps.run("train", {}, ["timeit", "--no-such-option"])
-    seconds = steps.states["train"]["seconds"]
+    seconds = steps.states["train"]["core_seconds"]
     assert not steps.is_done("train", {}, tmp_path)
     steps.run("train", {}, ["timeit", "-n1", "-r1"])
-    assert steps.states["train"]["seconds"] > seconds > 0
+    assert steps.states["train"]["core_seconds"] > seconds > 0
     assert "$ python -m timeit --no-such-option" in capfd.readouterr().out
 
 
 def test_the_time_of_a_run_that_was_begun_elsewhere_is_not_known(steps):
     steps.run("train", {}, ["timeit", "-n1", "-r1"])
     steps.run("train", {}, ["timeit", "-n1", "-r1"], begun_elsewhere=True)  # By us, and killed.
-    assert steps.seconds("train") == steps.states["train"]["seconds"]
+    assert steps.core_seconds("train") == steps.states["train"]["core_seconds"]
     steps.run("other", {}, ["timeit", "-n1", "-r1"], begun_elsewhere=True)
     steps.run("other", {}, ["timeit", "-n1", "-r1"])
-    assert Steps(steps.path, 0).seconds("other") is None
+    assert Steps(steps.path, 0).core_seconds("other") is None
 
 
 def test_a_command_that_was_stopped_stops_the_benchmark(steps):
@@ -187,7 +187,7 @@ def test_a_kill_ends_the_command_too_and_keeps_its_time(tmp_path, number):
         state = Steps(tmp_path / "x.json", handle).states["train"]
     assert time.monotonic() - killed < 30
     assert not state["done"]
-    assert 0 < state["seconds"] < 50
+    assert 0 < state["core_seconds"] < 50
 
 
 def row(name: str, **changes) -> dict:
@@ -200,7 +200,7 @@ def row(name: str, **changes) -> dict:
         "parameters": 7_040_000,
         "epochs": 10.0,
         "recipe_epochs": 10,
-        "seconds": 1440.0,
+        "core_seconds": 1440.0,
         "captions_per_second": 208.4,
         "perplexity": 17.23,
         "images": 1000,
@@ -223,7 +223,7 @@ def test_the_tables():
     text = table.markdown(
         [
             row("flickr8k"),
-            row("other", **none, seconds=None, recipe_epochs=30, against_reference=difference),
+            row("other", **none, core_seconds=None, recipe_epochs=30, against_reference=difference),
         ],
         "flickr8k",
         epochs=10,
