@@ -116,15 +116,18 @@ def main(values: FlagValues, files: list[str]) -> int:
         if options.attention:
             pictured.append(_pictured(outcome))
     if pictured:
-        try:
-            attention_picture.draw(options.attention, pictured)
-        except OSError as error:
-            raise UserError(
-                f"{options.attention}: cannot be written: {error.strerror or error}"
-            ) from None
+        _draw(options.attention, pictured)
         whose = f" (attention of {run_dirs[looking or 0]})" if len(run_dirs) > 1 else ""
         print(f"picture: {options.attention}{whose}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _draw(path: str, pictured: list[PicturedCaption]) -> None:
+    """Draw the picture, or raise a UserError where it cannot be written."""
+    try:
+        attention_picture.draw(path, pictured)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _without_recipe(

@@ -77,21 +77,29 @@ def captions(summary: Summary, findings: Mapping[str, Any]) -> str:
         endings = "bad endings (“with a”)"
         rows.insert(2, (endings, f"{of_captions:.1%}", f"{of_references:.1%}"))
     note = ""
-    if attention := findings.get("attention"):
-        limit = f" of {attention['entropy_limit']:.2f} nats"
-        rows.append(("attention entropy", f"{attention['entropy']:.2f}{limit}", ""))
-        rows.append(("attention temporal variance", variance_text(attention), ""))
-        note = _VARIANCE
-        if "run" in attention:
-            note = f"The attention is that of {escape(attention['run'])}. {note}"
-    elif "attention" in findings:
-        rows.append(("attention", "none", ""))
+    if "attention" in findings:
+        of_attention, note = _attention(findings["attention"])
+        rows += of_attention
     if pointing := findings.get("pointing"):
         chance = f"(chance {pointing['chance']:.0%})"
         rows.append(("words that look at what they name", f"{pointing['score']:.0%}", chance))
     if "facts_true" in findings:
         rows.append(("claims that are true", f"{findings['facts_true']:.0%}", ""))
     return _table(rows) + (note and f'<p class="soft">{note}</p>')
+
+
+def _attention(measured: Mapping[str, Any] | None) -> tuple[list[tuple[str, str, str]], str]:
+    """Return rows of the attention's numbers, and as HTML what they mean; None: no attention."""
+    if measured is None:
+        return [("attention", "none", "")], ""
+    spread = f"{measured['entropy']:.2f} of {measured['entropy_limit']:.2f} nats"
+    rows = [
+        ("attention entropy", spread, ""),
+        ("attention temporal variance", variance_text(measured), ""),
+    ]
+    if "run" not in measured:
+        return rows, _VARIANCE
+    return rows, f"The attention is that of {escape(measured['run'])}. {_VARIANCE}"
 
 
 def missed_words(scores: Scores) -> str:
