@@ -15,7 +15,7 @@ ALLOWED = {
     "search": (),
     "fast": ("definition", "encoder"),
     "captioner.py": ("definition", "encoder", "fast"),
-    "caption_generator.py": ("captioner", "fast", "search"),
+    "caption_generator.py": ("captioner", "definition", "fast", "search"),
 }
 
 
