@@ -132,7 +132,9 @@ def test_arrays_that_do_not_fit_are_refused():
             weights_file.scatter(changed, captioner.decoder.variables, "w.npz")
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "inception_v3"])
+@pytest.mark.parametrize(
+    "name", ["small_cnn", pytest.param("inception_v3", marks=pytest.mark.slow)]
+)
 def test_paths_do_not_hang_on_what_was_built_before(name):
     paths = [[v.path for v in Encoder(name).variables] for _ in range(2)]
     assert paths[0] == paths[1]

@@ -51,7 +51,10 @@ def run_dir(request, tmp_path_factory, scenes_records) -> str:
 
 
 @pytest.mark.usefixtures("without_meteor", "kept_replicas")
-@pytest.mark.parametrize("fast", [False, True], ids=["emulated", "fast"])
+@pytest.mark.parametrize(
+    "fast",
+    [pytest.param(False, id="emulated", marks=pytest.mark.slow), pytest.param(True, id="fast")],
+)
 def test_every_command_gives_the_same_caption(
     run_dir, fast, tmp_path, monkeypatch, capsys, scenes_records
 ):

@@ -39,6 +39,10 @@ VARIANTS = {
 }
 
 
+# Compiling takes seconds; uncompiled, every variant is compared.
+COMPILED = ["all", pytest.param("static", marks=pytest.mark.slow), "Show and Tell"]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def uncompiled():
     """Each new shape would be compiled; `test_compiled_...` do that."""
@@ -269,7 +273,7 @@ def assert_compiled(step, captioner, captions, formulation, tolerance, dropout=D
     assert_same(dict(zip(by_name, gradients, strict=True)), by_name, tolerance)
 
 
-@pytest.mark.parametrize("variant", ["all", "static", "Show and Tell"])
+@pytest.mark.parametrize("variant", COMPILED)
 def test_compiled_in_float32(variant):
     tf.config.run_functions_eagerly(False)
     captioner = small_captioner(**VARIANTS[variant])
@@ -285,7 +289,7 @@ def test_compiled_in_bfloat16():
     assert_compiled(compiled(captioner, fast_forcing), captioner, CAPTIONS[1:], forcing, 2e-2)
 
 
-@pytest.mark.parametrize("variant", ["all", "static", "Show and Tell"])
+@pytest.mark.parametrize("variant", COMPILED)
 def test_xla_compiles_the_plain_formulation_whole(variant):
     """A GPU runs it this way. There is no dropout here, because XLA draws other masks."""
     tf.config.run_functions_eagerly(False)
