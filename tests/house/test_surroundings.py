@@ -89,7 +89,7 @@ def test_weights_are_the_same(environment, scenes_records, tmp_path):
         np.testing.assert_array_equal(same[name], array, err_msg=name)
 
 
-@pytest.mark.slow  # The quick form is that of the records, above, whose features TensorFlow computes.
+@pytest.mark.slow  # Quick is that of the records: TensorFlow computes their features.
 def test_captions_and_scores_are_the_same(environment, four_run_copy, tmp_path):
     for image_id in FOUR:
         (tmp_path / "photos").mkdir(exist_ok=True)
