@@ -168,12 +168,17 @@ def test_a_recipe_builds_trains_evaluates_and_captions(flagfile, scenes_data, tm
     results = json.loads((run_dir / "evaluation/val/captions_val_run_results.json").read_text())
     assert len(results) == 6 and all(result["caption"].strip() for result in results)
     metrics = json.loads((run_dir / "evaluation/val/metrics.json").read_text())
-    moved = metrics["attention"]["temporal_variance"]
-    assert moved > 1e-9 if recipe.attention == "soft" else moved < 1e-12
+    if recipe.attention == "none":
+        assert metrics["attention"] is None
+        drawn = {}
+    else:
+        moved = metrics["attention"]["temporal_variance"]
+        assert moved > 1e-9 if recipe.attention == "soft" else moved < 1e-12
+        drawn = {"attention": picture}
 
     image = next((scenes_data / "test2017").iterdir())
-    done = run_process("-m", CAPTION, str(image), run_dir=run_dir, attention=picture)
+    done = run_process("-m", CAPTION, str(image), run_dir=run_dir, **drawn)
     assert done.returncode == 0, done.stderr
     name, _, text = done.stdout.rstrip("\n").partition("\t")
     assert name == str(image) and text.strip()
-    assert picture.is_file()
+    assert picture.is_file() == bool(drawn)
