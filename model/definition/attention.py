@@ -14,7 +14,23 @@ import tensorflow as tf
 from model.definition.precision import matmul
 
 
-class SoftAttention(keras.layers.Layer):
+class _ScoringAttention(keras.layers.Layer):
+    """What `SoftAttention` and `StaticAttention` share: a layer over each location, W a'_l + b."""
+
+    def __init__(self, depth: int, attention_units: int, precision: str):
+        super().__init__(name="attention")
+        self.precision, self.context_depth = precision, depth
+        self.memory_kernel = self.add_weight(
+            (depth, attention_units), "glorot_uniform", name="memory_kernel"
+        )
+        self.memory_bias = self.add_weight((attention_units,), "zeros", name="memory_bias")
+
+    def hidden(self, values: tf.Tensor) -> tf.Tensor:
+        """Return W a' + b: [B, L, D'] -> [B, L, A]."""
+        return matmul(values, self.memory_kernel, self.precision) + self.memory_bias
+
+
+class SoftAttention(_ScoringAttention):
     """Soft attention (Xu et al. 2015, "Show, Attend and Tell", eq. 4-6).
 
         e_l     = v . tanh(W a'_l + b + U h)
@@ -33,12 +49,7 @@ class SoftAttention(keras.layers.Layer):
     """
 
     def __init__(self, depth: int, state_units: int, attention_units: int, precision: str):
-        super().__init__(name="attention")
-        self.precision, self.context_depth = precision, depth
-        self.memory_kernel = self.add_weight(
-            (depth, attention_units), "glorot_uniform", name="memory_kernel"
-        )
-        self.memory_bias = self.add_weight((attention_units,), "zeros", name="memory_bias")
+        super().__init__(depth, attention_units, precision)
         self.query_kernel = self.add_weight(
             (state_units, attention_units), "glorot_uniform", name="query_kernel"
         )
@@ -49,7 +60,7 @@ class SoftAttention(keras.layers.Layer):
 
     def keys(self, values: tf.Tensor) -> tf.Tensor:
         """Return W a' + b, computed once per image: [B, L, D'] -> [B, L, A]."""
-        return matmul(values, self.memory_kernel, self.precision) + self.memory_bias
+        return self.hidden(values)
 
     def call(self, h: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Look at the image once.
@@ -67,7 +78,7 @@ class SoftAttention(keras.layers.Layer):
         return tf.matmul(alpha, values), alpha
 
 
-class StaticAttention(keras.layers.Layer):
+class StaticAttention(_ScoringAttention):
     """Attention that does not depend on the state.
 
         e_l     = v . tanh(W a'_l + b)
@@ -86,12 +97,7 @@ class StaticAttention(keras.layers.Layer):
     """
 
     def __init__(self, depth: int, state_units: int, attention_units: int, precision: str):
-        super().__init__(name="attention")
-        self.precision, self.context_depth = precision, depth
-        self.memory_kernel = self.add_weight(
-            (depth, attention_units), "glorot_uniform", name="memory_kernel"
-        )
-        self.memory_bias = self.add_weight((attention_units,), "zeros", name="memory_bias")
+        super().__init__(depth, attention_units, precision)
         self.score_kernel = self.add_weight(
             (attention_units, 1), "glorot_uniform", name="score_kernel"
         )
@@ -99,8 +105,10 @@ class StaticAttention(keras.layers.Layer):
 
     def keys(self, values: tf.Tensor) -> tf.Tensor:
         """Return alpha: [B, L, D'] -> [B, L, 1]."""
-        hidden = tf.tanh(matmul(values, self.memory_kernel, self.precision) + self.memory_bias)
-        return tf.nn.softmax(tf.tensordot(hidden, tf.convert_to_tensor(self.score_kernel), 1), 1)
+        energy = tf.tensordot(
+            tf.tanh(self.hidden(values)), tf.convert_to_tensor(self.score_kernel), 1
+        )
+        return tf.nn.softmax(energy, 1)
 
     def call(self, h: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Look at the image once.
