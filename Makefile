@@ -87,7 +87,7 @@ bench-recipes: setup
 # One file for every platform and both versions of Python.
 lock: setup
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header \
-	  --extra train --extra serve --extra dask --extra aws --extra heif --extra dev --output-file requirements.lock setup.py
+	  --extra build --extra train --extra serve --extra dask --extra aws --extra heif --extra dev --output-file requirements.lock setup.py
 
 clean:
 	rm -rf .venv build data/scenes data/records/scenes runs/scenes

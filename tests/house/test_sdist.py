@@ -49,7 +49,7 @@ def sdist(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(sdist, tmp_path_factory) -> Path:
-    """Unpack the archive and return the folder with the packages and their PKG-INFO."""
+    """Unpack the archive and return the folder with the packages."""
     where = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(where, filter="data")
@@ -75,13 +75,24 @@ def distributions(requires: list[str]) -> set[str]:
     return names
 
 
+def what_pip_installs(folder: Path, made: Path) -> list[str]:
+    """Return what setup.py requires in this folder, as pip asks it."""
+    subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", made],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    (info,) = made.glob("*.egg-info")
+    return importlib.metadata.PathDistribution(info).requires or []
+
+
 def spelt(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_the_base_install_builds_records(unpacked, tmp_path):
-    requires = importlib.metadata.PathDistribution(unpacked).requires
-    base = distributions(requires) | {"pip", "setuptools"}
+    base = distributions(what_pip_installs(unpacked, tmp_path)) | {"pip", "setuptools"}
     hidden = {
         module
         for module, owners in importlib.metadata.packages_distributions().items()
@@ -92,6 +103,17 @@ def test_the_base_install_builds_records(unpacked, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(_HIDE.format(hidden=hidden))
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{unpacked}"}
     _build_and_compare(sys.executable, environment, tmp_path)
+
+
+def test_a_checkout_installs_little_and_an_archive_what_the_job_needs(unpacked, tmp_path):
+    for_worker = {spelt(Requirement(text).name) for text in what_pip_installs(unpacked, tmp_path)}
+    assert {"apache-beam", "nltk", "tensorflow-datasets"} <= for_worker
+    shutil.rmtree(tmp_path / "captioner.egg-info")
+    checkout = tmp_path / "checkout"
+    shutil.copytree(unpacked, checkout, ignore=shutil.ignore_patterns("PKG-INFO"))
+    base = [Requirement(text) for text in what_pip_installs(checkout, tmp_path)]
+    names = {spelt(r.name) for r in base if not r.marker}
+    assert names == {"numpy", "absl-py", "pillow", "simplejpeg"}
 
 
 @pytest.mark.slow
