@@ -49,7 +49,8 @@ class CaptionGenerator:
         return self._run(greedy_search, self._weights, tuple(features), rules)
 
     def beam(self, features: Sequence[tf.Tensor], rules: Rules, **options: Any) -> SearchResult:
-        """Run `beam_search` with its options."""
+        """Run `beam_search` with its options; `locations` is known here."""
+        options["locations"] = features[self.looking or 0].shape[1]
         return self._run(beam_search, self._weights, tuple(features), rules, options)
 
     def sample(

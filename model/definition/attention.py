@@ -11,6 +11,7 @@ Each has `context_depth`, `keys` (once per image) and `call` (at every word).
 import keras
 import tensorflow as tf
 
+from model.compiled import compiled
 from model.definition.precision import matmul
 
 
@@ -178,7 +179,7 @@ def same_at_every_word(keys: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
     return tf.transpose(keys, [0, 2, 1]) + tf.zeros_like(h[..., :1], tf.float32)
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def attend(query: tf.Tensor, keys: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
     """Return the softmax over l of score . tanh(keys_l + query).
 

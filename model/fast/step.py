@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from model.compiled import compiled
 from model.definition.attention import SoftAttention, attend, same_at_every_word
 from model.definition.decoder import Decoder, Memory
 from model.definition.lstm import State, lstm_cell
@@ -112,7 +113,7 @@ def _product(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 # take whole products of either dtype, and return float32.
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def _attend(
     state_product: tf.Tensor,
     keys: tf.Tensor,
@@ -131,7 +132,7 @@ def _attend(
     return alpha, tf.sigmoid(tf.cast(beta, tf.float32) + gate_bias)
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def _lstm_cell(
     words: tf.Tensor, context_product: tf.Tensor | None, state_product: tf.Tensor, c: tf.Tensor
 ) -> State:
@@ -143,7 +144,7 @@ def _lstm_cell(
     return lstm_cell(gates + tf.cast(state_product[..., -size:], tf.float32), c)
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def _deep_output(
     h_product: tf.Tensor, words: tf.Tensor, context_product: tf.Tensor | None
 ) -> tf.Tensor:
@@ -155,6 +156,6 @@ def _deep_output(
     return tf.tanh(inner)
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def _add_bias(product: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return tf.cast(product, tf.float32) + bias

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from model.search.result import SearchResult, put, stack_first
+from model.search.result import SearchResult, put
 from model.search.rules import Rules, likeliest, veto_at
 from model.search.step_function import StepFunction, repeat_state
 
@@ -42,9 +42,11 @@ def beam_search(
     state: Any,
     rules: Rules,
     *,
+    locations: int | tf.Tensor,
     beam_size: int = BEAM_SIZE,
     length_penalty: float = LENGTH_PENALTY,
     n_best: int = 1,
+    cut: bool = True,
 ) -> SearchResult:
     """Return the `n_best` captions of highest score, the best first.
 
@@ -52,40 +54,45 @@ def beam_search(
         step: the step function.
         state: of one caption of each image, a nest of [B, 1, ...].
         rules: what a caption may be.
+        locations: L of the step function's attention.
         beam_size: K, at least `n_best`; 1 is greedy search.
         length_penalty: alpha, at least 0.
         n_best: N, captions of each image.
+        cut: whether T is the number of words of the longest caption; else T is always
+            `rules.max_length`.
 
     Returns:
         [B, N, ...], all different. Captions that were not found have score -inf and no words.
     """
 
     def body(
-        t: tf.Tensor, tokens: tf.Tensor, state: Any, beam: _Beam, attentions: tf.TensorArray
-    ) -> tuple[tf.Tensor, tf.Tensor, Any, _Beam, tf.TensorArray]:
+        t: tf.Tensor, tokens: tf.Tensor, state: Any, beam: _Beam, looks: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Any, _Beam, tf.Tensor]:
         logits, state, alpha = step(tokens, state)
         veto = veto_at(rules, t, beam.ids, logits.shape[-1])
         log_probs, words = likeliest(logits, veto, min(beam_size, logits.shape[-1]))
         parents, log_probs, words = _best_continuations(beam, log_probs, words)
         state, beam = _reorder((state, beam), parents)
         beam = _append(beam, t, parents, log_probs, words, rules.end)
-        return t + 1, beam.ids[..., t], state, beam, attentions.write(t, alpha)
+        looks = tf.tensor_scatter_nd_update(looks, [[t]], alpha[None])
+        return t + 1, beam.ids[..., t], state, beam, looks
 
     images = tf.shape(tf.nest.flatten(state)[0])[0]
     beam = _empty_beam(images, beam_size, rules.max_length)
     tokens = tf.fill([images, beam_size], rules.start)
-    attentions = tf.TensorArray(tf.float32, rules.max_length)
-    length, _, _, beam, attentions = tf.while_loop(
+    # A dense tensor, because LiteRT cannot gather from a list of tensors.
+    looks = tf.zeros([rules.max_length, images, beam_size, locations])
+    length, _, _, beam, looks = tf.while_loop(
         lambda t, tokens, state, beam, _: _can_improve(beam, rules, length_penalty, n_best),
         body,
-        (0, tokens, repeat_state(state, beam_size), beam, attentions),
+        (0, tokens, repeat_state(state, beam_size), beam, looks),
         maximum_iterations=rules.max_length,
     )
     # An unfinished hypothesis is a caption only if it was cut at `max_length`. If the search ended
     # before, it cannot be among the best.
     complete = beam.finished | (length == rules.max_length)
     scores = tf.where(complete, beam.score(length_penalty), -math.inf)
-    return _best_captions(beam, scores, n_best, stack_first(attentions, length), length)
+    return _best_captions(beam, scores, n_best, looks, length if cut else rules.max_length)
 
 
 def _empty_beam(images: tf.Tensor, beam_size: int, max_length: int) -> _Beam:
@@ -166,22 +173,22 @@ def _reorder(nest: Any, parents: tf.Tensor) -> Any:
 
 
 def _best_captions(
-    beam: _Beam, scores: tf.Tensor, n_best: int, attentions: tf.Tensor, length: tf.Tensor
+    beam: _Beam, scores: tf.Tensor, n_best: int, looks: tf.Tensor, length: tf.Tensor | int
 ) -> SearchResult:
-    """Return the hypotheses of highest score as captions, cut to the longest.
+    """Return the hypotheses of highest score as captions of the first `length` words.
 
     Args:
         beam: K hypotheses of each image.
         scores: [B, K].
         n_best: N, captions of each image.
-        attentions: [B, K, T, L], where each place in the beam looked at each step.
-        length: T.
+        looks: [T, B, K, L], where each place in the beam looked at each step.
+        length: at least the number of words of the longest caption, and at most T.
     """
     scores, best = tf.math.top_k(scores, n_best)
     beam = _reorder(beam, best)
     ids, log_probs, origins = (x[..., :length] for x in (beam.ids, beam.log_probs, beam.origins))
     attentions = tf.gather(
-        tf.transpose(attentions, [0, 2, 1, 3]), tf.transpose(origins, [0, 2, 1]), batch_dims=2
+        tf.transpose(looks[:length], [1, 0, 2, 3]), tf.transpose(origins, [0, 2, 1]), batch_dims=2
     )
     attention = tf.transpose(attentions, [0, 2, 1, 3])  # [B, N, T, L]
     is_word = (tf.range(length) < beam.length[..., None]) & (scores > -math.inf)[..., None]

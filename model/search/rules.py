@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from model.compiled import compiled
+
 # The commands' default for `Rules.no_repeat_ngram`.
 NO_REPEAT_NGRAM = 3
 # The default for `Rules.max_length`.
@@ -107,7 +109,7 @@ def likeliest(logits: tf.Tensor, veto: Veto, k: int) -> tuple[tf.Tensor, tf.Tens
     return values - log_sum, words
 
 
-@tf.function(autograph=False, jit_compile=True)
+@compiled
 def _chunk_maxima(logits: tf.Tensor, veto: Veto) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Cut the vocabulary into about sqrt(V) chunks.
 

@@ -11,6 +11,7 @@ from model.search.rules import Rules
 from tests.support.search import (
     END,
     RULES,
+    L,
     Steps,
     as_arrays,
     assert_matches_definition,
@@ -39,7 +40,7 @@ PENALTIES = [0.0, 0.7]
 
 def search(steps: Steps, rules: Rules, **options) -> SearchResult:
     """Search with all functions at once, without a graph, which takes a second to build."""
-    return as_arrays(beam_search(steps.step, steps.state, rules, **options))
+    return as_arrays(beam_search(steps.step, steps.state, rules, locations=L, **options))
 
 
 def captions_of(result: SearchResult, image: int) -> list[tuple[int, ...]]:
@@ -69,7 +70,7 @@ def test_a_graph_finds_the_same(name):
 
     @tf.function(autograph=False)
     def search_all() -> SearchResult:
-        return beam_search(STEPS.step, STEPS.state, RULE_SETS[name], **options)
+        return beam_search(STEPS.step, STEPS.state, RULE_SETS[name], locations=L, **options)
 
     expected = search(STEPS, RULE_SETS[name], **options)
     found = as_arrays(search_all())
@@ -166,7 +167,7 @@ def test_batched_equals_one_at_a_time():
     batched = search(STEPS, RULES, **options)
     for image in range(12):
         steps = STEPS.only(image)
-        alone = beam_search(steps.step, steps.state, RULES, **options)
+        alone = beam_search(steps.step, steps.state, RULES, locations=L, **options)
         length = alone.ids.shape[-1]
         np.testing.assert_array_equal(batched.ids[image, :, :length], alone.ids[0])
         assert not np.any(batched.ids[image, :, length:])
@@ -174,6 +175,25 @@ def test_batched_equals_one_at_a_time():
         np.testing.assert_allclose(
             batched.attention[image, :, :length], alone.attention[0], atol=1e-5
         )
+
+
+@pytest.mark.parametrize("name", ["none", "one word", "stuck"])
+def test_without_a_cut_every_result_has_all_places(name):
+    rules = RULE_SETS[name]._replace(max_length=9 if name == "none" else RULE_SETS[name].max_length)
+    options = {"beam_size": 3, "length_penalty": 0.7, "n_best": 3}
+    steps = STEPS.only(0)
+    uncut = search(steps, rules, **options, cut=False)
+    cut = search(steps, rules, **options)
+    length = cut.ids.shape[-1]
+    assert uncut.ids.shape[-1] == uncut.attention.shape[2] == rules.max_length
+    np.testing.assert_array_equal(uncut.score, cut.score)
+    for values, expected in zip(
+        (uncut.ids, uncut.log_probabilities, uncut.attention),
+        (cut.ids, cut.log_probabilities, cut.attention),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(values[:, :, :length], expected)
+        assert not np.any(values[:, :, length:])
 
 
 def test_fewer_captions_than_asked_for():
@@ -194,7 +214,7 @@ def test_fewer_captions_than_asked_for():
 def test_stops_when_every_hypothesis_is_finished():
     steps = Steps(4, end_bonus=100.0)
     rules = RULES._replace(max_length=30, min_length=2)
-    result = beam_search(steps.step, steps.state, rules, beam_size=3, n_best=3, length_penalty=0.7)
+    result = search(steps, rules, beam_size=3, n_best=3, length_penalty=0.7)
     assert steps.calls == result.ids.shape[-1] == 3
     assert_matches_definition(steps, result, rules)
 
@@ -210,6 +230,7 @@ def test_stops_when_no_hypothesis_can_beat_the_best(n_best, penalty):
             alone.step,
             alone.state,
             rules,
+            locations=L,
             beam_size=3,
             n_best=n_best,
             length_penalty=penalty,
