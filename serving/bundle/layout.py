@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from cli import paths
 from cli.errors import UserError
+from serving.bundle import golden
+from serving.bundle.golden import Golden
 from serving.bundle.words import Words
 
 FORMAT = 1  # Raise it where earlier programs would misread a bundle.
@@ -44,28 +46,6 @@ _TYPES: dict[str, type] = {
     "quantize": str,
     "lite": dict,
 }
-
-
-class GoldenCaption(NamedTuple):
-    """A caption that a golden image must get."""
-
-    text: str
-    words: tuple[str, ...]
-    score: float
-
-
-class Golden(NamedTuple):
-    """A golden image with its captions, the best first.
-
-    Attributes:
-        path: The image file.
-        captions: Those of the run in float32.
-        lite: Those of a quantised LiteRT model; the same as `captions` where it is not quantised.
-    """
-
-    path: str
-    captions: tuple[GoldenCaption, ...]
-    lite: tuple[GoldenCaption, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,19 +128,16 @@ class Bundle:
         return self.card["quantize"] != "none"
 
     def golden(self) -> list[Golden]:
-        """Read the golden images' captions."""
+        """Read what the golden images must get; they lie in the folder `GOLDEN`."""
         path = self.inside(GOLDEN_CAPTIONS)
         try:
-            return [
-                Golden(
-                    self.inside(f"{GOLDEN}/{os.path.basename(image['file'])}"),
-                    _golden_captions(image["captions"]),
-                    _golden_captions(image.get("lite", image["captions"])),
-                )
-                for image in json.loads(_text(path))
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            _refuse(path, f"not a list of images with their captions ({error!r})")
+            images = golden.parse(_text(path))
+        except ValueError as error:
+            _refuse(path, str(error))
+        for image in images:
+            if f"{GOLDEN}/{image.file}" not in self.card["files"]:
+                _refuse(path, f"names an image that the bundle does not hold: {image.file!r:.80}")
+        return images
 
 
 def checksum(card: Mapping[str, Any]) -> str:
@@ -253,13 +230,6 @@ def _check_file(path: str, entry: Mapping[str, Any]) -> None:
         _refuse(path, "missing")
     except OSError as error:
         raise _unreadable(path, error) from None
-
-
-def _golden_captions(captions: list[dict[str, Any]]) -> tuple[GoldenCaption, ...]:
-    return tuple(
-        GoldenCaption(str(caption["text"]), tuple(caption["words"]), float(caption["score"]))
-        for caption in captions
-    )
 
 
 def _text(path: str) -> str:
