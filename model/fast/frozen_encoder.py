@@ -67,7 +67,18 @@ class FrozenEncoder:
         """
         missing = self.batch_size - len(images) if self.batch_size else 0
         filled = np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
-        return self._function(tf.constant(filled))[0].numpy()[: len(images)]
+        return self.in_graph(tf.constant(filled)).numpy()[: len(images)]
+
+    def in_graph(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the features of images as a grid, also in a graph that is being traced.
+
+        Args:
+            images: float32 RGB [n, size, size, 3] in 0..255, n as `batch_size` says.
+
+        Returns:
+            float16 [n, H, W, D].
+        """
+        return self._function(images)[0]
 
 
 def _frozen(

@@ -8,7 +8,7 @@ END = 2
 _START, _PAD = 1, 0
 # The bit of joins.tsv that stands for a tsheg between two words; every other bit joins them.
 TIBETAN = 1
-_TSHEG = "\u0f0b"
+TSHEG = "\u0f0b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Words:
         bits = self.ends[before] & self.begins[after]
         if bits & ~TIBETAN:
             return ""
-        return _TSHEG if bits else " "
+        return TSHEG if bits else " "
 
 
 def _lines(text: str) -> list[str]:
