@@ -7,10 +7,9 @@ import numpy as np
 from PIL import Image
 
 from cli.errors import UserError
-from pixels import formats, jpeg, orientation, standard
+from pixels import formats, jpeg, limits, orientation, standard
 from pixels.formats import BadImageError, Format
 from pixels.standard import StandardImage
-from records import limits
 
 
 def read(path: str) -> StandardImage:

@@ -2,7 +2,7 @@
 
 import enum
 
-from records import limits
+from pixels import limits
 from records.rejections import RejectionReason
 
 

@@ -11,9 +11,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pixels import formats
+from pixels import formats, limits
 from pixels.formats import Format
-from records import limits
 
 _EOI = b"\xff\xd9"
 _SOS = 0xDA

@@ -11,9 +11,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from pixels import formats, jpeg, modes, orientation, pillow, png
+from pixels import formats, jpeg, limits, modes, orientation, pillow, png
 from pixels.formats import BadImageError, Format
-from records import limits
 from records.rejections import RejectionReason
 
 _PNG_LEVEL = 1  # Of zlib; more is slow and saves little on photographs.

@@ -9,10 +9,10 @@ from pipeline.config import Config
 from pipeline.datasets.source import DataSource, ImageVersion
 from pipeline.job import features
 from pipeline.job.describe import Description
-from pixels import standard
+from pixels import limits, standard
 from pixels.formats import BadImageError
 from pixels.standard import StandardImage
-from records import hashes, limits
+from records import hashes
 from records.rejections import RejectionReason
 
 

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixels import formats, pillow, standard
+from pixels import formats, limits, pillow, standard
 from pixels.formats import BadImageError
-from records import limits
 from tests.support.commands import ROOT
 from tests.support.image_kinds import picture, png, saved
 from tests.support.records import jpeg

@@ -5,9 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from pixels import standard
+from pixels import limits, standard
 from pixels.formats import BadImageError
-from records import limits
 from tests.support.records import jpeg
 
 

@@ -26,7 +26,7 @@ from cli import command
 from cli.errors import UsageError, UserError
 from model.caption_generator import CaptionGenerator
 from model.decoding import decode
-from records import limits
+from pixels import limits
 from serving import caption
 from tests.support.commands import ROOT, users_environment
 from tests.support.disk import full_disk
