@@ -42,20 +42,17 @@ _OPENING_QUOTE = regex.compile(r"(?<=\p{L})[\u02bb\u2018\u201b](?=\p{L})")
 _APOSTROPHE = regex.compile(r"(?<=\p{L}\p{M}*)'(?=(?![a-z])\p{L})")
 _GERSHAYIM = regex.compile(r'(?<=\p{Hebrew})"(?=\p{Hebrew})')
 _STAND_INS = {"\u02bc": "'", "\u02ba": '"'}
-_NO_SPACES = (
+NO_SPACES = (
     r"[\p{Han}\p{Bopomofo}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 )
 _SYMBOL = r"[[\p{S}\p{ExtPict}--\p{RI}]--[\x00-\x7f]]"
 # Flags are pairs of letters; \X would count all of them again at each.
 _WORD_OF_ITS_OWN = regex.compile(
-    rf"\p{{RI}}{{1,2}}|(?=[[\p{{L}}\p{{N}}]&&{_NO_SPACES}]|{_SYMBOL})\X\p{{M}}*", regex.V1
+    rf"\p{{RI}}{{1,2}}|(?=[[\p{{L}}\p{{N}}]&&{NO_SPACES}]|{_SYMBOL})\X\p{{M}}*", regex.V1
 )
 # U+00B7, the middle dot, is inside words of Catalan.
 _PUNCTUATION = regex.compile(r"[\p{P}--[\x00-\x7f\u00b7]]|(?<!\w)\u00b7|\u00b7(?!\w)", regex.V1)
 _MEANING = regex.compile(r"[\p{L}\p{N}\p{S}\p{ExtPict}]")
-_NEEDLESS_SPACE = regex.compile(rf"(?<={_NO_SPACES}\p{{M}}*) (?={_NO_SPACES})", regex.V1)
-_BETWEEN_SYLLABLES = regex.compile(r"(?<=\p{Tibetan}) (?=\p{Tibetan})")
-_TSHEG = "\u0f0b"
 
 
 def spaced(caption: str) -> str:
@@ -91,12 +88,3 @@ def cleaned(words: Sequence[str]) -> list[str]:
         if word:
             kept.append(word)
     return kept
-
-
-def joined(text: str) -> str:
-    """Return a caption without the spaces that its scripts do not write.
-
-    Args:
-        text: Words with spaces between them.
-    """
-    return _BETWEEN_SYLLABLES.sub(_TSHEG, _NEEDLESS_SPACE.sub("", text))

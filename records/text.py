@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 
 from nltk.tokenize import TreebankWordTokenizer
-from nltk.tokenize.treebank import TreebankWordDetokenizer
 
 from records import scripts
+from records.joining import join
 
 # The list of pycocoevalcap/tokenizer/ptbtokenizer.py, with brackets as NLTK writes them.
 _PUNCTUATION = frozenset("'`(){}[].?!,:-;\"") | {"''", "``", "--", "..."}
@@ -23,7 +23,6 @@ _FULL_STOPS_OF_WORD = re.compile(r"^\.+(?=\w)|(?<=\w{4})[.-]+$")
 _PLAIN_CAPTION = re.compile(r"[a-z0-9 ]*\.?")
 _WORDS_TREEBANK_SPLITS = frozenset(("cannot", "gimme", "gonna", "gotta", "lemme", "wanna"))
 _TOKENIZER = TreebankWordTokenizer()
-_DETOKENIZER = TreebankWordDetokenizer()
 
 
 def tokenise(caption: str) -> list[str]:
@@ -53,5 +52,4 @@ def detokenise(words: Sequence[str]) -> str:
     Args:
         words: As `tokenise` returns them.
     """
-    text = _DETOKENIZER.detokenize(list(words))
-    return text if text.isascii() else scripts.joined(text)
+    return join(words)
