@@ -19,7 +19,7 @@ def read(path: str) -> StandardImage:
         path: The file.
 
     Raises:
-        UserError: The file is missing, no image, cut short or too large.
+        UserError: The file is missing, no image, cut short, damaged or too large.
     """
     try:
         size = os.path.getsize(path)
@@ -33,7 +33,8 @@ def read(path: str) -> StandardImage:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        return standard.read(content)
+        # Decoded once more than needed: TensorFlow paints damaged pixels of a JPEG grey.
+        return standard.read(content, decode=True)
     except BadImageError as error:
         raise UserError(f"{path}: {error}") from None
 

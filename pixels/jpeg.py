@@ -24,6 +24,8 @@ _PROGRESSIVE = 0xC2
 # A marker that ends entropy-coded data: no stuffed zero, no restart, no fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _QUALITY = 95
+# The rule by which `model.decoding` decodes large images at a reduced scale; a test compares them.
+_SPARE, _LEAST_SIDE, _RATIOS = 4, 641, (1, 2, 4, 8)
 
 
 @dataclasses.dataclass
@@ -33,13 +35,15 @@ class Header:
     Attributes:
         inks: Whether the image is CMYK.
         adobe: Whether Adobe's marker says that its inks are stored inverted.
-        pixels: Height x width.
+        height: Rows.
+        width: Pixels in a row.
         exif: The EXIF block, or nothing.
     """
 
     inks: bool = False
     adobe: bool = False
-    pixels: int = 0
+    height: int = 0
+    width: int = 0
     exif: bytes = b""
 
 
@@ -85,7 +89,9 @@ def _walk_segments(data: bytes, position: int, header: Header) -> tuple[bool, in
             raise formats.truncated(Format.JPEG)
         if marker in _FRAMES:
             has_frame = True
-            header.pixels, components = _check_frame(data[position : position + length])
+            header.height, header.width, components = _check_frame(
+                data[position : position + length]
+            )
             header.inks = components == 4
             if marker == _PROGRESSIVE and data.count(b"\xff\xda") > limits.MAX_JPEG_PASSES:
                 raise formats.corrupt(
@@ -112,15 +118,15 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     return data[position], position + 1
 
 
-def _check_frame(frame: bytes) -> tuple[int, int]:
-    """Check a frame header; return height x width, and the number of components."""
+def _check_frame(frame: bytes) -> tuple[int, int, int]:
+    """Check a frame header; return height, width and the number of components."""
     if len(frame) < 8:
         raise formats.corrupt(Format.JPEG, "its frame header is too short")
     height, width = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[5:7], "big")
     if frame[2] != 8 or not height or not width or frame[7] not in (1, 3, 4):
         raise formats.corrupt(Format.JPEG, "not 8 bits a sample in 1, 3 or 4 components")
     formats.check_pixels(Format.JPEG, width, height)
-    return height * width, frame[7]
+    return height, width, frame[7]
 
 
 def _walk_scans(data: bytes, position: int) -> None:
@@ -142,7 +148,7 @@ def check_pixels(data: bytes, header: Header) -> None:
     Raises:
         BadImageError: corrupt.
     """
-    _decode(data, header, least_side=1)
+    _decode(data, header, 1, 1)
 
 
 def decode(data: bytes, header: Header, least_side: int) -> np.ndarray:
@@ -157,20 +163,61 @@ def decode(data: bytes, header: Header, least_side: int) -> np.ndarray:
     Raises:
         BadImageError: corrupt.
     """
-    large = header.pixels > limits.MAX_OTHER_PIXELS
-    pixels = _decode(data, header, 2 * least_side if large else 0)
+    large = header.height * header.width > limits.MAX_OTHER_PIXELS
+    least = 2 * least_side if large else 0
+    pixels = _decode(data, header, least, least)
     if not header.inks:
         return pixels
     inks = 255 - pixels if header.adobe else pixels
     return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
 
 
-def _decode(data: bytes, header: Header, least_side: int) -> np.ndarray:
-    """Decode, at the smallest scale that has `least_side` pixels a side; 0: in full."""
+def decode_like_tensorflow(data: bytes, header: Header, size: int) -> np.ndarray:
+    """Return what `model.decoding` decodes before it resizes to `size`, bit for bit.
+
+    Args:
+        data: The file's content.
+        header: What `read_header` returned.
+        size: Side of the square that the image becomes. A large image is decoded at 1/2, 1/4 or 1/8
+            of its size, like there.
+
+    Returns:
+        uint8 RGB [height, width, 3] as stored, not turned.
+
+    Raises:
+        BadImageError: corrupt. TensorFlow paints damaged pixels grey.
+    """
+    ratio = _ratio(min(header.height, header.width), size)
+    least_height, least_width = -(-header.height // ratio), -(-header.width // ratio)
+    pixels = _decode(data, header, least_height, least_width, fastdct=True)
+    if not header.inks:
+        return pixels
+    # In place and a row at a time: the image may have 100 million pixels.
+    for row in pixels:
+        inks = row.astype(np.uint16) if header.adobe else 255 - row.astype(np.uint16)
+        row[:, :3] = inks[:, :3] * inks[:, 3:] // 255
+    return pixels[..., :3]
+
+
+def _ratio(shorter_side: int, size: int) -> int:
+    """Return by how much a JPEG is reduced while it is decoded: the rule of `model.decoding`."""
+    least = max(_SPARE * size, _LEAST_SIDE)
+    return max(ratio for ratio in _RATIOS if ratio == 1 or shorter_side // ratio >= least)
+
+
+def _decode(
+    data: bytes, header: Header, least_height: int, least_width: int, *, fastdct: bool = False
+) -> np.ndarray:
+    """Decode, at the smallest scale that has so many rows and columns; 0: in full."""
     colours = "CMYK" if header.inks else "RGB"
     try:
         return simplejpeg.decode_jpeg(
-            data, colours, min_height=least_side, min_width=least_side, min_factor=1
+            data,
+            colours,
+            fastdct=fastdct,
+            min_height=least_height,
+            min_width=least_width,
+            min_factor=1,
         )
     except ValueError as error:
         raise formats.corrupt(Format.JPEG, str(error)) from None

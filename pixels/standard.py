@@ -65,14 +65,44 @@ def read(data: bytes, *, shorter_side: int = 0, decode: bool = False) -> Standar
         if decode:
             pillow.load(data, kind)
         return StandardImage(data, orientation.from_exif(chunks.exif), kind, reencoded=False)
-    image = pillow.load(data, kind)
-    turned = orientation.from_exif(chunks.exif if chunks else _exif(image, kind))
-    image = modes.to_rgb(image, kind)
+    image, turned = _load(data, kind, chunks)
     if shorter_side:
         return _resized(image, turned, kind, shorter_side)
-    lossy = kind in (Format.HEIC, Format.AVIF) or (kind == Format.WEBP and _is_lossy_webp(data))
-    encoded = jpeg.encode(np.asarray(image.convert("RGB"))) if lossy else _as_png(image)
+    encoded = _as_jpeg(image) if _is_lossy(data, kind) else _as_png(image)
     return StandardImage(encoded, turned, kind, reencoded=True)
+
+
+def read_pixels(data: bytes, size: int) -> tuple[np.ndarray, int]:
+    """Return the pixels that `model.decoding` sees of what `read` returns, before it resizes them.
+
+    Args:
+        data: The file's content.
+        size: Side of the square that the image becomes: large JPEGs are decoded at a reduced scale.
+
+    Returns:
+        uint8 RGB [height, width, 3] as stored, and the EXIF orientation to apply.
+
+    Raises:
+        BadImageError: The image is bad. Pixels that are damaged make it corrupt, too.
+    """
+    kind = formats.sniff(data)
+    if kind == Format.JPEG:
+        header = jpeg.read_header(data)
+        pixels = jpeg.decode_like_tensorflow(data, header, size)
+        return pixels, orientation.from_exif(header.exif)
+    image, turned = _load(data, kind, png.read_header(data) if kind == Format.PNG else None)
+    if _is_lossy(data, kind):
+        encoded = _as_jpeg(image)
+        return jpeg.decode_like_tensorflow(encoded, jpeg.read_header(encoded), size), turned
+    # A PNG would keep each pixel, so that none is made.
+    return np.asarray(image.convert("RGB")), turned
+
+
+def _load(data: bytes, kind: Format, chunks: png.Header | None) -> tuple[Image.Image, int]:
+    """Decode an image that is no JPEG: grey or RGB, with its EXIF orientation."""
+    image = pillow.load(data, kind)
+    turned = orientation.from_exif(chunks.exif if chunks else _exif(image, kind))
+    return modes.to_rgb(image, kind), turned
 
 
 def _exif(image: Image.Image, kind: Format) -> bytes:
@@ -95,11 +125,20 @@ def _resized(image: Image.Image, turned: int, kind: Format, shorter_side: int) -
     return StandardImage(encoded, orientation.UPRIGHT, kind, reencoded=True)
 
 
+def _as_jpeg(image: Image.Image) -> bytes:
+    return jpeg.encode(np.asarray(image.convert("RGB")))
+
+
 def _as_png(image: Image.Image) -> bytes:
     image.info.clear()  # A colour profile or a transparent value is of the file, not of the pixels.
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=_PNG_LEVEL)
     return file.getvalue()
+
+
+def _is_lossy(data: bytes, kind: Format) -> bool:
+    """Tell whether a file is a lossy photograph, which becomes a JPEG."""
+    return kind in (Format.HEIC, Format.AVIF) or (kind == Format.WEBP and _is_lossy_webp(data))
 
 
 def _is_lossy_webp(data: bytes) -> bool:
