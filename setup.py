@@ -46,7 +46,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[f"{room}*" for room in ROOMS]),
-    package_data={"evaluation.report": ["report.css"]},
+    package_data={"evaluation.report": ["report.css"], "serving": ["page/*"]},
     install_requires=BASE + (BUILD if Path(__file__).with_name("PKG-INFO").exists() else []),
     extras_require={
         "build": BUILD,
