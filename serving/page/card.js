@@ -18,6 +18,7 @@ export class Card {
    */
   constructor(template, file, on) {
     this.file = file;
+    this.bytes = file.size; // a file that was removed has none any more
     this.name = file.name || "Pasted picture";
     this.state = "waiting"; // then: sending, done, failed
     this.broken = 0; // times that the connection broke
@@ -119,7 +120,7 @@ export class Card {
     const facts = [];
     if (Number.isFinite(milliseconds)) facts.push(`${Math.round(milliseconds)} ms on the server`);
     if (this.captions.length === 1) facts.unshift(`score ${spell(this.captions[0].score)}`);
-    facts.push(`${Math.round(elapsed)} ms in all`, size(this.file.size));
+    facts.push(`${Math.round(elapsed)} ms in all`, size(this.bytes));
     if (model.name) facts.push(`${model.name} ${String(model.fingerprint ?? "").slice(0, 12)}`);
     this.$(".facts").replaceChildren(...facts.map((fact) => {
       const span = document.createElement("span");

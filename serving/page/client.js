@@ -35,6 +35,7 @@ function explain(status, limits) {
     case 400: return ["The server could not read the request.", RELOAD];
     case 401: return ["The server asks for a token.", "Enter it at the top of the page."];
     case 404: case 405: return ["This server gives no captions at this address.", RELOAD];
+    case 408: return ["The picture took too long to arrive.", "Try again, or choose a smaller one."];
     case 413: return ["This picture is too large for the server.", `Choose one${largest}, or make it smaller.`];
     case 415: return ["This is no picture in a format that the server reads.",
       formats ? `Choose one of these: ${formats}.` : "Save it as JPEG or PNG."];
@@ -54,14 +55,15 @@ function refused(status, error, retryAfter, limits) {
   return new Problem(what, remedy, {
     status,
     detail: typeof error?.message === "string" ? error.message : "",
-    again: status >= 429,
+    again: status === 408 || status >= 429,
     retryAfter: BUSY.has(status) ? Math.min(Math.max(seconds || 2, 1), LONGEST_WAIT) : 0,
   });
 }
 
-/** Refuse what need not be sent. */
-export function check(file, limits) {
-  if (!file.size) throw new Problem("This file is empty.", "Choose another one.");
+/** Refuse what need not be sent: `bytes` had the file when it was chosen. */
+export function check(file, bytes, limits) {
+  if (bytes && !file.size) throw vanished();
+  if (!bytes) throw new Problem("This file is empty.", "Choose another one.");
   if (limits.max_image_bytes && file.size > limits.max_image_bytes) {
     const [what, remedy] = explain(413, limits);
     throw new Problem(what, remedy, { detail: `${size(file.size)}; it was not sent.` });
@@ -92,11 +94,7 @@ export async function caption(file, how) {
     reply = await post(file, how);
   } catch (problem) {
     // A file that was changed or moved since it was chosen fails like a lost connection.
-    if (problem.status === 0 && !(await readable(file))) {
-      throw new Problem("This file cannot be read any more.",
-        "It was moved or changed after it was chosen. Choose it again.");
-    }
-    throw problem;
+    throw problem.status === 0 && !(await readable(file)) ? vanished() : problem;
   }
   const { status, body, retryAfter } = reply;
   if (status !== 200) throw refused(status, body?.error, retryAfter, how.limits);
@@ -141,10 +139,12 @@ function post(file, { token, signal, onProgress }) {
   });
 }
 
+const vanished = () => new Problem("This file cannot be read any more.",
+  "It was moved or changed after it was chosen. Choose it again.");
+
 async function readable(file) {
   try {
-    await file.slice(0, 1).arrayBuffer();
-    return true;
+    return (await file.slice(0, 1).arrayBuffer()).byteLength > 0;
   } catch {
     return false;
   }

@@ -260,8 +260,9 @@ def test_the_heat_lies_where_the_word_looked(page, orientation):
     assert box["width"] / box["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.01)
     shot = Image.open(io.BytesIO(page.locator(".picture").screenshot())).convert("L")
     cells = np.asarray(shot.resize((7, 7), Image.Resampling.BOX), float)
-    # The patch's cell; the white patch at the left does not outshine the heat.
-    assert np.unravel_index(cells.argmax(), cells.shape) == (1, 5)
+    # The patch's cells; the white patch at the left does not outshine the heat.
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    assert row in (1, 2) and column == 5
     assert cells.max() > 1.5 * np.median(cells)
 
 
@@ -369,6 +370,7 @@ CODES = {
     400: "could not read the request",
     404: "no captions at this address",
     405: "no captions at this address",
+    408: "too long to arrive",
     413: "too large",
     415: "no picture in a format",
     422: "damaged",
@@ -386,7 +388,7 @@ def test_every_error_is_said_in_words(page, server, code):
     expect(card.locator(".remedy")).not_to_be_empty()
     expect(card.locator(".detail")).to_have_text("the server's own words")
     expect(page.locator("#announcer")).to_have_text(re.compile(CODES[code]))
-    if code < 500:
+    if code < 500 and code != 408:
         expect(card.locator(".again")).to_be_hidden()
     else:
         card.get_by_role("button", name="Try again").click()
