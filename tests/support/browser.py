@@ -4,12 +4,14 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 SKIPPED = f"none of {', '.join(NAMES)} is on the PATH"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 30_000  # ms; other tests may keep every core busy
+expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -32,7 +34,7 @@ def opened_page(browser: Browser, url: str, **context: object) -> Iterator[Page]
     """
     opened = browser.new_context(**{"viewport": WIDE, **context})
     page, faults = opened.new_page(), []
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
     requested: list[str] = []
