@@ -248,4 +248,5 @@ def has_body(scope: Scope) -> bool:
 def declared_length(scope: Scope) -> int:
     """Return the Content-Length of a request; 0 where it has none."""
     length = Headers(scope=scope).get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
+    # More digits than fit are cut off: it is too large all the same.
+    return int(length[:18]) if length.isascii() and length.isdigit() else 0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.server import POISON, FakeRuntime, fake_server, image, until
+from tests.support.server import POISON, FakeRuntime, fake_server, image, raw_scope, until
 
 pytestmark = pytest.mark.anyio
 
@@ -216,23 +216,3 @@ async def test_a_runtime_that_answers_too_little_fails_on_no_neighbour(caplog):
         response = await server.post_form(image(1), image(2), image(3))
     texts = [entry["captions"][0]["text"] for entry in response.json()["images"]]
     assert texts == ["1 dogs", "2 dogs", "3 dogs"]
-
-
-def raw_scope(**headers: str) -> dict:
-    """Return the ASGI scope of a request for captions."""
-    named = {"host": "localhost", "content-type": "image/jpeg", "transfer-encoding": "chunked"}
-    named |= {name.replace("_", "-"): text for name, text in headers.items()}
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/v1/captions",
-        "raw_path": b"/v1/captions",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(name.encode(), text.encode()) for name, text in named.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }

@@ -140,6 +140,26 @@ class FakeServer:
         return 0.0
 
 
+def raw_scope(**headers: str) -> dict:
+    """Return the ASGI scope of a request for captions."""
+    named = {"host": "localhost", "content-type": "image/jpeg", "transfer-encoding": "chunked"}
+    named |= {name.replace("_", "-"): text for name, text in headers.items()}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/captions",
+        "raw_path": b"/v1/captions",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), text.encode()) for name, text in named.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+
 def fake_service(runtime: FakeRuntime, **limits: Any) -> Service:
     """Return a service that has not started."""
     return Service(FACTS, decode, dataclasses.replace(LIMITS, **limits))
