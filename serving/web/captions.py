@@ -15,6 +15,8 @@ from serving.web.limits import Limits
 from serving.web.logs import LOGGER
 from serving.web.refusals import RefusalError
 
+# Each may hold the pixels of a very large image.
+_MOST_DECODERS = 4
 Outcome = Captions | RefusalError
 
 
@@ -29,7 +31,7 @@ class ImageCaptioner:
 
     def __init__(self, decode: Callable[[bytes], np.ndarray], batcher: Batcher, limits: Limits):
         self._decode, self._batcher, self._limits = decode, batcher, limits
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._pool = ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1), "decode")
 
     async def caption(self, images: Sequence[bytes]) -> list[Outcome]:
         """Return the captions of each image, or why it has none.
