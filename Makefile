@@ -5,7 +5,7 @@ PY := .venv/bin/python
 TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
-.PHONY: help setup demo test test-all check coverage lock clean
+.PHONY: help setup demo test test-all test-page check coverage lock clean
 .PHONY: bench-records bench-score bench-train bench-search bench-recipes
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make demo           draw scenes, build records, train, caption, score, draw a picture"
 	@echo "make test           run the test suite"
 	@echo "make test-all       run the slow tests too; CAPTION_DATA=DIR adds those on real data"
+	@echo "make test-page      run the slow tests of the web page; they need chromium on the PATH"
 	@echo "make check          check format, lint and docstrings (ruff), and types (mypy)"
 	@echo "make coverage       run the test suite and list the lines and branches that it does not reach"
 	@echo "make bench-records  measure the job's speed and memory against named baselines"
@@ -53,6 +54,9 @@ test: setup
 
 test-all: setup
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal
+
+test-page: setup
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -rs tests/serving/test_page.py
 
 check: setup
 	$(PY) -m ruff format --check .
