@@ -14,11 +14,6 @@ NONSENSE = "a b(" * 99
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 async def test_a_raw_image_is_captioned():
     async with fake_server() as server:
         response = await server.post(image(5))
@@ -239,14 +234,14 @@ async def test_measurements_tell_stages_batches_queue_and_statuses():
         assert "process_resident_memory_bytes" in response.text
 
 
-async def test_the_log_has_one_line_of_json_for_each_request(caplog):
-    with caplog.at_level(logging.INFO, logs.LOGGER.name):
+async def test_the_log_has_one_line_of_json_for_each_request(log):
+    with log.at_level(logging.INFO, logs.LOGGER.name):
         async with fake_server(access=Access(token="very-secret")) as server:
             headers = {"Authorization": "Bearer very-secret", "X-Request-Id": "mine"}
             await server.post_form(image(5), image(6), headers=headers)
             await server.post(image(5))
     formatter = logs._JsonLines()
-    text = [formatter.format(record) for record in caplog.records]
+    text = [formatter.format(record) for record in log.records]
     first, second = map(json.loads, text)
     assert first["id"] == "mine" and first["path"] == CAPTIONS and first["method"] == "POST"
     assert (first["status"], first["images"]) == (200, 2)
@@ -255,14 +250,14 @@ async def test_the_log_has_one_line_of_json_for_each_request(caplog):
     assert not any("secret" in line or "image 5" in line for line in text)
 
 
-async def test_a_line_of_the_log_cannot_be_forged(caplog):
-    with caplog.at_level(logging.INFO, logs.LOGGER.name):
+async def test_a_line_of_the_log_cannot_be_forged(log):
+    with log.at_level(logging.INFO, logs.LOGGER.name):
         async with fake_server() as server:
             await server.http.get('/a%0A{"status":200}')
-    assert logs._JsonLines().format(caplog.records[0]).count("\n") == 0
+    assert logs._JsonLines().format(log.records[0]).count("\n") == 0
 
 
-async def test_a_failure_of_the_server_itself_is_no_500(monkeypatch, caplog):
+async def test_a_failure_of_the_server_itself_is_no_500(monkeypatch, log):
     def fail(request):
         raise ZeroDivisionError("a bug")
 
@@ -272,7 +267,7 @@ async def test_a_failure_of_the_server_itself_is_no_500(monkeypatch, caplog):
         assert (response.status_code, response.json()["error"]["code"]) == (503, "failed")
         assert response.headers["Retry-After"]
         assert (await server.http.get("/healthz")).status_code == 200
-    assert "ZeroDivisionError" in caplog.text
+    assert "ZeroDivisionError" in log.text
 
 
 async def test_the_description_has_every_status_that_a_route_answers():

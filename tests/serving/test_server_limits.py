@@ -25,11 +25,6 @@ TOKEN = Access(token="Very-Secret")
 RIGHT = {"Authorization": "Bearer Very-Secret"}
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def no_linger(monkeypatch):
     monkeypatch.setattr(limits, "LINGER_SECONDS", 0.01)
@@ -296,7 +291,7 @@ def test_names_of_this_machine():
     assert not any(map(is_local, ("0.0.0.0", "::", "10.0.0.1", "example.org", "")))
 
 
-async def test_a_client_that_goes_while_it_sends_leaves_nothing(caplog):
+async def test_a_client_that_goes_while_it_sends_leaves_nothing(log):
     runtime = FakeRuntime()
     async with fake_server(runtime) as server:
         messages = [
@@ -315,4 +310,4 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(caplog):
         assert not sent and not runtime.batches
         assert body_limit(server)._held == 0
         assert await server.metric('captioner_requests_total{status="499"}') == 1
-        assert "Traceback" not in caplog.text
+        assert "Traceback" not in log.text

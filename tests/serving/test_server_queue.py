@@ -9,11 +9,6 @@ from tests.support.server import POISON, FakeRuntime, fake_server, image, raw_sc
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def held_runtime(**options) -> FakeRuntime:
     """Return a runtime whose batches wait until its `hold` is set."""
     runtime = FakeRuntime(**options)
@@ -191,7 +186,7 @@ async def test_a_deadline_frees_the_place_in_the_queue():
     assert {2, 3}.isdisjoint(runtime.computed)
 
 
-async def test_a_failing_batch_is_computed_one_by_one(caplog):
+async def test_a_failing_batch_is_computed_one_by_one(log):
     runtime = held_runtime()
     async with fake_server(runtime) as server:
         tasks = [server.post_later(image(1))]
@@ -205,10 +200,10 @@ async def test_a_failing_batch_is_computed_one_by_one(caplog):
         assert answers[3].json()["images"][0]["captions"][0]["text"] == "3 dogs"
         assert answers[2].json()["error"]["code"] == "failed"
         assert (await server.post(image(4))).status_code == 200
-    assert caplog.text.count("the runtime cannot compute this") >= 2
+    assert log.text.count("the runtime cannot compute this") >= 2
 
 
-async def test_a_runtime_that_answers_too_little_fails_on_no_neighbour(caplog):
+async def test_a_runtime_that_answers_too_little_fails_on_no_neighbour(log):
     runtime = FakeRuntime()
     caption = runtime.caption
     runtime.caption = lambda pixels: caption(pixels)[:1]
