@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
-        self._computing = 0
+        self._computing: set[Future[list[Captions]]] = set()
 
     @property
     def full(self) -> bool:
@@ -73,7 +73,7 @@ class Batcher:
     @property
     def computing(self) -> bool:
         """Whether the runtime is at work in a thread, which nothing can stop."""
-        return self._computing > 0
+        return any(work.running() for work in tuple(self._computing))
 
     def start(self, runtime: Runtime) -> None:
         """Start the workers.
@@ -181,16 +181,13 @@ class Batcher:
 
     async def _compute(self, pictures: list[np.ndarray]) -> list[Captions]:
         started = time.perf_counter()
-        self._computing += 1
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._run, pictures)
-        work.add_done_callback(self._count_computed)
+        work = self._pool.submit(self._run, pictures)
+        self._computing.add(work)
+        work.add_done_callback(self._computing.discard)
         try:
-            return await work
+            return await asyncio.wrap_future(work)
         finally:
             self.measurements.measure_stage("compute", time.perf_counter() - started)
-
-    def _count_computed(self, work: "asyncio.Future[list[Captions]]") -> None:
-        self._computing -= 1
 
     def _run(self, pictures: list[np.ndarray]) -> list[Captions]:
         """Fill up a batch with its last image, and caption it. Runs in a thread."""

@@ -14,6 +14,7 @@ from serving.web.refusals import ClientGoneError, RefusalError
 
 FORM = "multipart/form-data"
 RAW = ("application/octet-stream", "image/*")
+_OF_CURL = "application/x-www-form-urlencoded"
 _EXPECTED = (
     "expected an image as the body, with Content-Type image/* or application/octet-stream, or"
     " multipart/form-data with image files"
@@ -48,7 +49,9 @@ async def read(request: Request, most: int) -> list[Upload]:
     is_form = media_type == FORM
     raw = media_type == "" or media_type == RAW[0] or media_type.startswith("image/")
     if not (is_form or raw):
-        raise RefusalError(415, "content_type", f"{_EXPECTED}; found {media_type[:100]!r}")
+        hint = " (curl sends that unless told otherwise by -H)" if media_type == _OF_CURL else ""
+        found = f"{media_type[:100]!r}{hint}"
+        raise RefusalError(415, "content_type", f"{_EXPECTED}; found {found}")
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         found = f"found Content-Encoding {encoding[:100]!r}"

@@ -41,6 +41,8 @@ async def check_golden(service: Service, bundle: Bundle, runtime: str) -> None:
         UserError: An image gets other captions, or none.
     """
     images = bundle.golden()
+    if not images:
+        raise UserError(f"{bundle.path}: it has no golden images to check; export it again")
     for start in range(0, len(images), service.limits.images):
         group = images[start : start + service.limits.images]
         paths = [bundle.inside(f"{GOLDEN}/{image.file}") for image in group]

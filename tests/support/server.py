@@ -263,3 +263,13 @@ def wait_until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.005)
+
+
+def read_until(client: socket.socket, end: bytes) -> bytes:
+    """Return what a server sends up to an end that must come, such as that of its answer."""
+    data = b""
+    while not data.endswith(end):
+        piece = client.recv(65536)
+        assert piece, data
+        data += piece
+    return data
