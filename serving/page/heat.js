@@ -5,7 +5,7 @@ const SPREAD = 0.7; // of all cells: a weight that is spread over more is everyw
 // Dark to bright, so that it reads without colours too: matplotlib's "inferno" at these five places.
 const COLOURS = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 // How much of the picture each of them covers: it stays visible where the word looked.
-const COVER = [0.72, 0.7, 0.62, 0.55, 0.5];
+const COVER = [0.64, 0.64, 0.6, 0.54, 0.46];
 const PLACES = [
   ["at the upper left", "at the top", "at the upper right"],
   ["at the left", "at the middle", "at the right"],
