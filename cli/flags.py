@@ -9,6 +9,7 @@ in its `main`. Nothing below `main` knows of flags; tests make the dataclass dir
 """
 
 import dataclasses
+import math
 import sys
 import types
 import typing
@@ -109,6 +110,16 @@ class _TextParser(flags.ArgumentParser[str]):
         return paths.expand_user(argument)
 
 
+class _NumberParser(flags.FloatParser):
+    """Takes a number within bounds. `nan` is in no order with bounds, and passes their check."""
+
+    def convert(self, argument: str | float) -> float:
+        value: float = super().convert(argument)
+        if math.isnan(value):
+            raise ValueError(f"{argument} is not {self.syntactic_help}")
+        return value
+
+
 def _flag_fields(options: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(options) if _HELP in field.metadata]
 
@@ -124,7 +135,7 @@ def _absl_flag(field: dataclasses.Field[Any], kind: type) -> flags.Flag[Any]:
     bounds = (field.metadata["at_least"], field.metadata["at_most"])
     parsers: dict[type, flags.ArgumentParser[Any]] = {
         int: flags.IntegerParser(*bounds),
-        float: flags.FloatParser(*bounds),
+        float: _NumberParser(*bounds),
         str: _TextParser() if not field.metadata["literal"] else flags.ArgumentParser(),
     }
     return flags.Flag(parsers[kind], flags.ArgumentSerializer(), *named)

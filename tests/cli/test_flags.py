@@ -46,6 +46,7 @@ def test_values_have_the_types_of_the_fields(tmp_path):
         ("--epochs=0", "--epochs=0: 0 is not a positive integer"),
         ("--epochs=x", "--epochs=x"),
         ("--dropout=1", r"1.0 is not a number in the range \[0.0, 0.99\]"),
+        ("--dropout=nan", r"nan is not a number in the range \[0.0, 0.99\]"),
         ("--batch=0", "0 is not a positive integer"),
         ("--precision=float16", "value should be one of <float32|bfloat16>"),
         ("--devices=2", "Unknown command line flag 'devices'"),
