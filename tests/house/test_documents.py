@@ -11,12 +11,13 @@ from tests.support.house import python_files
 
 NEWCOMERS = (
     *("README.md", "WORKSPACE.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md"),
+    "docs/serving.md",
     *("coco.flags", *sorted(f"flags/{path.name}" for path in ROOT.glob("flags/*.flags"))),
 )
 # The changelog also names what there was before.
 DOCUMENTS = (*NEWCOMERS, "CHANGELOG.md")
 # Files that the documents tell a reader to write, or not to.
-EXAMPLES = {"serving/server.py", "utils.py"}
+EXAMPLES = {"utils.py"}
 # Flags of Beam, Dask, TensorBoard and absl.
 FOREIGN_FLAGS = {
     *("runner", "direct_num_workers", "dask_client_address", "flink_master", "environment_type"),
