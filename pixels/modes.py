@@ -7,12 +7,15 @@
 - A float that is no number, or infinite, makes the image corrupt.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 
 from pixels import formats
 from pixels.formats import Format
 
+BAND_PIXELS = 4_000_000
 _SIGNED = 2  # TIFF's SampleFormat.
 _SAMPLE_FORMAT = 339  # The tag.
 
@@ -42,26 +45,46 @@ def _on_white(image: Image.Image) -> Image.Image:
     return page
 
 
+def bands(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield an image in bands of some million pixels, since 50 million floats take 200 MB.
+
+    Args:
+        image: An image of any mode but "1" and "P".
+
+    Yields:
+        The first row of a band, and its values [rows, width, ...]. 32-bit integers are unsigned
+        unless the file says that they are signed.
+    """
+    rows = max(1, BAND_PIXELS // image.width)
+    tags = getattr(image, "tag_v2", {})
+    unsigned = image.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        values = np.asarray(image.crop((0, top, image.width, bottom)))
+        yield top, values.view(np.uint32) if unsigned else values
+
+
 def _from_deep_grey(image: Image.Image, kind: Format) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode == "F":
-        grey = _scaled_to_largest(values, kind, white=1.0)
-    elif image.mode == "I":
-        if getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED:
-            values = values.view(np.uint32)
-        grey = _scaled_to_largest(values, kind, white=0)
-    else:
-        grey = np.round(values.astype(np.float32) / 257)
+    white = None if image.mode.startswith("I;16") else _white(image, kind)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # The grey value that stands for nothing.
-        grey = np.where(values == transparent, 255, grey)
-    return Image.fromarray(grey.astype(np.uint8))
+    grey = np.empty([image.height, image.width], np.uint8)
+    for top, values in bands(image):
+        if white is None:
+            scaled = np.round(values.astype(np.float32) / 257)
+        else:
+            positive = np.maximum(values, 0).astype(np.float64)
+            scaled = np.round(positive * (255 / white)) if white > 0 else positive
+        if isinstance(transparent, int):  # The grey value that stands for nothing.
+            scaled = np.where(values == transparent, 255, scaled)
+        grey[top : top + len(values)] = scaled
+    return Image.fromarray(grey)
 
 
-def _scaled_to_largest(values: np.ndarray, kind: Format, white: float) -> np.ndarray:
-    """Scale values to 0..255, where at least `white`, or else the largest value, is white."""
-    if not np.isfinite(values).all():
-        raise formats.corrupt(kind, "values that are no numbers")
-    white = max(white, float(values.max()))
-    positive = np.maximum(values, 0).astype(np.float64)
-    return np.round(positive * (255 / white)) if white > 0 else positive
+def _white(image: Image.Image, kind: Format) -> float:
+    """Return the value that is white: the largest one, and at least 1 among floats."""
+    white = 1.0 if image.mode == "F" else 0.0
+    for _, values in bands(image):
+        if not np.isfinite(values).all():
+            raise formats.corrupt(kind, "values that are no numbers")
+        white = max(white, float(values.max()))
+    return white

@@ -7,10 +7,7 @@ within .004 of 255 of theirs.
 import numpy as np
 from PIL import Image
 
-from pixels import orientation, standard
-
-# Pixels that are floats at one time: of an image of 100 million, floats would take 1.2 GB.
-_BAND_PIXELS = 4_000_000
+from pixels import modes, orientation, standard
 
 
 def square(data: bytes, size: int) -> np.ndarray:
@@ -39,7 +36,8 @@ def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
         return _resized(pixels.swapaxes(0, 1), size).swapaxes(0, 1)
     height, width, channels = pixels.shape
     narrow = np.empty([channels, height, size], np.float32)
-    rows = max(1, _BAND_PIXELS // width)
+    # As floats, an image of 100 million pixels would take 1.2 GB.
+    rows = max(1, modes.BAND_PIXELS // width)
     for start in range(0, height, rows):
         band = pixels[start : start + rows].astype(np.float32)
         for channel in range(channels):

@@ -95,7 +95,10 @@ def read_pixels(data: bytes, size: int) -> tuple[np.ndarray, int]:
         encoded = _as_jpeg(image)
         return jpeg.decode_like_tensorflow(encoded, jpeg.read_header(encoded), size), turned
     # A PNG would keep each pixel, so that none is made.
-    return np.asarray(image.convert("RGB")), turned
+    pixels = np.empty([image.height, image.width, 3], np.uint8)
+    for top, band in modes.bands(image):
+        pixels[top : top + len(band)] = band if image.mode == "RGB" else band[..., None]
+    return pixels, turned
 
 
 def _load(data: bytes, kind: Format, chunks: png.Header | None) -> tuple[Image.Image, int]:

@@ -14,7 +14,7 @@ from PIL import Image
 from captioning import image_file
 from cli.errors import UserError
 from model import decoding
-from pixels import jpeg, square, standard
+from pixels import jpeg, modes, square, standard
 from pixels.formats import BadImageError
 from tests.support.commands import ROOT
 from tests.support.image_kinds import all_kinds, picture, saved, turned
@@ -113,11 +113,13 @@ def test_the_rule_of_the_scales_is_that_of_the_other_engine():
 
 
 def test_bands_do_not_show(monkeypatch):
-    for data in (noise(300, 200), noise(200, 300)):
-        at_once = square.square(data, 48)
-        monkeypatch.setattr(square, "_BAND_PIXELS", 999)
-        np.testing.assert_array_equal(square.square(data, 48), at_once)
-        monkeypatch.undo()
+    tall = noise(200, 300)
+    at_once = {name: square.square(kind.data, 48) for name, kind in KINDS.items()}
+    tall_at_once = square.square(tall, 48)
+    monkeypatch.setattr(modes, "BAND_PIXELS", 999)
+    np.testing.assert_array_equal(square.square(tall, 48), tall_at_once)
+    for name, kind in KINDS.items():
+        np.testing.assert_array_equal(square.square(kind.data, 48), at_once[name], err_msg=name)
 
 
 def test_a_large_photograph_is_never_in_memory_at_its_size():
