@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import io
 import socket
 import threading
 import time
@@ -12,8 +14,10 @@ from typing import Any
 import httpx
 import numpy as np
 from fastapi import FastAPI
+from PIL import Image
 
 from pixels.formats import BadImageError
+from pixels.square import square
 from records.rejections import RejectionReason
 from serving.bundle.runtime import Caption
 from serving.web import running
@@ -60,7 +64,7 @@ class FakeRuntime:
         return [number for batch in self.batches for number in batch]
 
     def caption(self, pixels: np.ndarray) -> list[list[Caption]]:
-        numbers = [int(number) for number in pixels[:, 0, 0, 0]]
+        numbers = [round(float(number)) for number in pixels[:, 0, 0, 0]]
         self.batches.append(numbers)
         assert self.hold.wait(60)
         if POISON in numbers:
@@ -92,6 +96,18 @@ def decode(data: bytes) -> np.ndarray:
     if not data.startswith(b"image "):
         raise BadImageError(RejectionReason.UNKNOWN_FORMAT, "expected an image, found text")
     return np.full((SIZE, SIZE, 3), int(data[6:]), np.float32)
+
+
+Decoder = Callable[[bytes], np.ndarray]
+# Decodes real images: those of one colour get the caption of the number that is its red.
+decode_real: Decoder = functools.partial(square, size=SIZE)
+
+
+def colour(number: int, kind: str = "PNG") -> bytes:
+    """Return the bytes of a real image whose caption is that of a number."""
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7), (number, number, number)).save(file, kind)
+    return file.getvalue()
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -160,9 +176,9 @@ def raw_scope(**headers: str) -> dict:
     }
 
 
-def fake_service(runtime: FakeRuntime, **limits: Any) -> Service:
+def fake_service(runtime: FakeRuntime, decoder: Decoder = decode, **limits: Any) -> Service:
     """Return a service that has not started."""
-    return Service(FACTS, decode, dataclasses.replace(LIMITS, **limits))
+    return Service(FACTS, decoder, dataclasses.replace(LIMITS, **limits))
 
 
 @contextlib.asynccontextmanager
@@ -174,7 +190,7 @@ async def fake_server(
     Args:
         runtime: Computes captions.
         access: Who may use the server; this machine without a token by default.
-        limits: Fields of `Limits` that differ from `LIMITS`.
+        limits: Fields of `Limits` that differ from `LIMITS`; `decoder`, if it is not `decode`.
     """
     runtime = runtime or FakeRuntime()
     service = fake_service(runtime, **limits)
@@ -243,7 +259,7 @@ def threaded_server(
     Args:
         runtime: Computes captions.
         access: Who may use the server; this machine without a token by default.
-        limits: Fields of `Limits` that differ from `LIMITS`.
+        limits: Fields of `Limits` that differ from `LIMITS`; `decoder`, if it is not `decode`.
     """
     server = ThreadedServer(runtime or FakeRuntime(), access or Access(), limits)
     server.start()
