@@ -22,10 +22,10 @@ def all_bombs() -> dict[str, tuple[bytes, str]]:
         "png of 10 gigapixels": (png(100_000, 100_000, 8, 2, b"\0" * 999), "too_large"),
         "png of very wide rows": (png(2**31 - 1, 1, 8, 2, b"\0" * 999), "too_large"),
         "png of a swollen profile": (
-            png(1, 1, 8, 3, b"\0\0", (b"iCCP", swollen), palette),
+            png(*dot, (b"iCCP", swollen), palette),
             "corrupt",
         ),
-        "png of a swollen text": (png(1, 1, 8, 3, b"\0\0", (b"zTXt", swollen), palette), "corrupt"),
+        "png of a swollen text": (png(*dot, (b"zTXt", swollen), palette), "corrupt"),
         "png that is cut": (whole[: len(whole) // 2], "truncated"),
         "gif of a huge screen": (_gif(65_535, 65_535, frames=500), "too_large"),
         "webp of a huge canvas": (_webp(16_383, 16_383), "too_large"),
