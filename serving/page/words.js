@@ -69,8 +69,6 @@ export function fill(element, caption, descriptions, onShow) {
       hold(-1);
       buttons[next].focus();
       show(next);
-    } else if (event.key === "Escape") {
-      hold(-1);
     } else if (event.key === "Enter" || event.key === " ") {
       hold(held === word ? -1 : word);
     } else {
