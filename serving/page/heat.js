@@ -1,7 +1,7 @@
 // Where a word looked, as colours over the picture and as words.
 
 const LONGER_SIDE = 192; // pixels of the canvas; the browser stretches it over the picture
-const SPREAD = 0.7; // of all cells: a weight that is spread over more is everywhere
+const SPREAD = 0.85; // of all cells: a weight that is spread over more is everywhere
 // Dark to bright, so that it reads without colours too: matplotlib's "inferno" at these five places.
 const COLOURS = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
 // How much of the picture each of them covers: it stays visible where the word looked.

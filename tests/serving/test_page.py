@@ -438,11 +438,12 @@ def test_a_server_that_stops_and_comes_back(page, server):
     choose(page, as_file("a.jpg"), as_file("b.jpg"))
     expect(page.locator("#offline")).to_have_text(re.compile("does not answer"))
     expect(page.locator(".doing:visible")).to_have_text(["Waiting for the server"] * 2)
-    server.model["name"] = "better"
+    server.model |= {"name": "better", "max_image_bytes": 5_000_000}
     server.start()
     expect(page.locator("[data-state=done]")).to_have_count(3)
     expect(page.locator("#offline")).to_be_hidden()
     expect(page.locator("#model-name")).to_have_text("better")
+    expect(page.locator("#limits")).to_have_text(re.compile("up to 5 MB"))
     expect(page.locator("#announcer")).to_have_text("2 pictures captioned.")
 
 
