@@ -266,12 +266,15 @@ CHANGEABLE = frozenset(
 )
 
 
-def refuse_contradictions(trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def refuse_contradictions(
+    trained: Mapping[str, Any], given: Mapping[str, Any], remedies: Mapping[str, str] | None = None
+) -> None:
     """Refuse flags that contradict those that a run is trained with.
 
     Args:
         trained: The `training` section of the run's config.json.
         given: Flag name -> value, as given now.
+        remedies: Flag name -> what else the user may want of this command.
 
     Raises:
         UsageError: A flag that may not change has another value.
@@ -279,9 +282,10 @@ def refuse_contradictions(trained: Mapping[str, Any], given: Mapping[str, Any]) 
     trained = with_defaults(trained)
     for name in sorted(given.keys() - CHANGEABLE):
         if name in trained and given[name] != trained[name]:
+            remedy = (remedies or {}).get(name, "")
             raise UsageError(
                 f"--{name}={given[name]} contradicts the run, trained with"
-                f" --{name}={trained[name]}; give that, or another --run_dir"
+                f" --{name}={trained[name]}; give that, or another --run_dir{remedy}"
             )
 
 

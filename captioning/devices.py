@@ -1,17 +1,40 @@
 """Where to caption, in which precision, and how many images at once."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
 from cli import processor
+from cli.flags import flag
+from model.definition.precision import PRECISIONS
 
 # What the records job encodes at once on CPUs, and what the search was measured with.
 CPU_ENCODER_BATCH, CPU_SEARCH_BATCH = 16, 64
 _SMALLEST = 8
 _GAIN = 1.1  # the factor of images/s for which a batch twice as large is worth its memory
 _SECONDS = 0.5  # how long each size is timed
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceOptions:
+    """How devices compute captions. Every field is a flag.
+
+    Its name is not `precision`: the flagfile of a training gives that to every command.
+    """
+
+    caption_precision: str | None = flag(
+        None,
+        "Number format of the inputs of matrix products while captioning, whatever the training's"
+        " --precision: by default bfloat16 on a GPU, and on a CPU that of the training, or float32"
+        " where the CPU only emulates bfloat16. float32 gives the same captions in any batch.",
+        choices=PRECISIONS,
+    )
+
+
+# What who gives another --precision than the training's may want.
+REMEDIES = {"precision": "; --caption_precision is the precision of captioning"}
 
 
 def devices() -> list[str]:
@@ -38,15 +61,19 @@ def on_gpu(device: str) -> bool:
     return ":GPU:" in device
 
 
-def precision(device: str) -> str | None:
+def precision(device: str, chosen: str | None = None) -> str | None:
     """Return the precision of matrix products on a device; None takes that of the training.
 
-    This is the one place that decides it, for validation, evaluation and serving alike: bfloat16 on
-    a GPU; on a CPU that of the training, or float32 where the CPU only emulates bfloat16.
+    This is the one place that decides it, for validation, evaluation and serving alike: what was
+    chosen; else bfloat16 on a GPU, and on a CPU that of the training, or float32 where the CPU only
+    emulates bfloat16.
 
     Args:
         device: One of `devices()`.
+        chosen: What --caption_precision says, if anything.
     """
+    if chosen:
+        return chosen
     if on_gpu(device):
         return "bfloat16"
     return None if processor.multiplies_bfloat16() else "float32"
@@ -60,7 +87,17 @@ def remark(names: Sequence[str], precisions: Iterable[str]) -> str:
         precisions: Of the captioners.
     """
     places = ", ".join(name.rpartition("device:")[2] for name in names)
-    return f"captioning on {places} in {' and '.join(dict.fromkeys(precisions))}"
+    return f"captioning on {places} in {in_words(precisions)}"
+
+
+def kind(device: str) -> str:
+    """Return the kind of a device of `devices`, `CPU` or `GPU`."""
+    return "GPU" if on_gpu(device) else "CPU"
+
+
+def in_words(precisions: Iterable[str]) -> str:
+    """Return the precisions of the captioners of an ensemble as one phrase: `float32`."""
+    return " and ".join(dict.fromkeys(precisions))
 
 
 def largest_useful(work: Callable[[int], None], most: int) -> int:

@@ -37,12 +37,14 @@ class JobOptions:
         encoder_batch_size: Images encoded together; None takes what suits the device.
         search_batch_size: Images searched together; None takes what suits the device.
         shard: (i, n): caption only every n-th part, from the i-th one on, counted from 1.
+        precision: Of the matrix products; None takes what suits the device and the training.
     """
 
     search: BeamSearch
     encoder_batch_size: int | None = None
     search_batch_size: int | None = None
     shard: tuple[int, int] = (1, 1)
+    precision: str | None = None
 
 
 class JobState(NamedTuple):
@@ -63,6 +65,16 @@ class JobState(NamedTuple):
     def results(self) -> Iterator[Result]:
         """Yield the captions of all parts."""
         return self.folder.results(self.parts)
+
+    def computed(self) -> dict[str, Any]:
+        """Return in which precision and on which kinds of devices the captions were computed.
+
+        Returns:
+            `precision`, and `devices`: `CPU`, `GPU`, both, or none where an earlier version
+            captioned.
+        """
+        precision = devices.in_words(self.folder.precisions)
+        return {"precision": precision, "devices": self.folder.devices()}
 
     def print_cut(self, search: BeamSearch) -> int:
         """Print how many captions --max_words has cut, if any, and return the number."""
@@ -95,7 +107,7 @@ def caption(
     """
     digests = [restore.digest(run_dir) for run_dir in run_dirs]
     names = devices.devices()
-    precisions = [_precision(names[0], run_dir) for run_dir in run_dirs]
+    precisions = [_precision(names[0], run_dir, options.precision) for run_dir in run_dirs]
     job = {"weights": digests, "precision": precisions, **dataclasses.asdict(options.search)}
     folder = PartsFolder(output_dir, job)
     index, count = options.shard
@@ -103,12 +115,16 @@ def caption(
     todo = folder.missing(own)
     _print_progress_so_far(folder, own, todo, job)
     if todo:
-        replicas = [Replica(name, run_dirs, source, options.search) for name in names]
+        replicas = [
+            Replica(name, run_dirs, source, options.search, Wanted(), options.precision)
+            for name in names
+        ]
         if digests != [restore.digest(run_dir) for run_dir in run_dirs]:
             raise UserError(f"{run_dirs[0]}: the weights were replaced just now; run again")
         for restored in replicas[0].restored:
             print(f"weights of epoch {restored.note['epoch']}, step {restored.note['step']:,}")
         sizes = _batch_sizes(replicas[0], names, options, max(part.images for part in todo))
+        folder.note_device(devices.kind(names[0]))
         _caption_parts(replicas, sizes, todo, _count_images(own), folder, options.search.n_best)
     return JobState(folder, source.parts, own, folder.missing(source.parts))
 
@@ -119,6 +135,7 @@ def caption_at_once(
     search: Search,
     wanted: Wanted,
     say: Callable[[str], object] = lambda line: None,
+    precision: str | None = None,
 ) -> Iterator[Outcome]:
     """Caption the images of a source on one device, keeping nothing on disk.
 
@@ -128,6 +145,7 @@ def caption_at_once(
         search: How to search.
         wanted: What to return beside the captions.
         say: Takes a line about the device and its precision.
+        precision: As in `JobOptions`.
 
     Yields:
         The outcome of each image, part by part.
@@ -136,7 +154,7 @@ def caption_at_once(
         UserError: A run cannot be used, or a record is damaged.
     """
     device = devices.devices()[0]
-    replica = Replica(device, run_dirs, source, search, wanted)
+    replica = Replica(device, run_dirs, source, search, wanted, precision)
     say(devices.remark([device], replica.precisions))
     most = max(part.images for part in source.parts)
     sizes = BatchSizes(min(devices.CPU_ENCODER_BATCH, most), min(devices.CPU_SEARCH_BATCH, most))
@@ -144,10 +162,10 @@ def caption_at_once(
         yield from replica.outcomes(iter(source.parts), sizes, pool)
 
 
-def _precision(device: str, run_dir: str) -> str:
+def _precision(device: str, run_dir: str, chosen: str | None) -> str:
     """Return the precision in which a run captions on a device."""
     trained = RunConfig.read(RunFolder(run_dir)).model.decoder.precision
-    return devices.precision(device) or trained
+    return devices.precision(device, chosen) or trained
 
 
 def _print_progress_so_far(
@@ -159,7 +177,8 @@ def _print_progress_so_far(
             f" earlier captions stay in {os.path.dirname(folder.path)}"
         )
     if done := _count_images(own) - _count_images(todo):
-        print(f"{done:,} of {_count_images(own):,} images are captioned already")
+        precision = devices.in_words(job["precision"])
+        print(f"{done:,} of {_count_images(own):,} images are captioned already, in {precision}")
 
 
 def _count_images(parts: Sequence[Part]) -> int:

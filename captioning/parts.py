@@ -20,6 +20,7 @@ from records.canonical_json import fingerprint, to_json
 # Raise this whenever the same weights, flags and images give other lines than before.
 LINES_VERSION = 3
 _JOB = "job.json"
+_DEVICE = "on-"  # then the kind of a device: an empty file, so that jobs at once can note it.
 
 
 class Result(NamedTuple):
@@ -52,6 +53,7 @@ class PartsFolder:
 
     Attributes:
         path: The folder.
+        precisions: Those of the captioners.
         earlier: The `job` of the latest evaluation of another kind in `output_dir`; None where
             there is none, or where this evaluation was begun before.
 
@@ -61,6 +63,7 @@ class PartsFolder:
 
     def __init__(self, output_dir: str, job: Mapping[str, Any]):
         parent = os.path.join(output_dir, "parts")
+        self.precisions: list[str] = list(job["precision"])
         job = {**job, "version": LINES_VERSION}
         self.path = os.path.join(parent, fingerprint(job)[:12])
         try:
@@ -71,6 +74,23 @@ class PartsFolder:
             atomic_file.write(os.path.join(self.path, _JOB), to_json(job))
         except OSError as error:
             raise unwritable(self.path, error) from None
+
+    def note_device(self, kind: str) -> None:
+        """Note that parts are captioned on a kind of device, `CPU` or `GPU`.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        path = os.path.join(self.path, _DEVICE + kind)
+        try:
+            atomic_file.write(path, b"")
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def devices(self) -> list[str]:
+        """Return the kinds of devices that were noted; none by an earlier version."""
+        names = sorted(os.listdir(self.path))
+        return [name.removeprefix(_DEVICE) for name in names if name.startswith(_DEVICE)]
 
     def missing(self, parts: Iterable[Part]) -> list[Part]:
         """Return those of some parts that are not on disk."""

@@ -85,6 +85,7 @@ class Replica:
         source: The images; tells whether features come with them.
         search: How to search.
         wanted: What to return beside the captions.
+        precision: What --caption_precision says, if anything.
 
     Attributes:
         restored: The captioners with their notes.
@@ -100,10 +101,12 @@ class Replica:
         source: ImageSource,
         search: Search,
         wanted: Wanted = Wanted(),  # noqa: B008  immutable
+        precision: str | None = None,
     ):
         self._device, self._source, self._wanted = device, source, wanted
         with tf.device(device):
-            self.restored = restore.restore_ensemble(run_dirs, devices.precision(device))
+            precision = devices.precision(device, precision)
+            self.restored = restore.restore_ensemble(run_dirs, precision)
             vocabulary = restore.read_vocabulary(run_dirs[0])
             captioners = [restored.captioner for restored in self.restored]
             self._captioner = FeatureCaptioner(captioners, vocabulary, search)

@@ -5,6 +5,7 @@ So some images are captioned once more, by the same path and therefore with the 
 Of runs without an attention nothing is measured.
 """
 
+import dataclasses
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
-from captioning.job import caption_at_once
+from captioning.job import JobOptions, caption_at_once
 from captioning.records_source import RecordsSource, SelectedImages
 from captioning.replica import Wanted
 from captioning.search_options import BeamSearch
@@ -55,7 +56,7 @@ def survey(
     run_dirs: Sequence[str],
     records: RecordsSource,
     info: DatasetInfo,
-    search: BeamSearch,
+    how: JobOptions,
     image_ids: Collection[int],
     shown: Collection[int] = (),
 ) -> tuple[dict[str, Any], dict[int, AttendedCaption]]:
@@ -65,7 +66,7 @@ def survey(
         run_dirs: The runs that captioned the split.
         records: The split.
         info: The manifest of its records.
-        search: How the captions were searched for.
+        how: How the split was captioned.
         image_ids: The ids of all images that were captioned.
         shown: The ids of images whose attention is wanted.
 
@@ -73,16 +74,21 @@ def survey(
         {"attention": ..., and for drawn scenes "pointing": ...} for metrics.json, "attention" being
         None where no run has one; the captions of `shown` by image id.
     """
+    search = dataclasses.replace(how.search, n_best=1)
+
+    def again(ids: Collection[int]) -> Iterator[AttendedCaption]:
+        return attended_captions(run_dirs, records, search, ids, how.precision)
+
     configs = [RunConfig.read(RunFolder(run_dir)).model.decoder for run_dir in run_dirs]
     if (looking := first_attending(configs)) is None:
         print(NO_ATTENTION)
-        pictured = attended_captions(run_dirs, records, search, shown) if shown else ()
+        pictured = again(shown) if shown else ()
         return {"attention": None}, {caption.image_id: caption for caption in pictured}
     sample = set(random.Random(0).sample(sorted(image_ids), min(SAMPLE, len(image_ids))))
     statistics = AttentionStatistics()
     sampled: list[tuple[int, Sequence[str], np.ndarray]] = []
     kept: dict[int, AttendedCaption] = {}
-    for caption in attended_captions(run_dirs, records, search, sample | set(shown)):
+    for caption in again(sample | set(shown)):
         if caption.image_id in sample:
             assert caption.attention is not None  # a run has one
             statistics.add(caption.attention)
@@ -103,6 +109,7 @@ def attended_captions(
     records: RecordsSource,
     search: BeamSearch,
     image_ids: Collection[int],
+    precision: str | None = None,
 ) -> Iterator[AttendedCaption]:
     """Caption some images of a split, keeping the attention.
 
@@ -113,6 +120,7 @@ def attended_captions(
         records: The split.
         search: How to search.
         image_ids: The ids of the images.
+        precision: As in `JobOptions`.
 
     Yields:
         The caption of each image, in the order of the records.
@@ -121,7 +129,7 @@ def attended_captions(
     selected = SelectedImages(records, image_ids, part_images)
     wanted = Wanted(attention=True, encoded=True)
     with bar(len(image_ids), "looking", "img") as progress:
-        for outcome in caption_at_once(run_dirs, selected, search, wanted):
+        for outcome in caption_at_once(run_dirs, selected, search, wanted, precision=precision):
             caption = outcome.captions[0]
             assert outcome.image.image_id is not None
             yield AttendedCaption(

@@ -25,7 +25,8 @@ from artifacts import run_config
 from artifacts.recipe import Recipe
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
-from captioning import run_search
+from captioning import devices, run_search
+from captioning.devices import DeviceOptions
 from captioning.search_options import BeamSearch
 from cli import flags
 from cli.command import run
@@ -40,7 +41,7 @@ def define_flags(values: FlagValues) -> None:
     Args:
         values: Where to declare them.
     """
-    for options in (EvaluationOptions, BeamSearch, Recipe):
+    for options in (EvaluationOptions, BeamSearch, DeviceOptions, Recipe):
         flags.define(options, values)
 
 
@@ -61,12 +62,12 @@ def main(values: FlagValues, _rest: list[str]) -> int:
         raise UsageError("--output_dir is missing: several runs have no folder in common")
     given = flags.given(Recipe, values)
     for config in configs:
-        recipes.refuse_contradictions(config.training, given)
+        recipes.refuse_contradictions(config.training, given, devices.REMEDIES)
     options.check()
     search, remarks = run_search.of_runs(run_dirs, configs, flags.given(BeamSearch, values))
     for remark in remarks:
         print(remark)
-    how = options.job(search)
+    how = options.job(search, flags.read(DeviceOptions, values))
     if options.image_info:
         return image_files.caption_image_info(run_dirs, _name(run_dirs), options, how)
     if options.images:

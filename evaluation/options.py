@@ -3,6 +3,7 @@
 import dataclasses
 from contextlib import AbstractContextManager
 
+from captioning.devices import DeviceOptions
 from captioning.job import JobOptions
 from captioning.search_options import BeamSearch
 from cli.errors import UsageError
@@ -86,11 +87,12 @@ class EvaluationOptions:
                 "--language says how captions are scored: it needs --records_dir, not images"
             )
 
-    def job(self, search: BeamSearch) -> JobOptions:
+    def job(self, search: BeamSearch, computed: DeviceOptions) -> JobOptions:
         """Return how the captioning job works.
 
         Args:
             search: How to search.
+            computed: How devices compute.
 
         Returns:
             The options of the job.
@@ -105,6 +107,7 @@ class EvaluationOptions:
             self.encoder_batch_size,
             self.decode_batch_size,
             _parse_shard(self.shard),
+            computed.caption_precision,
         )
 
 

@@ -110,6 +110,7 @@ def _score(
         "listed": n_listed,
         "contamination": stamp or None,
         "search": _search_flags(how),
+        "captioning": state.computed(),
         "unknown_words": unknown,
         "cut_captions": n_cut,
         **summary.as_json(),
@@ -121,8 +122,7 @@ def _score(
         findings["leave_one_out_CIDEr"] = compared.as_json()
     selection = Selection.of(scores)
     shown = selection.image_ids() if options.report else ()
-    search = dataclasses.replace(how.search, n_best=1)
-    attention, attended = survey(run_dirs, records, info, search, list(captions), shown)
+    attention, attended = survey(run_dirs, records, info, how, list(captions), shown)
     findings |= attention
     coco_files.write_json(os.path.join(output_dir, _METRICS), findings)
     if options.report:

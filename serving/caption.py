@@ -22,8 +22,9 @@ from artifacts import recipe as recipes
 from artifacts import run_config
 from artifacts.recipe import Recipe
 from artifacts.run_config import RunConfig
-from captioning import attention_picture, image_file, run_search
+from captioning import attention_picture, devices, image_file, run_search
 from captioning.attention_picture import PicturedCaption
+from captioning.devices import DeviceOptions
 from captioning.given_files import GivenFiles
 from captioning.job import caption_at_once
 from captioning.replica import Outcome, Wanted
@@ -65,7 +66,7 @@ def define_flags(values: FlagValues) -> None:
     Args:
         values: Where to declare them.
     """
-    for options in (CaptionOptions, BeamSearch, Sampling):
+    for options in (CaptionOptions, BeamSearch, Sampling, DeviceOptions):
         flags.define(options, values)
     # So that the flagfile of a training serves here, too.
     flags.define(Recipe, values, without=_SHARED)
@@ -89,7 +90,7 @@ def main(values: FlagValues, files: list[str]) -> int:
     run_dirs, configs = run_config.read_all(options.run_dir)
     options, recipe = _without_recipe(options, values)
     for config in configs:
-        recipes.refuse_contradictions(config.training, recipe)
+        recipes.refuse_contradictions(config.training, recipe, devices.REMEDIES)
     search = _search(values, run_dirs, configs)
     looking = first_attending(config.model.decoder for config in configs)
     if options.attention and looking is None:
@@ -102,8 +103,9 @@ def main(values: FlagValues, files: list[str]) -> int:
     files = [file if os.path.lexists(file) else os.path.expanduser(file) for file in files]
     source = GivenFiles(files, min(BATCH, len(files)))
     wanted = Wanted(attention=bool(options.attention))
+    precision = flags.read(DeviceOptions, values).caption_precision
     pictured, unreadable = [], 0
-    for outcome in caption_at_once(run_dirs, source, search, wanted, _say):
+    for outcome in caption_at_once(run_dirs, source, search, wanted, _say, precision):
         if outcome.problem is not None:
             name = outcome.image.name
             print(f"error: {name}: {outcome.problem}{_remedy(name)}", file=sys.stderr)

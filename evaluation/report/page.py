@@ -119,6 +119,10 @@ def _evaluated(findings: Mapping[str, Any]) -> str:
     search = ", ".join(f"{name} {value}" for name, value in findings["search"].items())
     counts = f"{findings['images']:,} of {findings['listed']:,} images"
     stamp = findings["contamination"]
-    return f'<p class="soft">{counts}; {escape(search)}</p>' + (
+    computed = findings["captioning"]
+    where = f"captioned in {computed['precision']}"
+    if computed["devices"]:
+        where += f" on {' and '.join(computed['devices'])}"
+    return f'<p class="soft">{counts}; {escape(search)}; {escape(where)}</p>' + (
         f'<p class="stamp">{escape(stamp)}: seen in training</p>' if stamp else ""
     )

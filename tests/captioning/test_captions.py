@@ -211,7 +211,7 @@ def test_other_flags_weights_or_precision_start_anew_and_say_so(
     assert "starting anew: other weights" in capsys.readouterr().out
     assert len(read) == 12
     # As on a machine with a GPU, to which the folder was copied.
-    monkeypatch.setattr(devices, "precision", lambda device: "bfloat16")
+    monkeypatch.setattr(devices, "precision", lambda device, chosen=None: "bfloat16")
     assert caption(out, images=folder, run_dir=other) == 0
     assert "starting anew: other precision" in capsys.readouterr().out
     assert len(read) == 16

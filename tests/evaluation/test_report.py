@@ -30,6 +30,7 @@ FINDINGS = {
     "images": 60,
     "listed": 61,
     "search": {"beam_size": 3},
+    "captioning": {"precision": "float32", "devices": ["CPU"]},
     "contamination": None,
     "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
     "pointing": {"score": 0.91, "chance": 0.2},
