@@ -1,4 +1,4 @@
-"""The image files that --images names: in folders, globs and lists."""
+"""The image files that a flag names: in folders, globs and lists."""
 
 import glob
 import json
@@ -21,7 +21,7 @@ _OWN = (LOCK, "parts", "captions.jsonl", "rejected.jsonl")
 
 
 class NamedImages:
-    """The image files that --images names; iterate once.
+    """The image files that a flag names; iterate once.
 
     Of a folder all folders inside are searched, linked ones too, each once. What is passed over is
     counted. Names are never all in memory.
@@ -29,14 +29,15 @@ class NamedImages:
     Args:
         text: Folders, globs, .jsonl lists and image files, separated by commas.
         output_dir: Folder that the results go to; what the job itself keeps there is not counted.
+        flag: The name of the flag, for messages.
 
     Attributes:
         skipped: What was passed over until now: kind -> how many.
         problems: Why folders could not be searched, a line for each.
     """
 
-    def __init__(self, text: str, output_dir: str = ""):
-        self._text = text
+    def __init__(self, text: str, output_dir: str = "", flag: str = "images"):
+        self._text, self._flag = text, flag
         self._output_dir = os.path.realpath(output_dir) if output_dir else None
         self.skipped: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -70,7 +71,8 @@ class NamedImages:
     def _nothing(self, source: str, skipped: Counter[str]) -> str:
         if not os.path.lexists(source) and not glob.has_magic(source):
             of_several = (
-                f", and --images={self._text} as a whole is no path, so it was split at commas"
+                f", and --{self._flag}={self._text} as a whole is no path, so it was split at"
+                " commas"
                 if "," in self._text
                 else ""
             )
@@ -78,7 +80,7 @@ class NamedImages:
         else:
             what = ", ".join(filter(None, ["found no image", _counted(skipped), *self.problems]))
         return (
-            f"--images={source}: {what}; expected a folder with files that end in"
+            f"--{self._flag}={source}: {what}; expected a folder with files that end in"
             f" {' '.join(SUFFIXES)}, a glob such as 'photos/**/*.jpg' in quotes, or a .jsonl"
             ' list with lines such as {"image": "a.jpg"}'
         )

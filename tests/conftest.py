@@ -84,6 +84,24 @@ def four_run_copy(four_run, tmp_path) -> Path:
     return shutil.copytree(four_run, tmp_path / four_run.name)
 
 
+@pytest.fixture(scope="session")
+def four_bundle(four_run, shared_folder) -> Iterator[Path]:
+    """Export `four_run`; the four pictures are among the golden images. No test may write into it.
+
+    A test that does copies it with `shutil.copytree`.
+    """
+    from tests.support.bundles import run_export
+
+    def make(folder: Path) -> None:
+        pictures = shared_folder / "four" / "val2017"
+        assert run_export(run_dir=four_run, output_dir=folder, golden=pictures, verify=False) == 0
+
+    bundle = make_once(shared_folder / "four-bundle", make)
+    before = file_stamps(bundle)
+    yield bundle
+    assert file_stamps(bundle) == before, "a test wrote into four_bundle; it needs a copy"
+
+
 @pytest.fixture
 def idle_steps(monkeypatch) -> None:
     """Let training steps, which take seconds to compile, only count; all around them is real."""

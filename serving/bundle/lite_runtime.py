@@ -30,7 +30,7 @@ class LiteRuntime:
     """
 
     name = LITERT
-    batch_sizes = (1,)
+    batch_sizes: tuple[int, ...] = (1,)
 
     def __init__(self, bundle: Bundle):
         self._bundle = bundle

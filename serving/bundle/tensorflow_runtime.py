@@ -23,7 +23,7 @@ class TensorflowRuntime:
     """
 
     name = TENSORFLOW
-    batch_sizes = (1, 2, 4, 8, 16)
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
     parallel = 1  # A batch takes all cores.
 
     def __init__(self, bundle: Bundle):
@@ -68,9 +68,7 @@ def _caption(
 
 
 def _started_tensorflow() -> Any:
-    """Import TensorFlow as this program needs it: quiet, and in float32 on every device."""
-    import cli.tensorflow_log  # noqa: F401  before TensorFlow
-
+    """Import TensorFlow as this program needs it: in float32 on every device."""
     foreign_variables.forget_tensorflows()
     import tensorflow as tf
 

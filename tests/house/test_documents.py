@@ -18,11 +18,12 @@ NEWCOMERS = (
 DOCUMENTS = (*NEWCOMERS, "CHANGELOG.md")
 # Files that the documents tell a reader to write, or not to.
 EXAMPLES = {"utils.py"}
-# Flags of Beam, Dask, TensorBoard and absl.
+# Flags of Beam, Dask, TensorBoard, TensorFlow Serving, Docker, curl and absl.
 FOREIGN_FLAGS = {
     *("runner", "direct_num_workers", "dask_client_address", "flink_master", "environment_type"),
     *("project", "region", "temp_location", "setup_file"),
     *("s3_access_key_id", "s3_secret_access_key", "s3_endpoint_url"),
+    *("enable_batching", "batching_parameters_file", "rm", "mount", "data"),
     *("nthreads", "nworkers", "logdir", "flagfile", "help"),
 }
 PRIVATE_API = re.compile(r"# Private API: ([\w-]+) ([\d.]*\d)\.")
