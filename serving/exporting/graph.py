@@ -29,6 +29,8 @@ class ExportedCaptioner:
         size: S, the side of the square that goes into the encoder, in pixels.
         grid: (h, w) of the attention.
         attends: Whether results have an attention.
+        captioner: What is exported.
+        words, ends, begins: As given.
         search: How captions are searched for.
         variables: The decoder's weights. The encoder's weights are constants of the graph.
         weight_bytes: Size of all weights as float32.
@@ -46,9 +48,9 @@ class ExportedCaptioner:
         precision = captioner.decoder.config.precision
         if precision != "float32":
             raise ValueError(f"a captioner is exported in float32, not in {precision}")
-        self._decoder = captioner.decoder
+        self.captioner = captioner
         self._encoder = FrozenEncoder(captioner.encoder, precision, None)
-        self._words, self._ends, self._begins = words, ends, begins
+        self.words, self.ends, self.begins = tuple(words), ends, begins
         height, width, _ = captioner.encoder.spec.grid
         self.size, self.grid = captioner.encoder.spec.size, (height, width)
         self.attends, self.search = captioner.decoder.config.attends, search
@@ -70,12 +72,16 @@ class ExportedCaptioner:
             caption that was not found; `attention` [B, N, T, h, w] float32, if there is one.
         """
         with without_xla():
-            found = self._search(self._encoder.in_graph(pixels))
+            found = self._search(self.features(pixels))
         captions = {"ids": found.ids, "scores": found.score}
         if self.attends:
             shape = tf.concat([tf.shape(found.ids), self.grid], 0)
             captions["attention"] = tf.reshape(found.attention, shape)
         return captions
+
+    def features(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return the encoder's features, [B, h, w, D] float16, as `find` uses them."""
+        return self._encoder.in_graph(pixels)
 
     def captions(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Caption images.
@@ -106,7 +112,7 @@ class ExportedCaptioner:
         return self._captions(pixels)
 
     def _search(self, grid: tf.Tensor) -> SearchResult:
-        decoder, search = self._decoder, self.search
+        decoder, search = self.captioner.decoder, self.search
         memory = decoder.memory(tf.reshape(grid, [-1, np.prod(self.grid), grid.shape[-1]]))
         return beam_search(
             lambda tokens, state: decoder.step(tokens, state, memory),
@@ -123,10 +129,10 @@ class ExportedCaptioner:
         found = self.find(pixels)
         ids = found.pop("ids")
         is_word = (ids != PAD) & (ids != END)
-        words = tf.where(is_word, tf.gather(tf.constant(self._words), ids), "")
+        words = tf.where(is_word, tf.gather(tf.constant(self.words), ids), "")
         bits = tf.bitwise.bitwise_and(
-            tf.gather(tf.constant(self._ends, tf.int32), ids[..., :-1]),
-            tf.gather(tf.constant(self._begins, tf.int32), ids[..., 1:]),
+            tf.gather(tf.constant(self.ends, tf.int32), ids[..., :-1]),
+            tf.gather(tf.constant(self.begins, tf.int32), ids[..., 1:]),
         )
         gaps = tf.where(bits == 0, " ", tf.where(bits == TIBETAN, TSHEG, ""))
         gaps = tf.where(is_word[..., 1:], gaps, "")
