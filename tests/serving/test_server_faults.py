@@ -20,6 +20,8 @@ from tests.support.server import (
 )
 
 BOMBS = all_bombs()
+# The head of a good part of a form, which may have more headers.
+PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'
 STATUSES = {
     "empty_file": 400,
     "too_large": 413,
@@ -102,22 +104,22 @@ async def test_bombs_are_refused_and_cost_nothing(peak):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("boundary", "body", "code"),
+    ("boundary", "body"),
     [
-        (b"b", b"--b\r\n" + b"A: b\r\n" * 1000 + b"\r\nx\r\n--b--\r\n", "malformed"),
-        (b"b", b"--b\r\nA: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--b--\r\n", "malformed"),
-        (b"b", b"--b\r\n" * 100_000, "malformed"),
-        (b"b", b"-" * 200_000, "malformed"),
-        (b"b" * 5000, b"--" + b"b" * 5000 + b"--\r\n", "malformed"),
-        (b"b", b"\r\n" * 100_000, "malformed"),
+        (b"b", PART + b"A: b\r\n" * 1000 + b"\r\nx\r\n--b--\r\n"),
+        (b"b", PART + b"A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--b--\r\n"),
+        (b"b", b"--b\r\n" * 100_000),
+        (b"b", b"-" * 200_000),
+        (b"b" * 5000, b"--" + b"b" * 5000 + b"--\r\n"),
+        (b"b", b"\r\n" * 100_000),
     ],
 )
-async def test_forms_that_are_made_to_cost(boundary, body, code):
+async def test_forms_that_are_made_to_cost(boundary, body):
     async with fake_server(decoder=decode_real) as server:
         kind = b"multipart/form-data; boundary=" + boundary
         response = await server.http.post(CAPTIONS, content=body, headers={"Content-Type": kind})
         assert response.status_code == 400
-        assert response.json()["error"]["code"] == code
+        assert response.json()["error"]["code"] == "malformed"
         assert len(response.text) < 1000
         assert best_text((await server.post(colour(7))).json()["images"][0]) == "7 dogs"
 
