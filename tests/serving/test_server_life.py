@@ -30,11 +30,13 @@ from tests.support.server import (
 
 
 def post(server: ThreadedServer, number: int) -> httpx.Response:
-    return httpx.post(server.url + CAPTIONS, content=image(number), trust_env=False, timeout=30)
+    return httpx.post(
+        server.url + CAPTIONS, content=image(number), trust_env=False, verify=False, timeout=30
+    )
 
 
 def get(server: ThreadedServer, path: str) -> httpx.Response:
-    return httpx.get(server.url + path, trust_env=False, timeout=30)
+    return httpx.get(server.url + path, trust_env=False, verify=False, timeout=30)
 
 
 def test_what_was_accepted_is_answered_before_the_end():
@@ -120,7 +122,7 @@ def test_it_answers_that_it_is_not_ready_while_it_loads():
     thread.start()
     try:
         assert loading.wait(30)
-        with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+        with httpx.Client(base_url=url, trust_env=False, verify=False, timeout=30) as http:
             assert http.get("/healthz").status_code == 200
             assert http.get("/").status_code == 200
             for response in (
