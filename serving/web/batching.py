@@ -112,7 +112,7 @@ class Batcher:
 
         Args:
             pixels: float32 [S, S, 3].
-            place: Its place in the queue. Cancelling this call gives it back.
+            place: Its place in the queue, which it gives back when a batch takes it.
 
         Raises:
             RefusalError: The runtime fails on this image.
@@ -125,7 +125,6 @@ class Batcher:
         except asyncio.CancelledError:
             if image in self._queue:
                 self._queue.remove(image)
-            place.release()
             raise
 
     async def _work(self) -> None:
