@@ -167,8 +167,9 @@ export class Card {
     this.element.classList.toggle("heated", word >= 0);
     if (word < 0) return;
     heat.draw(this.$(".heat"), this.shown.grids[word], this.ratio);
-    this.$(".looked").textContent =
-      `“${this.shown.words[word]}” looked ${heat.place(this.shown.grids[word])}`;
+    const spelling = document.createElement("bdi"); // its direction does not turn the sentence
+    spelling.textContent = this.shown.words[word];
+    this.$(".looked").replaceChildren("“", spelling, `” looked ${heat.place(this.shown.grids[word])}`);
   }
 
   #listOthers() {

@@ -60,13 +60,12 @@ function refused(status, error, retryAfter, limits) {
   });
 }
 
-/** Refuse what need not be sent: `bytes` had the file when it was chosen. */
-export function check(file, bytes, limits) {
-  if (bytes && !file.size) throw vanished();
+/** Refuse what need not be sent: a file that had so many bytes when it was chosen. */
+export function check(bytes, limits) {
   if (!bytes) throw new Problem("This file is empty.", "Choose another one.");
-  if (limits.max_image_bytes && file.size > limits.max_image_bytes) {
+  if (limits.max_image_bytes && bytes > limits.max_image_bytes) {
     const [what, remedy] = explain(413, limits);
-    throw new Problem(what, remedy, { detail: `${size(file.size)}; it was not sent.` });
+    throw new Problem(what, remedy, { detail: `${size(bytes)}; it was not sent.` });
   }
 }
 
@@ -94,7 +93,11 @@ export async function caption(file, how) {
     reply = await post(file, how);
   } catch (problem) {
     // A file that was changed or moved since it was chosen fails like a lost connection.
-    throw problem.status === 0 && !(await readable(file)) ? vanished() : problem;
+    if (problem.status === 0 && !(await readable(file))) {
+      throw new Problem("This file cannot be read any more.",
+        "It was moved or changed after it was chosen. Choose it again.");
+    }
+    throw problem;
   }
   const { status, body, retryAfter } = reply;
   if (status !== 200) throw refused(status, body?.error, retryAfter, how.limits);
@@ -138,9 +141,6 @@ function post(file, { token, signal, onProgress }) {
     request.send(file);
   });
 }
-
-const vanished = () => new Problem("This file cannot be read any more.",
-  "It was moved or changed after it was chosen. Choose it again.");
 
 async function readable(file) {
   try {

@@ -78,7 +78,7 @@ function pump() {
 async function work(card) {
   const { signal } = card.abort;
   try {
-    check(card.file, card.bytes, limits);
+    check(card.bytes, limits);
     for (let trial = 1; ; trial += 1) {
       card.send(0);
       const start = performance.now();

@@ -335,6 +335,10 @@ def test_arrows_follow_the_eye_from_right_to_left(page, server):
     words.first.focus()
     page.keyboard.press("ArrowLeft")
     expect(words.nth(1)).to_be_focused()
+    # The page's own sentence about an Arabic word begins with it, at the left.
+    expect(page.locator(".looked")).to_have_css("direction", "ltr")
+    left = page.locator(".looked").bounding_box()["x"]
+    assert page.locator(".looked bdi").bounding_box()["x"] < left + 20
 
 
 def test_a_model_without_attention_says_so(page, server):
