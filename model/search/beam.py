@@ -58,16 +58,13 @@ def beam_search(
         beam_size: K, at least `n_best`; 1 is greedy search.
         length_penalty: alpha, at least 0.
         n_best: N, captions of each image.
-        cut: whether T is the number of words of the longest caption; else T is always
-            `rules.max_length`.
+        cut: whether T is the longest caption's number of words, else `rules.max_length`.
 
     Returns:
         [B, N, ...], all different. Captions that were not found have score -inf and no words.
     """
 
-    def body(
-        t: tf.Tensor, tokens: tf.Tensor, state: Any, beam: _Beam, looks: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Any, _Beam, tf.Tensor]:
+    def body(t: tf.Tensor, tokens: tf.Tensor, state: Any, beam: _Beam, looks: tf.Tensor) -> Any:
         logits, state, alpha = step(tokens, state)
         veto = veto_at(rules, t, beam.ids, logits.shape[-1])
         log_probs, words = likeliest(logits, veto, min(beam_size, logits.shape[-1]))
@@ -88,10 +85,7 @@ def beam_search(
         (0, tokens, repeat_state(state, beam_size), beam, looks),
         maximum_iterations=rules.max_length,
     )
-    # An unfinished hypothesis is a caption only if it was cut at `max_length`. If the search ended
-    # before, it cannot be among the best.
-    complete = beam.finished | (length == rules.max_length)
-    scores = tf.where(complete, beam.score(length_penalty), -math.inf)
+    scores = _final_scores(beam, length, rules.max_length, length_penalty)
     return _best_captions(beam, scores, n_best, looks, length if cut else rules.max_length)
 
 
@@ -116,6 +110,16 @@ def _can_improve(beam: _Beam, rules: Rules, length_penalty: float, n_best: int) 
     scores = tf.where(beam.finished, beam.score(length_penalty), -math.inf)
     to_beat = tf.math.top_k(scores, n_best)[0][:, -1:]
     return tf.reduce_any(~beam.finished & (bound > to_beat))
+
+
+def _final_scores(
+    beam: _Beam, length: tf.Tensor, max_length: int, length_penalty: float
+) -> tf.Tensor:
+    """Return the scores [B, K] of a search that ended after `length` words, -inf for no caption."""
+    # An unfinished hypothesis is a caption only if it was cut at `max_length`. If the search ended
+    # before, it cannot be among the best.
+    complete = beam.finished | (length == max_length)
+    return tf.where(complete, beam.score(length_penalty), -math.inf)
 
 
 def _best_continuations(
