@@ -56,10 +56,10 @@ def suggest(path: str, taken: Collection[str] = ()) -> str:
 
     Returns:
         "; did you mean PATH?" where one exists that differs in case, in the direction of slashes or
-        in few letters, else "".
+        in few letters, else "". A path that exists is itself and no other.
     """
     near = _near(path.replace("\\", "/"), taken)
-    return f"; did you mean {near}?" if near else ""
+    return f"; did you mean {near}?" if near and near != path else ""
 
 
 def _near(path: str, taken: Collection[str]) -> str | None:

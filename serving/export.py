@@ -26,7 +26,7 @@ from captioning.search_options import BeamSearch
 from cli import atomic_file, flags
 from cli.command import run
 from cli.errors import UsageError, UserError
-from records.joining import bits
+from records import joining
 from serving.bundle import golden, layout
 from serving.bundle.golden import Golden
 from serving.exporting import (
@@ -145,7 +145,7 @@ def _write_model(
 ) -> None:
     """Write the two models, and the words that their ids mean."""
     vocabulary = restore.read_vocabulary(run_dir)
-    pairs = [bits(word) for word in vocabulary.words]
+    pairs = [joining.bits(word) for word in vocabulary.words]
     ends, begins = np.array(pairs, np.int32).T
     exported = graph.exported(restored, vocabulary.words, ends, begins, search)
     print("writing the SavedModel", flush=True)
@@ -153,10 +153,9 @@ def _write_model(
     saved_model.write(exported, os.path.join(folder, layout.SAVED_MODEL), readable[:_WARMUP_IMAGES])
     print(f"writing model.tflite ({options.quantize})", flush=True)
     lite.write(exported, os.path.join(folder, layout.LITE_MODEL), options.quantize)
-    joins = "".join(f"{end}\t{begin}\n" for end, begin in pairs)
     texts = {
         layout.VOCABULARY: Path(RunFolder(run_dir).vocabulary).read_bytes(),
-        layout.JOINS: joins.encode(),
+        layout.JOINS: joining.to_tsv(vocabulary.words).encode(),
         layout.BATCHING: saved_model.BATCHING_CONFIG.encode(),
     }
     for name, content in texts.items():

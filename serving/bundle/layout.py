@@ -32,7 +32,7 @@ _REQUIRED = (
 )
 _CHECKSUM = "checksum"  # Of everything else in card.json.
 _CARD_BYTES = 16 << 20
-_EXPORT = "`python -m serving.export --run_dir=RUN --output_dir={}`"
+_EXPORT = "`python -m serving.export --run_dir=RUN --output_dir=BUNDLE`"
 _REMEDY = "copy the bundle again, or export it again"
 # Key of card.json -> its type, for the keys that captions depend on.
 _TYPES: dict[str, type] = {
@@ -165,12 +165,11 @@ def exists(folder: str) -> bool:
 def _read_card(folder: str) -> dict[str, Any]:
     path = os.path.join(folder, CARD)
     if not os.path.lexists(path):
-        kind = ""
-        if os.path.exists(os.path.join(folder, "config.json")):
-            kind = "; this is the folder of a run"
+        has_config = os.path.exists(os.path.join(folder, "config.json"))
+        is_run = "; this is the folder of a run" if has_config else ""
         raise UserError(
-            f"{folder}: no bundle here ({path} is missing){kind}; write one with"
-            f" {_EXPORT.format('BUNDLE')}{paths.suggest(folder)}"
+            f"{folder}: no bundle here ({path} is missing){is_run}; write one with"
+            f" {_EXPORT}{paths.suggest(folder)}"
         )
     try:
         card = json.loads(_text(path))

@@ -81,3 +81,4 @@ def test_a_near_name_is_offered(tmp_path):
     assert paths.suggest(f"{tmp_path}/photos/") == f"; did you mean {tmp_path}/Photos?"
     assert paths.suggest(f"{tmp_path}/Photos/other.jpg") == ""
     assert paths.suggest(f"{tmp_path}/none/none") == ""
+    assert paths.suggest(f"{tmp_path}/Photos") == paths.suggest(f"{tmp_path}/Photos/") == ""

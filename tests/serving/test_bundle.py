@@ -98,7 +98,7 @@ def test_a_newer_format_is_told(copied):
 
 def test_what_is_no_bundle(four_run, tmp_path):
     assert "no bundle here" in refusal(tmp_path / "none")
-    assert "serving.export --run_dir=RUN" in refusal(tmp_path)
+    assert refusal(tmp_path).endswith("serving.export --run_dir=RUN --output_dir=BUNDLE`")
     assert "this is the folder of a run" in refusal(four_run)
     (tmp_path / "my-bundle").mkdir()
     (tmp_path / "my-bundle" / layout.CARD).write_text("{}")
