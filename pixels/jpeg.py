@@ -12,7 +12,8 @@ import simplejpeg
 from PIL import Image
 
 from pixels import formats, limits
-from pixels.formats import Format
+from pixels.formats import BadImageError, Format
+from records.rejections import RejectionReason
 
 _EOI = b"\xff\xd9"
 _SOS = 0xDA
@@ -33,18 +34,25 @@ class Header:
     """What the segments before the first scan say.
 
     Attributes:
-        inks: Whether the image is CMYK.
+        components: 1 for grey, 3 for colours, 4 for CMYK inks.
+        progressive: Whether it is progressive.
         adobe: Whether Adobe's marker says that its inks are stored inverted.
         height: Rows.
         width: Pixels in a row.
         exif: The EXIF block, or nothing.
     """
 
-    inks: bool = False
+    components: int = 0
+    progressive: bool = False
     adobe: bool = False
     height: int = 0
     width: int = 0
     exif: bytes = b""
+
+    @property
+    def inks(self) -> bool:
+        """Whether the image is CMYK."""
+        return self.components == 4
 
 
 def read_header(data: bytes) -> Header:
@@ -89,11 +97,10 @@ def _walk_segments(data: bytes, position: int, header: Header) -> tuple[bool, in
             raise formats.truncated(Format.JPEG)
         if marker in _FRAMES:
             has_frame = True
-            header.height, header.width, components = _check_frame(
-                data[position : position + length]
-            )
-            header.inks = components == 4
-            if marker == _PROGRESSIVE and data.count(b"\xff\xda") > limits.MAX_JPEG_PASSES:
+            frame = data[position : position + length]
+            header.height, header.width, header.components = _check_frame(frame)
+            header.progressive = marker == _PROGRESSIVE
+            if header.progressive and data.count(b"\xff\xda") > limits.MAX_JPEG_PASSES:
                 raise formats.corrupt(
                     Format.JPEG, f"more than {limits.MAX_JPEG_PASSES} progressive passes"
                 )
@@ -101,6 +108,8 @@ def _walk_segments(data: bytes, position: int, header: Header) -> tuple[bool, in
             header.exif = header.exif or data[position + 2 : position + length]
         elif marker == _APP14 and length >= 14 and data.startswith(b"Adobe", position + 2):
             header.adobe = True
+        elif marker == _SOS:
+            _check_passes(header, int.from_bytes(data[position + 2 : position + 3], "big"))
         position += length
         if marker == _SOS:
             return has_frame, position
@@ -127,6 +136,17 @@ def _check_frame(frame: bytes) -> tuple[int, int, int]:
         raise formats.corrupt(Format.JPEG, "not 8 bits a sample in 1, 3 or 4 components")
     formats.check_pixels(Format.JPEG, width, height)
     return height, width, frame[7]
+
+
+def _check_passes(header: Header, components: int) -> None:
+    """Refuse a large image whose first scan holds a part of it: decoders then keep all of it."""
+    in_parts = header.progressive or components < header.components
+    if in_parts and header.height * header.width > limits.MAX_OTHER_PIXELS:
+        raise BadImageError(
+            RejectionReason.TOO_LARGE,
+            f"{header.width:,} x {header.height:,} pixels in several passes; expected at most"
+            f" {limits.MAX_OTHER_PIXELS / 1e6:,.4g} million in a progressive JPEG",
+        )
 
 
 def _walk_scans(data: bytes, position: int) -> None:

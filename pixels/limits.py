@@ -8,5 +8,6 @@ MAX_IMAGE_BYTES = 64 << 20
 MAX_JPEG_PIXELS = 200_000_000
 # Each pass of a progressive JPEG visits all pixels. Encoders write about ten.
 MAX_JPEG_PASSES = 100
-# All other formats are decoded in full. The largest HEIC of a phone has 49 million.
+# All other formats, and JPEGs whose pixels come in several passes, are in memory in full. The
+# largest HEIC of a phone has 49 million.
 MAX_OTHER_PIXELS = 50_000_000

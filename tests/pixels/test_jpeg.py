@@ -91,6 +91,24 @@ def test_too_many_pixels():
     assert reason(of_size(20_001, 10_000)) == "too_large"
 
 
+def test_a_large_image_that_comes_in_several_passes():
+    """A decoder would keep 1.2 GB of coefficients, at any scale."""
+
+    def of_size(data: bytes, height: int, width: int) -> bytes:
+        start = data.index(b"\xff\xc2" if b"\xff\xc2" in data else b"\xff\xc0") + 5
+        size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+        return data[:start] + size + data[start + 4 :]
+
+    progressive, whole = jpeg(progressive=True), jpeg()
+    by_colour = whole.replace(b"\xff\xda\0\x0c\3", b"\xff\xda\0\x0c\1")
+    assert by_colour != whole
+    for data in (progressive, by_colour):
+        assert reason(of_size(data, 7000, 7000)) is None
+        with pytest.raises(BadImageError, match="expected at most 50 million in a progressive"):
+            standard.read(of_size(data, 8000, 7000))
+    assert reason(of_size(whole, 8000, 7000)) is None
+
+
 def test_too_many_bytes(monkeypatch):
     monkeypatch.setattr(limits, "MAX_IMAGE_BYTES", 100)
     assert reason(jpeg()) == "too_large"

@@ -12,10 +12,12 @@ from tests.support.image_kinds import all_kinds
 from tests.support.mutations import mutated
 from tests.support.server import (
     CAPTIONS,
+    FakeRuntime,
     FakeServer,
     colour,
     decode_real,
     fake_server,
+    fake_service,
     threaded_server,
 )
 
@@ -186,3 +188,11 @@ def test_images_beside_a_flood_of_bombs_keep_their_captions():
     with threaded_server(decoder=decode_real, queue=1000) as server:
         asyncio.run(flood(server.url))
         assert server.service.batcher.waiting == 0
+
+
+def test_few_images_are_decoded_at_once(monkeypatch):
+    """Each of the largest takes up to a gigabyte meanwhile."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    service = fake_service(FakeRuntime())
+    assert service.captioner._pool._max_workers == 4
+    service.stop()

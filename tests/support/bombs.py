@@ -30,6 +30,7 @@ def all_bombs() -> dict[str, tuple[bytes, str]]:
         "gif of a huge screen": (_gif(65_535, 65_535, frames=500), "too_large"),
         "webp of a huge canvas": (_webp(16_383, 16_383), "too_large"),
         "jpeg of a huge frame": (_jpeg(65_500, 65_500), "too_large"),
+        "jpeg of large coefficients": (_jpeg(9_000, 9_000, progressive=True), "too_large"),
         "jpeg of little data": (_jpeg(9_000, 9_000), "corrupt"),
         "jpeg of many passes": (_jpeg_of_passes(500), "corrupt"),
         "tiff of many strips": (
@@ -85,8 +86,10 @@ def _bmp(width: int, height: int) -> bytes:
     return patched(data, b"BM", 18, struct.pack("<II", width, height))
 
 
-def _jpeg(width: int, height: int) -> bytes:
-    return patched(jpeg(), b"\xff\xc0", 5, struct.pack(">HH", height, width))
+def _jpeg(width: int, height: int, progressive: bool = False) -> bytes:
+    frame = b"\xff\xc2" if progressive else b"\xff\xc0"
+    data = jpeg(progressive=progressive)
+    return patched(data, frame, 5, struct.pack(">HH", height, width))
 
 
 def _jpeg_of_passes(passes: int) -> bytes:
