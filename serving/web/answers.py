@@ -93,9 +93,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the description of a route's errors for FastAPI.
 
     Args:
-        statuses: The statuses of the errors. Each route may also answer 400 and 503.
+        statuses: The statuses of the errors. Each route may also answer 400, 413 and 503.
     """
-    every = sorted({400, 503, *statuses})
+    every = sorted({400, 413, 503, *statuses})
     return {status: {"model": ErrorAnswer, "description": _CAUSES[status]} for status in every}
 
 

@@ -48,7 +48,7 @@ class ImageCaptioner:
                 pairs = zip(images, places, strict=True)
                 return await asyncio.gather(*(self._outcome(*pair) for pair in pairs))
         except TimeoutError:
-            message = f"no captions after {self._limits.deadline_s:g} seconds; try again"
+            message = f"no captions after {self._limits.deadline_s:g} seconds"
             raise RefusalError(504, "deadline", message, retry=True) from None
         finally:
             for place in places:

@@ -219,6 +219,18 @@ def test_a_golden_image_without_captions_is_named(tmp_path, content):
         check(golden_bundle(tmp_path, {"01.png": image(1), "02.png": content}, [1, 2]))
 
 
+def test_a_deadline_that_is_too_short_for_the_machine_is_named(tmp_path):
+    async def scenario() -> None:
+        runtime = FakeRuntime()
+        runtime.hold.clear()
+        async with fake_server(runtime, deadline_s=0.05) as server:
+            await startup.check_golden(server.service, bundle, "fake")
+
+    bundle = golden_bundle(tmp_path, {"01.png": image(1)}, [1])
+    with pytest.raises(UserError, match=r"01\.png: no captions after 0\.05 .* --deadline_s"):
+        asyncio.run(scenario())
+
+
 def test_a_bundle_without_golden_images_is_refused(tmp_path):
     with pytest.raises(UserError, match="no golden images"):
         check(golden_bundle(tmp_path, {}, []))

@@ -1,5 +1,6 @@
 """The server as people run it: a process with a bundle, signals, kills and load."""
 
+import io
 import json
 import shlex
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from PIL import Image
 
 from serving import server as command
 from tests.support.commands import ROOT, one_error, run_command
@@ -136,6 +138,39 @@ def test_a_signal_while_it_loads_ends_it(four_bundle, tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+_HANGING = """
+import sys, threading
+from serving import server
+
+load = server.open_runtime
+
+def hang_at_white(bundle, kind):
+    runtime = load(bundle, kind)
+    caption = runtime.caption
+    runtime.caption = lambda pixels: (
+        threading.Event().wait() if pixels.min() == 255 else caption(pixels)
+    )
+    return runtime
+
+server.open_runtime = hang_at_white
+server.run(server.main, server.define_flags)
+"""
+
+
+def test_a_computation_that_hangs_does_not_outlive_a_signal(four_bundle):
+    flags = ("--runtime=litert", "--deadline_s=1")
+    with server_process(four_bundle, *flags, program=("-c", _HANGING)) as server:
+        assert server.post(white_picture()).status_code == 504
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+
+
+def white_picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "white").save(file, "PNG")
+    return file.getvalue()
 
 
 def test_a_killed_server_starts_again_at_its_port(four_bundle):

@@ -77,6 +77,17 @@ def test_a_body_must_come_in_time(monkeypatch):
         assert is_alive(server)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux bounds it")
+def test_a_client_that_never_reads_its_answers_is_dropped(monkeypatch):
+    monkeypatch.setattr(limits, "DELIVERY_SECONDS", 1)
+    request = HEALTH.replace(b"/healthz", b"/openapi.json")
+    with threaded_server() as server, server.connect() as client:
+        with pytest.raises(ConnectionError):
+            while True:
+                client.sendall(request * 100)
+        assert is_alive(server)
+
+
 def test_an_idle_connection_is_closed(monkeypatch):
     monkeypatch.setattr(limits, "IDLE_SECONDS", 0.2)
     with threaded_server() as server, server.connect() as client:

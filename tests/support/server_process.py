@@ -11,6 +11,8 @@ import httpx
 
 from tests.support.commands import ROOT, users_environment
 
+COMMAND = ("-m", "serving.server")
+
 
 class ServerProcess:
     """A server that is ready.
@@ -47,7 +49,11 @@ class ServerProcess:
 
 
 def start_process(
-    bundle: Path | str, log: Path, *flags: str, env: Mapping[str, str] | None = None
+    bundle: Path | str,
+    log: Path,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = COMMAND,
 ) -> subprocess.Popen[str]:
     """Start the command; its log goes into a file.
 
@@ -56,8 +62,9 @@ def start_process(
         log: Where stderr goes.
         flags: More flags; a free port is one by default.
         env: Its environment.
+        program: What Python runs.
     """
-    command = [sys.executable, "-m", "serving.server", f"--bundle={bundle}", "--port=0", *flags]
+    command = [sys.executable, *program, f"--bundle={bundle}", "--port=0", *flags]
     with log.open("w") as stderr:
         return subprocess.Popen(
             command,
@@ -71,7 +78,10 @@ def start_process(
 
 @contextlib.contextmanager
 def server_process(
-    bundle: Path | str, *flags: str, env: Mapping[str, str] | None = None
+    bundle: Path | str,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = COMMAND,
 ) -> Iterator[ServerProcess]:
     """Run a server until the block ends.
 
@@ -79,9 +89,10 @@ def server_process(
         bundle: The bundle that it serves.
         flags: More flags.
         env: Its environment.
+        program: What Python runs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        process = start_process(bundle, Path(folder) / "log", *flags, env=env)
+        process = start_process(bundle, Path(folder) / "log", *flags, env=env, program=program)
         try:
             yield ServerProcess(process, Path(folder) / "log")
         finally:
