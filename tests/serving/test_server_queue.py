@@ -140,6 +140,19 @@ async def test_a_bad_image_gives_its_place_back_and_harms_no_neighbour():
         assert server.service.batcher.waiting == 0
 
 
+@pytest.mark.parametrize("bad", [b"damaged", b"surprise"])
+async def test_a_bad_image_does_not_keep_its_place_until_its_neighbours_are_computed(bad):
+    runtime = held_runtime()
+    async with fake_server(runtime) as server:
+        first = server.post_later(image(1))
+        await until(lambda: runtime.batches)
+        form = server.post_later(image(2), bad)
+        await until(lambda: len(server.service.batcher._queue) == 1)
+        await until(lambda: server.service.batcher.waiting == 1)
+        runtime.hold.set()
+        assert (await form).status_code == (await first).status_code == 200
+
+
 async def test_a_client_that_goes_is_dropped_before_its_batch():
     runtime = held_runtime()
     async with fake_server(runtime) as server:
