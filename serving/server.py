@@ -122,6 +122,7 @@ def main(values: FlagValues, _: list[str]) -> int:
     token = access.parse_token(_TOKEN, os.environ.get(_TOKEN))
     origins = access.parse_origins("allow_origin", options.allow_origin)
     allowed = Access(token, origins, access.is_local(options.host))
+    running.allow_connections()
     with running.listen(options.host, options.port) as listener:
         bundle = Bundle.read(options.bundle)
         logs.configure()

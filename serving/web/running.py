@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -11,10 +12,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from cli.errors import UserError
+from serving.web import limits
 from serving.web.connections import uvicorn_options
 from serving.web.service import Service
 
 _BACKLOG = 1024
+# What the process opens beside its connections, TensorFlow included.
+_OTHER_FILES = 250
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or give another --port",
     errno.EACCES: "ports below 1024 are for root: give a --port of 1024 or more",
@@ -50,6 +54,15 @@ def listen(host: str, port: int) -> socket.socket:
         remedy = _REMEDIES.get(error.errno or 0, "give another --host or --port")
         raise UserError(f"{place}: {error.strerror}; {remedy}") from None
     return listener
+
+
+def allow_connections() -> None:
+    """Let this process open as many files as its connections need, where the shell allows fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = limits.MAX_CONNECTIONS + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def url_of(listener: socket.socket) -> str:

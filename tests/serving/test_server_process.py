@@ -1,5 +1,6 @@
 """The server as people run it: a process with a bundle, signals, kills and load."""
 
+import contextlib
 import io
 import json
 import shlex
@@ -171,6 +172,28 @@ def white_picture() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "white").save(file, "PNG")
     return file.getvalue()
+
+
+_FEW_FILES = """
+import resource
+from serving import server
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+server.run(server.main, server.define_flags)
+"""
+
+
+def test_many_connections_need_no_other_limit_of_the_shell(four_bundle):
+    with (
+        server_process(four_bundle, "--runtime=litert", program=("-c", _FEW_FILES)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(120):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+        image_id = next(iter(FOUR))
+        assert best(server.post(PICTURES[image_id])) == FOUR_DETOKENISED[image_id]
+        assert "out of system resource" not in server.stderr
 
 
 def test_a_killed_server_starts_again_at_its_port(four_bundle):
