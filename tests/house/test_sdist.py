@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.support.house import allowed_imports
 from tests.support.records import ROOT, CocoFolder, build_coco, checksums
 
 # `sitecustomize` of every Python of the test, worker processes included.
@@ -114,6 +115,19 @@ def test_a_checkout_installs_little_and_an_archive_what_the_job_needs(unpacked, 
     base = [Requirement(text) for text in what_pip_installs(checkout, tmp_path)]
     names = {spelt(r.name) for r in base if not r.marker}
     assert names == {"numpy", "absl-py", "pillow", "simplejpeg"}
+
+
+def test_the_archive_holds_what_is_no_python(unpacked):
+    """Pages and their styles are read from the packages."""
+    kinds = (".css", ".html", ".js", ".svg")
+    here = {
+        path.relative_to(ROOT)
+        for room in allowed_imports()
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in kinds
+    }
+    assert {Path("serving/page/index.html"), Path("evaluation/report/report.css")} <= here
+    assert [path for path in here if not (unpacked / path).is_file()] == []
 
 
 @pytest.mark.slow
