@@ -56,7 +56,7 @@ test-all: setup
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 test-page: setup
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -rs tests/serving/test_page.py
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -rs tests/serving/test_page.py tests/serving/test_page_server.py
 
 check: setup
 	$(PY) -m ruff format --check .
