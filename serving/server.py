@@ -198,7 +198,7 @@ def _report(url: str, bundle: Bundle, service: Service, allowed: Access) -> None
     print(
         f"limits: {limits.image_bytes >> 20} MiB an image, {limits.images} images and"
         f" {limits.request_bytes >> 20} MiB a request, {limits.queue} images in the queue,"
-        f" batches of {limits.batch}, {limits.deadline_s:g} seconds"
+        f" batches of {service.batcher.largest_batch}, {limits.deadline_s:g} seconds"
     )
     whom = "this machine only" if allowed.local_only else "every machine that reaches this address"
     token = f"with the token of {_TOKEN}" if allowed.token else "without a token"

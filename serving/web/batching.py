@@ -75,6 +75,11 @@ class Batcher:
         """Whether the runtime is at work in a thread, which nothing can stop."""
         return any(work.running() for work in tuple(self._computing))
 
+    @property
+    def largest_batch(self) -> int:
+        """How many images are computed together at most."""
+        return self._sizes[-1]
+
     def start(self, runtime: Runtime) -> None:
         """Start the workers.
 
@@ -137,7 +142,7 @@ class Batcher:
 
     async def _next_batch(self) -> list[_Waiting]:
         """Wait for images and take as many as one batch may have."""
-        most = self._sizes[-1]
+        most = self.largest_batch
         while True:
             while not self._queue:
                 self._arrived.clear()

@@ -187,7 +187,7 @@ class BodyLimit:
             raise self._too_large()
         if self._held > limits.HELD_BODIES * self._most:
             raise RefusalError(429, "busy", "too many bodies arrive at once; try again", retry=True)
-        if body.complete:
+        if body.complete and message["type"] == "http.request":
             seconds = time.perf_counter() - body.started
             self._measurements.measure_stage("read", seconds)
         return message

@@ -46,7 +46,8 @@ class Client:
 
     async def post(self, **headers: str) -> "Client":
         """Post the body and return the client when it is answered."""
-        await self._server.app(raw_scope(**headers), self._receive, self._send)
+        async with asyncio.timeout(30):
+            await self._server.app(raw_scope(**headers), self._receive, self._send)
         return self
 
     async def _receive(self) -> dict[str, Any]:
@@ -310,4 +311,5 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing(log):
         assert not sent and not runtime.batches
         assert body_limit(server)._held == 0
         assert await server.metric('captioner_requests_total{status="499"}') == 1
+        assert await server.metric('captioner_stage_seconds_count{stage="read"}') == 0
         assert "Traceback" not in log.text

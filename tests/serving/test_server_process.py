@@ -51,6 +51,7 @@ def test_it_says_where_it_listens_and_what_it_serves(lite, four_bundle):
     card = json.loads((four_bundle / "card.json").read_text())
     text = "".join(lite.stdout)
     assert card["name"] in text and card["fingerprint"][:12] in text
+    assert "batches of 1," in text  # LiteRT takes no more, whatever --max_batch is.
     assert "runtime litert" in text and "64 MiB" in text and "this machine only" in text
     assert "Traceback" not in lite.stderr
 

@@ -40,6 +40,8 @@ LIMITS = Limits(
 CAPTIONS = "/v1/captions"
 # A number that the runtime fails on.
 POISON = 66
+# Seconds after which a test fails rather than waits.
+_PATIENCE = 30
 
 
 class FakeRuntime:
@@ -112,7 +114,7 @@ def colour(number: int, kind: str = "PNG") -> bytes:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(_PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -136,12 +138,14 @@ class FakeServer:
     async def post(self, content: bytes, **options: Any) -> httpx.Response:
         """Post an image as a raw body."""
         headers = {"Content-Type": "application/octet-stream"} | options.pop("headers", {})
-        return await self.http.post(CAPTIONS, content=content, headers=headers, **options)
+        async with asyncio.timeout(_PATIENCE):
+            return await self.http.post(CAPTIONS, content=content, headers=headers, **options)
 
     async def post_form(self, *images: bytes, **options: Any) -> httpx.Response:
         """Post images as the files of a form, named 0.jpg, 1.jpg, ..."""
         files = [("image", (f"{i}.jpg", content)) for i, content in enumerate(images)]
-        return await self.http.post(CAPTIONS, files=files, **options)
+        async with asyncio.timeout(_PATIENCE):
+            return await self.http.post(CAPTIONS, files=files, **options)
 
     def post_later(self, *images: bytes) -> "asyncio.Task[httpx.Response]":
         """Begin to post one image raw, or several as a form."""
@@ -275,7 +279,7 @@ def threaded_server(
 
 def wait_until(condition: Callable[[], Any]) -> None:
     """Wait in a thread of the test until a condition holds."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + _PATIENCE
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.005)
