@@ -14,6 +14,15 @@ _ROOMS = (
     *("trainer", "evaluation", "serving"),
 )
 
+# Command, or the room of commands -> the extra of setup.py that it needs.
+_EXTRAS = {
+    "pipeline": "build",
+    "trainer": "train",
+    "evaluation": "train",
+    "serving": "serve",
+    "serving.server": "serve-lite",
+}
+
 
 def _refuse_hidden_rooms() -> None:
     """End the process when a module of the user has the name of one of our rooms and hides it."""
@@ -44,18 +53,41 @@ def _occupy_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def _end_quietly_when_interrupted(
+def _end_in_one_line(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """End with one line at a Ctrl-C while modules are imported, before `cli.command.run`."""
-    if not issubclass(kind, KeyboardInterrupt):
+    """End with one line while modules are imported, before `cli.command.run` takes care of it.
+
+    That is at a Ctrl-C, and where a package of others is not installed.
+    """
+    extra = _extra_of_the_command()
+    if isinstance(error, KeyboardInterrupt):
+        code, line = 130, "interrupted; run the same command again"
+    elif isinstance(error, ModuleNotFoundError) and extra and not _is_ours(error.name):
+        code = 1
+        line = (
+            f"this command needs the package {error.name}, which is not installed: run"
+            f" `pip install '.[{extra}]'` in the folder of this program"
+        )
+    else:
         sys.__excepthook__(kind, error, traceback)
         return
-    print("error: interrupted; run the same command again", file=sys.stderr, flush=True)
-    os._exit(130)  # Python itself would end by the signal.
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    os._exit(code)  # Python itself would end by the signal.
+
+
+def _extra_of_the_command() -> str | None:
+    """Return the extra of setup.py that the running command needs; None in another program."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name: str = spec.name if spec else ""
+    return _EXTRAS.get(name) or _EXTRAS.get(name.partition(".")[0])
+
+
+def _is_ours(module: str | None) -> bool:
+    return module is None or module.partition(".")[0] in ("cli", *_ROOMS)
 
 
 _occupy_standard_descriptors()
-sys.excepthook = _end_quietly_when_interrupted
+sys.excepthook = _end_in_one_line
 _refuse_hidden_rooms()
 _let_no_warning_fail()

@@ -92,3 +92,32 @@ def test_a_tensorflow_that_does_not_start_is_one_line(tmp_path, failure, line):
     )
     assert done.returncode == 1
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        ("serving.server", "fastapi", "serve-lite"),
+        ("serving.server", "uvicorn", "serve-lite"),
+        ("serving.caption", "keras", "serve"),
+        ("trainer.main", "keras", "train"),
+        ("evaluation.main", "keras", "train"),
+        ("pipeline.build_records", "apache_beam", "build"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_one_line(command, missing, extra, tmp_path):
+    hide = "import sys\n\nclass Hide:\n    def find_spec(self, name, path=None, target=None):\n"
+    hide += f"        if name == {missing!r}:\n"
+    hide += "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+    (tmp_path / "sitecustomize.py").write_text(f"{hide}\nsys.meta_path.insert(0, Hide())\n")
+    done = subprocess.run(
+        [sys.executable, "-m", command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    line = f"error: this command needs the package {missing}, which is not installed: run"
+    assert done.stderr.startswith(line) and f".[{extra}]" in done.stderr
+    assert done.stderr.count("\n") == 1
