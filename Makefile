@@ -6,7 +6,7 @@ TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
 .PHONY: help setup demo test test-all test-page check coverage lock clean
-.PHONY: bench-records bench-score bench-train bench-search bench-recipes
+.PHONY: bench-records bench-score bench-train bench-search bench-recipes bench-serving
 
 help:
 	@echo "make setup          make .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
 	@echo "make bench-train    measure a training step against textbook ones; installs PyTorch into .venv"
 	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
+	@echo "make bench-serving  measure the server under load; BUNDLES=B1,B2 names bundles"
 	@echo "make bench-recipes  train and score the recipes on Flickr8k; hours, resumable; needs CAPTION_DATA=DIR"
 	@echo "make lock           pin the dependencies anew in requirements.lock"
 	@echo "make clean          remove .venv, the coverage report and what the demo made"
@@ -82,6 +83,9 @@ bench-search: .venv/bench
 
 bench-recipes: setup
 	$(PY) -m benchmarks.recipes
+
+bench-serving: setup
+	$(PY) -m benchmarks.serving --bundles=$(BUNDLES)
 
 # PyTorch is only a baseline of benchmarks, so it is not in the lock.
 .venv/bench: .venv/installed
