@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.house import allowed_imports, parse_rooms, python_files
 
-NOT_ROOMS = {"tests", "benchmarks"}
+NOT_ROOMS = {"tests", "benchmarks", "docs"}
 
 
 def test_the_rooms_of_the_map_are_the_packages_of_the_tree():
