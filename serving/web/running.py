@@ -58,11 +58,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def allow_connections() -> None:
     """Let this process open as many files as its connections need, where the shell allows fewer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = limits.MAX_CONNECTIONS + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    with contextlib.suppress(OSError):  # A sandbox may forbid to ask, or to change it.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def url_of(listener: socket.socket) -> str:

@@ -71,7 +71,9 @@ def test_modules_can_be_run(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_flags_exist(document):
-    text = re.sub(r"--cov\S*|pip install.*|(curl|docker|systemctl) .*", "", (ROOT / document).read_text())
+    text = re.sub(
+        r"--cov\S*|pip install.*|(curl|docker|systemctl) .*", "", (ROOT / document).read_text()
+    )
     assert set(re.findall(r"--([a-z]\w*)", text)) <= our_flags() | FOREIGN_FLAGS
 
 

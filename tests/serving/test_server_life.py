@@ -243,6 +243,16 @@ def test_two_servers_never_share_a_port():
             running.listen("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("name", ["getrlimit", "setrlimit"])
+def test_a_sandbox_may_forbid_to_open_more_files(monkeypatch, name):
+    def forbid(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(running.resource, name, forbid)
+    monkeypatch.setattr(limits, "MAX_CONNECTIONS", 1 << 40)
+    running.allow_connections()
+
+
 @pytest.mark.parametrize(
     ("host", "problem"),
     [("192.0.2.1", "no such address"), ("no.such.name.invalid", "no address"), ("a b", "no addr")],
