@@ -79,6 +79,16 @@ def precision(device: str, chosen: str | None = None) -> str | None:
     return None if processor.multiplies_bfloat16() else "float32"
 
 
+def forbid_tf32(chosen: str | None) -> None:
+    """Let float32 on a GPU be float32 where it was chosen, and not TF32, which rounds factors.
+
+    Args:
+        chosen: What --caption_precision says, if anything.
+    """
+    if chosen == "float32":
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 def remark(names: Sequence[str], precisions: Iterable[str]) -> str:
     """Return where and how captions are computed: `captioning on CPU:0 in float32`.
 

@@ -105,6 +105,7 @@ def caption(
         UserError: A run cannot be used, a record is damaged, the output cannot be written, or a
             GPU's memory is short.
     """
+    devices.forbid_tf32(options.precision)
     digests = [restore.digest(run_dir) for run_dir in run_dirs]
     names = devices.devices()
     precisions = [_precision(names[0], run_dir, options.precision) for run_dir in run_dirs]
@@ -153,6 +154,7 @@ def caption_at_once(
     Raises:
         UserError: A run cannot be used, or a record is damaged.
     """
+    devices.forbid_tf32(precision)
     device = devices.devices()[0]
     replica = Replica(device, run_dirs, source, search, wanted, precision)
     say(devices.remark([device], replica.precisions))

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 
 import pytest
+import tensorflow as tf
 
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
@@ -44,6 +46,14 @@ def precisions(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(job, "Replica", note)
     return made
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """TF32 as TensorFlow starts with it, before and after."""
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    yield
+    tf.config.experimental.enable_tensor_float_32_execution(True)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,7 @@ def test_parts_of_an_earlier_version_do_not_tell_their_device(
 
 
 @pytest.mark.parametrize("chosen", ["float32", "bfloat16"])
+@pytest.mark.usefixtures("tf32")
 def test_serving_computes_as_it_is_told(chosen, half_run, tmp_path, precisions, capsys):
     (tmp_path / "1.jpg").write_bytes(four_picture(1))
     argv = ["caption", f"--run_dir={half_run}", f"--caption_precision={chosen}"]
@@ -115,6 +126,8 @@ def test_serving_computes_as_it_is_told(chosen, half_run, tmp_path, precisions, 
     assert said.err.splitlines() == [f"captioning on CPU:0 in {chosen}"]
     assert said.out == f"{tmp_path}/1.jpg\t{FOUR_DETOKENISED[1]}\n"
     assert precisions == [chosen]
+    # On a GPU float32 would else be TF32.
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == (chosen != "float32")
 
 
 def test_the_precision_of_a_training_is_not_that_of_captioning(four_run, tmp_path, capsys):

@@ -24,6 +24,7 @@ FOREIGN_FLAGS = {
     *("project", "region", "temp_location", "setup_file"),
     *("s3_access_key_id", "s3_secret_access_key", "s3_endpoint_url"),
     *("enable_batching", "batching_parameters_file", "rm", "mount", "data"),
+    *("read", "cap", "security", "now"),  # --read-only, --cap-drop, --security-opt; systemctl
     *("nthreads", "nworkers", "logdir", "flagfile", "help"),
 }
 PRIVATE_API = re.compile(r"# Private API: ([\w-]+) ([\d.]*\d)\.")
