@@ -107,10 +107,10 @@ def _refuse_other_folder(output: str, named: str) -> None:
         return
     if not os.path.isdir(output):
         raise UserError(f"--output_dir={named}: a file; give the folder of the bundle")
-    if os.listdir(output) and not layout.exists(output):
+    if others := layout.others(output):
         raise UserError(
-            f"--output_dir={named}: a folder with other things than a bundle in it; give a new"
-            " folder, or empty this one"
+            f"--output_dir={named}: a folder with other things than a bundle in it, as {others[0]};"
+            " give a new folder, or take them out"
         )
 
 

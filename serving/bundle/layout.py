@@ -30,6 +30,7 @@ _REQUIRED = (
     *(f"{SAVED_MODEL}/saved_model.pb", LITE_MODEL, VOCABULARY, JOINS, CARD_TEXT, BATCHING),
     GOLDEN_CAPTIONS,
 )
+_TOP = {SAVED_MODEL, LITE_MODEL, VOCABULARY, JOINS, CARD, CARD_TEXT, BATCHING, GOLDEN}
 _CHECKSUM = "checksum"  # Of everything else in card.json.
 _CARD_BYTES = 16 << 20
 _EXPORT = "`python -m serving.export --run_dir=RUN --output_dir=BUNDLE`"
@@ -157,9 +158,14 @@ def fingerprint(files: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def exists(folder: str) -> bool:
-    """Return whether a folder looks like a bundle, whole or damaged."""
-    return all(os.path.lexists(os.path.join(folder, name)) for name in (CARD, GOLDEN))
+def others(folder: str) -> list[str]:
+    """Return the names of what lies in a folder and is no part of a bundle, sorted.
+
+    Args:
+        folder: The folder. Where it is no bundle, whole or damaged, all names are returned.
+    """
+    names = sorted(os.listdir(folder))
+    return [name for name in names if name not in _TOP or CARD not in names]
 
 
 def _read_card(folder: str) -> dict[str, Any]:

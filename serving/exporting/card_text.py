@@ -136,7 +136,7 @@ def _lite(card: Mapping[str, Any]) -> str:
     return (
         f"{line}\n\nOf {images},"
         f" {lite['same_as_run']:.1%} get the same caption as from the run in float32."
-        f" {_stamp(scored)}\n\n"
+        f"{' ' + _stamp(scored).rstrip() if scored['contamination'] else ''}\n\n"
         "| metric (x100) | run in float32 | 95% interval | model.tflite | 95% interval |\n"
         f"|---|---|---|---|---|\n{_rows(scored['run'], scored['lite'])}"
     )

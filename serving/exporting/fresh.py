@@ -75,7 +75,7 @@ def _by_session(bundle: Bundle) -> Iterator[Golden]:
     config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
     with tf.compat.v1.Session(graph=tf.Graph(), config=config) as session:
         model = tf.compat.v1.saved_model.load(session, ["serve"], bundle.inside(SAVED_MODEL))
-        _refuse_xla(session.graph.as_graph_def())
+        refuse_xla(session.graph.as_graph_def())
         signature = model.signature_def["serving_default"]
         outputs = {name: signature.outputs[name].name for name in ("captions", "words", "scores")}
         for start in range(0, len(readable), _BATCH):
@@ -96,8 +96,15 @@ def _by_session(bundle: Bundle) -> Iterator[Golden]:
                 )
 
 
-def _refuse_xla(graph: Any) -> None:
-    """Refuse a graph that needs XLA, which the stock TensorFlow Serving does without."""
+def refuse_xla(graph: Any) -> None:
+    """Refuse a graph that needs XLA, which the stock TensorFlow Serving does without.
+
+    Args:
+        graph: A GraphDef.
+
+    Raises:
+        UserError: A function must be compiled by XLA.
+    """
     functions = graph.library.function
     nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
     if any(part.attr[_XLA].b for part in [*nodes, *functions] if _XLA in part.attr):

@@ -16,7 +16,9 @@ from serving.bundle.lite_runtime import LiteRuntime
 from serving.exporting import score
 from serving.exporting.options import ExportOptions
 
-_TIMES = 3  # How often each golden image is captioned to tell how long it takes.
+# How often each golden image is captioned to tell how long it takes. The shortest time counts: a busy
+# machine makes the others longer.
+_TIMES = 3
 
 
 def of_lite(
@@ -44,20 +46,17 @@ def of_lite(
     """
     bundle = Bundle.read(folder)
     runtime = LiteRuntime(bundle)
-    captioned, seconds = [], []
+    captioned, best_seconds = [], []
     for image in images:
         content = Path(folder, layout.GOLDEN, image.file).read_bytes()
         pixels = square(content, bundle.input_size)[None]
         captions = runtime.caption(pixels)[0]
-        for _ in range(_TIMES):
-            start = time.perf_counter()
-            runtime.caption(pixels)
-            seconds.append(time.perf_counter() - start)
+        best_seconds.append(min(_seconds(runtime, pixels) for _ in range(_TIMES)))
         own = tuple(map(GoldenCaption.of, captions)) if bundle.quantized else None
         captioned.append(image._replace(lite=own))
     about: dict[str, Any] = {
         "bytes": Path(folder, layout.LITE_MODEL).stat().st_size,
-        "milliseconds": round(1000 * float(np.median(seconds)), 2),
+        "milliseconds": round(1000 * float(np.median(best_seconds)), 2),
         "same_as_run": None,
         "cider": None,
         "scored": None,
@@ -65,3 +64,9 @@ def of_lite(
     if options.records_dir:
         about |= score.of_split(run_dir, options, search, runtime, bundle.input_size)
     return captioned, about
+
+
+def _seconds(runtime: LiteRuntime, pixels: np.ndarray) -> float:
+    start = time.perf_counter()
+    runtime.caption(pixels)
+    return time.perf_counter() - start

@@ -9,11 +9,12 @@ import sys
 import time
 
 import pytest
+import tensorflow as tf
 
 from cli.errors import UserError
 from serving.bundle import golden, layout
 from serving.bundle.layout import Bundle
-from serving.exporting import golden_images, verify
+from serving.exporting import fresh, golden_images, verify
 from tests.support.bundles import run_export, untrained, write_card
 from tests.support.commands import ROOT, one_error, run_process, users_environment
 from tests.support.disk import full_disk
@@ -117,6 +118,10 @@ def test_an_untrained_run_leaves_the_earlier_bundle(
     four_run_copy, four_bundle, quick, capsys, tmp_path
 ):
     bundle = shutil.copytree(four_bundle, tmp_path / "out")
+    (bundle / "mine.txt").touch()
+    assert quick() == 1
+    assert "other things than a bundle in it, as mine.txt; give" in one_error(capsys)
+    (bundle / "mine.txt").unlink()
     before = file_stamps(bundle)
     os.remove(four_run_copy / "checkpoints" / "best.npz")
     assert quick(run_dir=four_run_copy) == 1
@@ -210,3 +215,16 @@ def test_records_without_images_need_their_folder(four_run, quick, capsys, tmp_p
     assert quick(records_dir=records, images_dir=tmp_path) == 1
     line = one_error(capsys)
     assert f"--images_dir={tmp_path}: there is no file 000000000001.jpg" in line
+
+
+def test_a_graph_that_needs_xla_is_refused():
+    number = tf.TensorSpec([], tf.float32)
+    for jit_compile in (True, False):
+        inner = tf.function(lambda x: x + 1, jit_compile=jit_compile)
+        outer = tf.function(lambda x, inner=inner: 2 * inner(x)).get_concrete_function(number)
+        graph = outer.graph.as_graph_def()
+        if jit_compile:
+            with pytest.raises(UserError, match="only XLA can run"):
+                fresh.refuse_xla(graph)
+        else:
+            fresh.refuse_xla(graph)
