@@ -16,8 +16,7 @@ from serving.bundle.lite_runtime import LiteRuntime
 from serving.exporting import score
 from serving.exporting.options import ExportOptions
 
-# How often each golden image is captioned to tell how long it takes. The shortest time counts: a busy
-# machine makes the others longer.
+# How often each golden image is captioned to tell how long it takes. The shortest time counts.
 _TIMES = 3
 
 
