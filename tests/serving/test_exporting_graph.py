@@ -130,7 +130,6 @@ def test_neighbours_batch_size_and_order_never_change_a_caption(four_run):
 
 
 VARIANTS = {
-    "one beam": (BeamSearch(beam_size=1), {}),
     "as many captions as beams": (BeamSearch(beam_size=4, n_best=4, length_penalty=0.0), {}),
     "without attention": (
         BeamSearch(n_best=2, length_penalty=2.0),
@@ -142,9 +141,8 @@ VARIANTS = {
     ),
     "n-grams longer than captions": (
         BeamSearch(max_words=5, no_repeat_ngram=9, length_penalty=2.0),
-        {"gate": False, "feature_projection": 0},
+        {"gate": False, "deep_output": False, "feature_projection": 0},
     ),
-    "one word": (BeamSearch(n_best=3, max_words=1), {"deep_output": False}),
 }
 
 

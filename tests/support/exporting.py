@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
 from artifacts import restore
 from artifacts.restore import Restored
-from captioning import devices
 from captioning.feature_captioner import GeneratedCaption
 from captioning.given_files import GivenFiles
 from captioning.job import caption_at_once
@@ -43,11 +41,10 @@ def write_images(folder: Path) -> list[Path]:
 
 def captions_of_run(run_dir: Path, files: list[Path]) -> list[tuple[GeneratedCaption, ...]]:
     """Return the captions of a run in float32, by the path of every command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(devices, "precision", lambda device: "float32")
-        source = GivenFiles([str(file) for file in files], len(files))
-        outcomes = caption_at_once([str(run_dir)], source, SEARCH, Wanted(attention=True))
-        return [outcome.captions for outcome in sorted(outcomes, key=lambda each: each.place)]
+    source = GivenFiles([str(file) for file in files], len(files))
+    wanted = Wanted(attention=True)
+    outcomes = caption_at_once([str(run_dir)], source, SEARCH, wanted, precision="float32")
+    return [outcome.captions for outcome in sorted(outcomes, key=lambda each: each.place)]
 
 
 def exported_run(run_dir: Path, search: BeamSearch = SEARCH) -> ExportedCaptioner:
