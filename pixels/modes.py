@@ -15,7 +15,7 @@ from PIL import Image
 from pixels import formats
 from pixels.formats import Format
 
-BAND_PIXELS = 4_000_000
+BAND_PIXELS = 1_000_000
 _SIGNED = 2  # TIFF's SampleFormat.
 _SAMPLE_FORMAT = 339  # The tag.
 
@@ -46,7 +46,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def bands(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield an image in bands of some million pixels, since 50 million floats take 200 MB.
+    """Yield an image in bands of a million pixels, since 50 million floats take 200 MB.
 
     Args:
         image: An image of any mode but "1" and "P".
