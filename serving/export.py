@@ -5,6 +5,7 @@ without it, and on a phone. It holds one run, its search and its golden images, 
 float32, and is written whole or not at all.
 """
 
+import importlib.util
 import os
 import shlex
 from collections.abc import Mapping
@@ -46,6 +47,7 @@ from serving.exporting.options import ExportOptions
 from serving.exporting.verify import verify
 
 _WARMUP_IMAGES = 2
+_PACKAGES = ("tensorflow_serving", "ai_edge_litert", "ai_edge_quantizer")
 
 
 def define_flags(values: FlagValues) -> None:
@@ -66,6 +68,7 @@ def main(values: FlagValues, _rest: list[str]) -> None:
     """
     options = flags.read(ExportOptions, values)
     options.check()
+    _require_packages()
     run_dirs, configs = run_config.read_all(options.run_dir)
     if len(run_dirs) > 1:
         raise UsageError(
@@ -99,6 +102,16 @@ def main(values: FlagValues, _rest: list[str]) -> None:
         f"what it is: {os.path.join(options.output_dir, layout.CARD_TEXT)}\n"
         f"next: python -m serving.server --bundle={shlex.quote(options.output_dir)}"
     )
+
+
+def _require_packages() -> None:
+    """Refuse to work without what only the extra `serve` installs."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"the export needs {' and '.join(missing)}, not installed: run `pip install '.[serve]'`"
+            " in the folder of this program"
+        )
 
 
 def _refuse_other_folder(output: str, named: str) -> None:

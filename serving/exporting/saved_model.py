@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.exporting.graph import ExportedCaptioner
 
@@ -57,8 +57,11 @@ def _signature(
     return tf.function(function, input_signature=[argument], autograph=False)
 
 
-def _requests(images: Sequence[bytes]) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Yield one request of each allowed batch size."""
+def _requests(images: Sequence[bytes]) -> Iterator[Any]:
+    """Yield a PredictionLog of one request of each allowed batch size."""
+    # Not above: without the package `serving.export` says in one line what to install.
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     for size in BATCH_SIZES:
         batch = [images[place % len(images)] for place in range(size)]
         request = predict_pb2.PredictRequest()

@@ -12,7 +12,7 @@ from pixels.square import square
 from serving.bundle import layout
 from serving.bundle.golden import Golden, GoldenCaption
 from serving.bundle.layout import Bundle
-from serving.bundle.lite_runtime import LiteRuntime
+from serving.bundle.runtime import LITERT, Runtime, open_runtime
 from serving.exporting import score
 from serving.exporting.options import ExportOptions
 
@@ -44,7 +44,7 @@ def of_lite(
         UserError: The model cannot be loaded, or the records cannot be used.
     """
     bundle = Bundle.read(folder)
-    runtime = LiteRuntime(bundle)
+    runtime = open_runtime(bundle, LITERT)
     captioned, best_seconds = [], []
     for image in images:
         content = Path(folder, layout.GOLDEN, image.file).read_bytes()
@@ -65,7 +65,7 @@ def of_lite(
     return captioned, about
 
 
-def _seconds(runtime: LiteRuntime, pixels: np.ndarray) -> float:
+def _seconds(runtime: Runtime, pixels: np.ndarray) -> float:
     start = time.perf_counter()
     runtime.caption(pixels)
     return time.perf_counter() - start

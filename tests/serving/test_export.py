@@ -1,5 +1,6 @@
 """The export: a bundle that captions as its run does, whole or not at all."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -228,3 +229,25 @@ def test_a_graph_that_needs_xla_is_refused():
                 fresh.refuse_xla(graph)
         else:
             fresh.refuse_xla(graph)
+
+
+def test_missing_packages_are_a_line(quick, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    missing = ("tensorflow_serving", "ai_edge_litert")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in missing else find(name)
+    )
+    assert quick() == 1
+    line = one_error(capsys)
+    assert (
+        "tensorflow_serving and ai_edge_litert, not installed: run `pip install '.[serve]'" in line
+    )
+
+
+def test_importing_the_export_needs_no_package_of_its_extra():
+    ask = (
+        "import sys; sys.modules |= dict.fromkeys(('tensorflow_serving', 'ai_edge_litert',"
+        " 'ai_edge_quantizer')); import serving.export"
+    )
+    done = run_process("-c", ask)
+    assert done.returncode == 0, done.stderr
