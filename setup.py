@@ -29,7 +29,8 @@ AWS = [*BUILD, "boto3>=1.40"]
 HEIF = ["pillow-heif>=1.1"]
 SERVE_LITE = [
     *("ai-edge-litert~=2.3", "fastapi>=0.130", "uvicorn>=0.40", "python-multipart>=0.0.20"),
-    "prometheus-client>=0.22",
+    # LiteRT needs it. Version 1.3 is for Pythons before 3.11, which pip heeds and uv does not.
+    *("prometheus-client>=0.22", "backports-strenum<1.3"),
 ]
 SERVE = [*TENSORFLOW, *SERVE_LITE, "tensorflow-serving-api~=2.21.0", "ai-edge-quantizer~=0.10.0"]
 ROOMS = (

@@ -1,8 +1,13 @@
 """`make setup` in a folder of any name, in the shell of a user whose pip is set up otherwise."""
 
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from tests.support.commands import ROOT
 
@@ -40,3 +45,17 @@ def test_pip_installs_into_the_checkout(tmp_path):
     assert (folder / ".venv" / "installed").exists()
     call = (folder / "call").read_text()
     assert call.startswith("|||0|https://mirror|-I -m pip install ")
+
+
+def test_pip_takes_every_locked_version_for_both_pythons():
+    # uv overlooks that a package may be for earlier Pythons only, and pip does not.
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)(?:\[.*?\])?==(\S+)", lock, re.MULTILINE))
+    refused = []
+    for installed in importlib.metadata.distributions():
+        name = canonicalize_name(installed.metadata["Name"])
+        pythons = SpecifierSet(installed.metadata["Requires-Python"] or "")
+        if name in pinned and not ("3.11.7" in pythons and "3.12.3" in pythons):
+            refused.append(f"{name} {installed.version}: {pythons}")
+    # SciPy's version of each Python is another one.
+    assert [line for line in refused if not line.startswith("scipy ")] == []
