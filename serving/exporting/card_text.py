@@ -125,7 +125,7 @@ def _lite(card: Mapping[str, Any]) -> str:
     weights = {
         "none": "Weights in float32: it gives the captions of the run.",
         "float16": "Weights in float16: a few captions are not those of the run.",
-        "int8": "Weights of the decoder in int8: many captions are not those of the run.",
+        "int8": "Weights of the decoder in int8: some captions are not those of the run.",
     }[card["quantize"]]
     line = (
         f"{lite['bytes']:,} bytes, {lite['milliseconds']:.1f} ms an image on one thread. {weights}"

@@ -29,7 +29,7 @@ class ExportOptions:
     quantize: str = flag(
         "none",
         "How model.tflite stores its weights: float32 gives the captions of the run; float16 takes"
-        " half of the space and changes a few; int8, of the decoder alone, changes many.",
+        " half of the space and changes a few; int8, of the decoder alone, changes some more.",
         choices=QUANTIZE,
     )
     golden: str = flag(
