@@ -6,6 +6,7 @@ killed process left behind.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import io
 import os
@@ -24,6 +25,8 @@ TEMPORARY_PREFIX = ".tmp-"
 _SYNC_BYTES = 16 << 20
 # Written at once: Linux takes large writes faster than an image's 160 KB at a time.
 _BUFFER_BYTES = 512 << 10
+# Of Linux' renameat2: the folder that paths begin at, the current one, and what to do with them.
+_HERE, _RENAME_EXCHANGE = -100, 2
 _TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
 
 
@@ -101,12 +104,31 @@ def create_folder(path: "StrPath") -> Iterator[str]:
     try:
         with _locked_folder(temporary):
             yield temporary
-            if os.path.exists(path):
-                os.rename(path, earlier)
-            os.rename(temporary, path)
+            if not (os.path.exists(path) and _exchange(temporary, path)):
+                _replace(path, temporary, earlier)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _exchange(one: str, other: "StrPath") -> bool:
+    """Exchange two folders in one step, so that no kill finds neither; False if that cannot be."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux; Python has no name for it.
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(call) and call(_HERE, paths[0], _HERE, paths[1], _RENAME_EXCHANGE) == 0
+
+
+def _replace(path: "StrPath", temporary: str, earlier: str) -> None:
+    """Give a folder its name; an earlier folder of that name moves away, or back on an error."""
+    if not os.path.exists(path):
+        os.rename(temporary, path)
+        return
+    os.rename(path, earlier)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.rename(earlier, path)
+        raise
 
 
 def sweep(directory: "StrPath") -> None:

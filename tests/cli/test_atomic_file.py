@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -177,3 +178,46 @@ def test_a_sweep_takes_nothing_else(tmp_path):
     assert set(os.listdir(tmp_path)) == {*others, "below"}
     assert os.listdir(tmp_path / "below") == [DEAD]
     atomic_file.sweep(tmp_path / "missing")
+
+
+def test_a_folder_that_is_replaced_is_never_missing(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    done, missing = threading.Event(), []
+
+    def watch():
+        while not done.is_set():
+            if not path.exists():
+                missing.append(path)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for number in range(200):
+        with atomic_file.create_folder(path) as folder:
+            (Path(folder) / str(number)).touch()
+    done.set()
+    watcher.join()
+    assert [file.name for file in path.iterdir()] == ["199"]
+    assert list(tmp_path.iterdir()) == [path]
+    assert not missing
+
+
+def test_where_folders_cannot_be_exchanged_one_is_replaced_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic_file, "_exchange", lambda one, other: False)
+    path = tmp_path / "folder"
+    for name in ("old", "new"):
+        with atomic_file.create_folder(path) as folder:
+            (Path(folder) / name).touch()
+    assert [file.name for file in path.iterdir()] == ["new"]
+
+    def fail(source, target, rename=os.rename):
+        if str(target) == str(path) and "new" not in os.listdir(source):
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="no"), atomic_file.create_folder(path) as folder:
+        (Path(folder) / "newest").touch()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
