@@ -59,6 +59,7 @@ def create_app(service: Service, access: Access) -> FastAPI:
 def _add_middleware(app: FastAPI, service: Service, access: Access) -> None:
     """Add what wraps every route. The last that is added is the outermost."""
     counts = service.measurements
+    app.add_middleware(middleware.HeadAsGet)
     app.add_middleware(middleware.BodyLimit, most=service.limits.request_bytes, measurements=counts)
     if access.token:
         app.add_middleware(middleware.TokenRequired, token=access.token, paths=_PROTECTED)

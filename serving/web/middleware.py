@@ -1,7 +1,7 @@
 """What happens to every request before and after its route.
 
-From the outside in: `RequestLog`, `LocalHostOnly`, CORS, `TokenRequired`, `BodyLimit`. They are
-plain ASGI, so a request is refused before its body is read.
+From the outside in: `RequestLog`, `LocalHostOnly`, CORS, `TokenRequired`, `BodyLimit`,
+`HeadAsGet`. They are plain ASGI, so a request is refused before its body is read.
 """
 
 import asyncio
@@ -250,3 +250,20 @@ def declared_length(scope: Scope) -> int:
     length = Headers(scope=scope).get("content-length", "")
     # More digits than fit are cut off: it is too large all the same.
     return int(length[:18]) if length.isascii() and length.isdigit() else 0
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, which is what monitors ask with; the server leaves out the body.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)

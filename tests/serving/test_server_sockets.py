@@ -47,6 +47,16 @@ def test_the_head_of_a_request_must_come_in_time(sent, monkeypatch):
         assert is_alive(server)
 
 
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/healthz", 200), ("/none", 404)])
+def test_head_is_answered_as_get_without_a_body(path, status):
+    with threaded_server() as server, server.connect() as client:
+        client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        client.sendall(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        head, _, rest = read_all(client).partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status}".encode())
+        assert rest.startswith(b"HTTP/1.1 200")
+
+
 def test_the_head_of_the_next_request_must_come_in_time(monkeypatch):
     with threaded_server() as server, server.connect() as client:
         client.sendall(HEALTH)
