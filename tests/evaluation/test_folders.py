@@ -11,6 +11,7 @@ from tests.support.training import run_evaluate, train
 NAMES = ["lr[1e-3]", "a*b", "what?", "a, b", os.fsdecode(b"caf\xe9")]
 
 
+@pytest.mark.slow  # Trains a run of its own.
 @pytest.mark.usefixtures("without_meteor", "kept_replicas", "idle_steps")
 def test_a_chain_in_folders_of_every_name(tmp_path, scenes_records):
     folder = tmp_path.joinpath(*NAMES)

@@ -16,7 +16,8 @@ from tests.support.records import CocoFolder, build_coco
 from tests.support.shared import make_once
 from tests.support.training import run_evaluate
 
-pytestmark = pytest.mark.usefixtures("kept_replicas")
+# Slow, because a run of its own is trained. Quick are the tests of the scripts and of the scores.
+pytestmark = [pytest.mark.usefixtures("kept_replicas"), pytest.mark.slow]
 SCRIPTS = {
     1: "一只狗 iphone 在跑",
     2: "два кота спят на диване",

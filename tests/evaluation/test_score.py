@@ -38,6 +38,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow  # Starts the Java programs.
 @pytest.mark.usefixtures("without_meteor")
 def test_scores_part_of_the_images(files):
     # In a locale that knows ASCII only, the captions must arrive whole all the same.

@@ -54,7 +54,7 @@ def test_pip_takes_every_locked_version_for_both_pythons():
     refused = []
     for installed in importlib.metadata.distributions():
         name = canonicalize_name(installed.metadata["Name"])
-        pythons = SpecifierSet(installed.metadata["Requires-Python"] or "")
+        pythons = SpecifierSet(installed.metadata.get("Requires-Python") or "")
         if name in pinned and not ("3.11.7" in pythons and "3.12.3" in pythons):
             refused.append(f"{name} {installed.version}: {pythons}")
     # SciPy's version of each Python is another one.

@@ -45,6 +45,7 @@ def hostile(
     return done
 
 
+@pytest.mark.slow  # Quick tests of the sources build in odd folders, too.
 def test_records_are_the_same(environment, tmp_path):
     out = {name: tmp_path / name for name in ("clean", "hostile")}
     build("--runner=DirectRunner", **BUILD, data_dir=tmp_path / "a", output_dir=out["clean"])

@@ -120,6 +120,7 @@ def test_bfloat16_agrees_with_float32(folder, both, tmp_path):
     assert agreement(rounded, exact) > 0.9995
 
 
+@pytest.mark.slow
 def test_a_network_with_batch_norms_frozen_is_the_network():
     encoder = drawn(name="mobilenet_v2")
     images = [jpeg(seed, (9, 7)) for seed in range(5)]  # coarse, so that they differ from afar

@@ -137,6 +137,7 @@ def without_flags(content: dict[str, bytes]) -> dict[str, bytes]:
     return content | {"dataset_info.json": json.dumps(info).encode()}
 
 
+@pytest.mark.slow
 def test_everything_on_s3_is_as_on_disk(store, tmp_path, capsys):
     folder = CocoFolder(tmp_path / "coco")
     behind = random.Random(0).randbytes(1_500_000)  # What follows an image's end is kept.

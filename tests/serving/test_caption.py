@@ -338,6 +338,7 @@ def test_run_as_a_module(tmp_path, capsys, monkeypatch):
     assert re.fullmatch(rf"error: {tmp_path}: no run here .*trainer\.main.*\n", captured.err)
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8_lose_no_file(tmp_path, four_run):
     """In the environment of a user, where TensorFlow's log is hidden and stderr opened anew."""
     names = [b"caf\xe9.jpg", b"good.jpg"]

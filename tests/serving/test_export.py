@@ -152,6 +152,7 @@ def test_a_killed_export_leaves_nothing_for_long(four_run, quick, capsys, tmp_pa
     assert not output.exists() and not list(tmp_path.glob(".tmp-*"))
 
 
+@pytest.mark.slow  # Exports another run.
 def test_a_run_without_attention_under_a_nasty_name(four_run_copy, tmp_path):
     """As a user: in a process of its own, verified, and over an earlier bundle."""
     run_dir = four_run_copy.rename(tmp_path / "r\xfcn, [x] 'a' 100%")

@@ -127,14 +127,8 @@ def test_the_objectives_of_the_shares_sum_up_to_that_of_the_batch():
         assert total == pytest.approx(float(expected), rel=1e-5), name
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["fast"],
-        pytest.param(["fast", "xla"], marks=pytest.mark.slow),
-        pytest.param(["plain", "xla"], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["fast"], ["fast", "xla"], ["plain", "xla"]])
 def test_two_devices_end_where_one_does(arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tests.trainer.two_devices", *arguments],

@@ -183,6 +183,7 @@ def test_runs_on_images_and_on_features_are_evaluated_on_either(
     assert train(records_dir=alone, run_dir=other, epochs=2, extend_schedule=True, **named) == 0
 
 
+@pytest.mark.slow  # Trains two runs.
 def test_images_serve_where_features_do_not(both, alone, tmp_path, capsys):
     run_dir = tmp_path / "run"
     code = train(records_dir=both, run_dir=run_dir, epochs=1, encoder_trainable=True)
