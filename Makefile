@@ -33,7 +33,7 @@ setup: .venv/installed
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	  echo "error: Python 3.11 or 3.12 is needed, found $$($(or $(PYTHON),python3) --version 2>&1 | head -n 1); install one or give make PYTHON=/path/to/python3.11" >&2; exit 2; fi; \
-	echo "making .venv with $$($$python --version) and installing the pinned dependencies (2.9 GB)"; \
+	echo "making .venv with $$($$python --version) and installing the pinned dependencies (3.6 GB)"; \
 	rm -rf .venv && $$python -m venv .venv
 	@# A shell may tell pip to install elsewhere; its mirror (PIP_INDEX_URL) is taken.
 	env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \

@@ -96,6 +96,7 @@ def test_killed_in_the_middle_and_run_again(folder, tmp_path, capsys):
     assert verify(out, "--decode") == 0
 
 
+@pytest.mark.slow
 def test_errors_are_one_line_from_a_worker_process_too(folder, tmp_path):
     common = {"dataset": "coco2017", "data_dir": folder.path, "output_dir": tmp_path / "records"}
     worker = ("--runner", "DirectRunner", "--direct_running_mode=multi_processing")

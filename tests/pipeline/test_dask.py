@@ -180,6 +180,7 @@ def test_killed_worker_changes_nothing(cluster, tmp_path):
     assert verify(out, "--decode") == 0
 
 
+@pytest.mark.slow
 def test_what_runs_for_a_killed_submitter_keeps_the_next_job_off(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_PATIENCE_SECONDS", 0.5)
     folder = CocoFolder(tmp_path / "coco")

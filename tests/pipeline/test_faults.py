@@ -162,6 +162,7 @@ def test_a_killed_worker_ends_the_job_in_one_line(folder, fresh, tmp_path, busy)
     assert sorted(os.listdir(out)) == sorted(os.listdir(fresh))
 
 
+@pytest.mark.slow
 def test_an_interrupt_does_not_wait_for_the_workers(folder, fresh, tmp_path):
     out = tmp_path / "records"
     with (
@@ -189,6 +190,7 @@ def test_an_interrupt_inside_a_stage_is_one_line(folder, fresh, tmp_path):
     assert (code, err.splitlines()[-1]) == (130, last) and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_failing_worker_does_not_wait_for_the_others(folder, fresh, tmp_path):
     out = tmp_path / "records"
     with (
@@ -201,6 +203,7 @@ def test_a_failing_worker_does_not_wait_for_the_others(folder, fresh, tmp_path):
     assert err.splitlines()[-1] == f"error: {bad}: cannot be read: Input/output error"
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_submitter_keep_the_next_job_off(folder, fresh, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_PATIENCE_SECONDS", 0.5)
     out = tmp_path / "records"

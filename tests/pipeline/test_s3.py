@@ -198,6 +198,7 @@ def test_tars_on_s3_are_as_on_disk(store, tmp_path):
     assert build(*store.options, **given | named).splits["train"].total("images") == 10
 
 
+@pytest.mark.slow
 def test_a_table_on_s3_is_as_on_disk(store, tmp_path):
     folder = tmp_path / "own"
     add_images(folder, *(f"Images/caf\u00e9 {n}.jpg" for n in range(9)))

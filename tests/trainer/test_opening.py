@@ -96,6 +96,7 @@ def digests(run_dir) -> dict[str, tuple[int, int]]:
 # A path is a path, whatever is in it.
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_meteor")
 def test_a_path_with_characters_of_a_glob_is_resumed(tmp_path, trained, scenes_records, capsys):
     name = "lr[1e-3] a*b? {x}"

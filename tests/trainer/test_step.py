@@ -24,6 +24,7 @@ def plain_step(recipe):
     return captioner, build_step(recipe, captioner, optimizer)
 
 
+@pytest.mark.slow
 def test_the_plain_step_with_dropout_under_xla_is_the_definition(monkeypatch):
     """XLA draws other masks than TensorFlow, so the definition gets XLA's here."""
     options = {"doubly_stochastic": 0.5, "attention_entropy": 0.2, "label_smoothing": 0.1}

@@ -65,6 +65,7 @@ def test_the_hubs_layout(tmp_path, capsys):
     assert verify(tmp_path / "out", "--decode", f"--data_dir={tmp_path / 'd'}") == 0
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_workers_place_or_new_files(tmp_path):
     hub(tmp_path / "d", "train", 2, range(40))
     options = {"train_shards": 4, "val_fraction": 0.3}
