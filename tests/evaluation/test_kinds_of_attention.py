@@ -11,6 +11,7 @@ from tests.support.training import events, run_evaluate, train
 
 pytestmark = pytest.mark.slow  # three trainings
 
+TILE = '<figcaption dir="auto">'  # of attention; the curves of the training have titles, too
 NONE = {"attention": "none", "doubly_stochastic": 0}
 # Runs that learn little, and yet say sentences of several words.
 SHORT = {"encoder_trainable": True, "max_steps": 24, "learning_rate": 2e-2, "epochs": 2}
@@ -49,18 +50,18 @@ def test_each_kind_is_told_from_the_others(runs, capsys, tmp_path):
     assert static["attention"]["temporal_variance"] < 1e-12
     assert "temporal variance 0 (0: every word looks at the same places)" in out
     cards = html.count("<article")
-    assert html.count(f">{EVERY_WORD}</figcaption>") == html.count("<figcaption") == cards
+    assert html.count(f"{TILE}{EVERY_WORD}</figcaption>") == html.count(TILE) == cards
 
     none, out, html = evaluated(runs, capsys, tmp_path, "none")
     assert none["attention"] is None and "pointing" not in none
     assert out.count(NO_ATTENTION) == 1 and "entropy" not in out and "pointing" not in out
-    assert html.count("<img ") == cards and "<figcaption" not in html
+    assert html.count("<img ") == cards and TILE not in html
     assert "No attention is measured or shown" in html and "entropy" not in html.lower()
 
     both, out, html = evaluated(runs, capsys, tmp_path, "none", "static")
     assert both["attention"]["run"] == "static"
     assert "attention of static: entropy" in out and "The attention is that of static." in html
-    assert html.count(f">{EVERY_WORD}</figcaption>") == cards
+    assert html.count(f"{TILE}{EVERY_WORD}</figcaption>") == cards
 
 
 def test_what_training_logs_and_draws(runs):
