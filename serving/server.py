@@ -6,6 +6,7 @@ Ctrl-C stop the server once it has answered what it has accepted; a second one s
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import os
@@ -169,8 +170,9 @@ async def _serve_until_signal(
     def handle(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
-        print("stopping: accepted requests are answered first", file=sys.stderr, flush=True)
         stop.set()
+        with contextlib.suppress(OSError):  # Nobody reads stderr any more. Stop all the same.
+            print("stopping: accepted requests are answered first", file=sys.stderr, flush=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, handle, number)

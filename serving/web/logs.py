@@ -113,3 +113,6 @@ def configure() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
+    # It warns of each malformed form, which is the client's fault and has its own line.
+    forms = logging.getLogger("python_multipart")
+    forms.handlers, forms.propagate = [logging.NullHandler()], False

@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -126,6 +127,38 @@ def test_a_second_signal_ends_it_at_once(four_bundle):
             assert server.process.poll() is None
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(30) == 128 + signal.SIGINT
+
+
+def test_a_signal_ends_it_though_nobody_reads_stderr(four_bundle):
+    command_line = [sys.executable, "-m", "serving.server", f"--bundle={four_bundle}", "--port=0"]
+    process = subprocess.Popen(
+        [*command_line, "--runtime=litert"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        process.stderr.readline()  # It has begun to load; now the reader goes away.
+        process.stderr.close()
+        assert any(line.startswith("access:") for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_malformed_form_is_a_line_of_json_in_the_log(four_bundle):
+    with server_process(four_bundle, "--runtime=litert") as server:
+        before = server.stderr
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        response = server.http.post("/v1/captions", content=b"no form", headers=headers)
+        assert response.status_code == 400
+        wait_until(lambda: '"reason": "malformed"' in server.stderr)
+        lines = server.stderr.removeprefix(before).splitlines()
+        assert all(line.startswith("{") for line in lines), lines
 
 
 def _accepted(server: ServerProcess) -> bool:
