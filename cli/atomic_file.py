@@ -115,7 +115,7 @@ def _exchange(one: str, other: "StrPath") -> bool:
     """Exchange two folders in one step, so that no kill finds neither; False if that cannot be."""
     call = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux; Python has no name for it.
     paths = os.fsencode(one), os.fsencode(other)
-    return bool(call) and call(_HERE, paths[0], _HERE, paths[1], _RENAME_EXCHANGE) == 0
+    return call is not None and call(_HERE, paths[0], _HERE, paths[1], _RENAME_EXCHANGE) == 0
 
 
 def _replace(path: "StrPath", temporary: str, earlier: str) -> None:
