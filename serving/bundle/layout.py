@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from typing import Any, NoReturn, Self
 
@@ -225,6 +226,7 @@ def _check_files(folder: str, card: Mapping[str, Any]) -> None:
 
 def _check_file(path: str, entry: Mapping[str, Any]) -> None:
     try:
+        _refuse_unless_regular(path)
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != entry["bytes"]:
@@ -237,8 +239,15 @@ def _check_file(path: str, entry: Mapping[str, Any]) -> None:
         raise _unreadable(path, error) from None
 
 
+def _refuse_unless_regular(path: str) -> None:
+    """Refuse what is no file: opening a pipe would wait for its writer."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        _refuse(path, "expected a file, found a folder, a pipe or a device")
+
+
 def _text(path: str) -> str:
     try:
+        _refuse_unless_regular(path)
         with open(path, encoding="utf-8", newline="\n") as file:
             text = file.read(_CARD_BYTES + 1)
     except UnicodeDecodeError:

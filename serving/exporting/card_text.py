@@ -14,9 +14,9 @@ _LIMITS = """\
 - It was trained on the data above and says what it saw there. Of other pictures it says nonsense,
   in the same even voice. Do not let people depend on a caption that nobody has checked.
 - TensorFlow Serving reads JPEG and PNG alone, of 8 bits, without transparency. It sees no EXIF:
-  send upright pictures. A picture that it cannot decode fails all pictures of its request. The
-  server of this program (`python -m serving.server`) reads more formats, turns pictures upright,
-  and gives each picture its own answer.
+  send upright pictures. A picture that it cannot decode fails all pictures of its batch, those of
+  other requests among them. The server of this program (`python -m serving.server`) reads more
+  formats, turns pictures upright, and gives each picture its own answer.
 - Pixels must be resized with antialiasing, as Pillow's `BILINEAR` and TensorFlow's
   `tf.image.resize(antialias=True)` do it. Without it, as most phones resize, features are spoilt.
 - Everything is computed in float32. A GPU with TF32, or a runtime in bfloat16, gives other captions

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_damage_of_every_file_is_found(copied, damage):
             assert "export it again" in line or "no bundle here" in line
         path.write_bytes(content)
     Bundle.read(str(copied))
+
+
+@pytest.mark.parametrize("name", [layout.CARD, layout.CARD_TEXT, layout.GOLDEN_CAPTIONS])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copied, name):
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    assert refusal(copied).startswith(f"{copied}/{name}: expected a file, found a folder, a pipe")
 
 
 def test_an_edited_vocabulary_is_refused(copied):
