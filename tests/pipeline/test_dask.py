@@ -168,9 +168,17 @@ def test_killed_worker_changes_nothing(cluster, tmp_path):
         processing = cluster.client.processing().items()
         return [w for w, keys in processing if any(k.startswith("Write shards") for k in keys)]
 
+    stuck: list[str] = []
+
+    def one_hangs() -> bool:
+        """Tell whether one worker alone is at work, and still is after a while."""
+        stuck[:] = hanging()
+        time.sleep(0.5)
+        return len(stuck) == 1 and hanging() == stuck
+
     # The hanging one may hold tasks that the other will not take before it dies.
-    wait_for(lambda: len(hanging()) == 1)
-    (worker,) = hanging()
+    wait_for(one_hangs)
+    (worker,) = stuck
     os.kill(cluster.client.run(os.getpid)[worker], signal.SIGKILL)
     blocked.unlink()
     blocked.write_bytes(content)

@@ -43,8 +43,10 @@ def test_what_was_accepted_is_answered_before_the_end():
     runtime = FakeRuntime()
     runtime.hold.clear()
     with threaded_server(runtime) as server, ThreadPoolExecutor() as pool:
-        answers = [pool.submit(post, server, number) for number in (1, 2, 3)]
-        wait_until(lambda: runtime.batches and server.service.batcher.waiting == 2)
+        answers = [pool.submit(post, server, 1)]
+        wait_until(lambda: runtime.batches)
+        answers += [pool.submit(post, server, number) for number in (2, 3)]
+        wait_until(lambda: server.service.batcher.waiting == 2)
         with server.connect() as sending:  # This one was accepted, and its body is on the way.
             head = b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n"
             sending.sendall(head + image(4)[:3])
