@@ -21,6 +21,10 @@ from serving.bundle.words import Words
 FORMAT = 1  # Raise it where earlier programs would misread a bundle.
 SAVED_MODEL = "1"  # TensorFlow Serving takes the folders with numbers for versions.
 LITE_MODEL = "model.tflite"
+# Signatures: model.tflite has the first alone. It takes pixels there, and the SavedModel files.
+DEFAULT_SIGNATURE, PIXELS_SIGNATURE = "serving_default", "pixels"
+# Images that the SavedModel computes together; other numbers are filled up.
+BATCH_SIZES = (1, 2, 4, 8, 16)
 VOCABULARY = "vocabulary.tsv"
 JOINS = "joins.tsv"
 CARD, CARD_TEXT = "card.json", "card.md"
@@ -128,6 +132,22 @@ class Bundle:
     def quantized(self) -> bool:
         """Whether the LiteRT model is quantised, so that its captions are its own."""
         return self.card["quantize"] != "none"
+
+    def golden_bytes(self, image: Golden) -> bytes:
+        """Read the file of a golden image.
+
+        Args:
+            image: One of `golden`.
+
+        Raises:
+            UserError: It cannot be read.
+        """
+        path = self.inside(f"{GOLDEN}/{image.file}")
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
     def golden(self) -> list[Golden]:
         """Read what the golden images must get; they lie in the folder `GOLDEN`."""

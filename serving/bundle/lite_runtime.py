@@ -8,10 +8,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from cli.errors import UserError
-from serving.bundle.layout import LITE_MODEL, Bundle
+from serving.bundle.layout import DEFAULT_SIGNATURE, LITE_MODEL, Bundle
 from serving.bundle.runtime import LITERT, Caption
 
-SIGNATURE = "serving_default"
 # Each holds its own weights as it computes with them.
 _MOST_INTERPRETERS = 8
 
@@ -68,7 +67,7 @@ def _load(path: str) -> Any:
     """Return the signature of an interpreter of its own, ready to be called."""
     try:
         interpreter = Interpreter(model_path=path, num_threads=1)
-        return interpreter.get_signature_runner(SIGNATURE)
+        return interpreter.get_signature_runner(DEFAULT_SIGNATURE)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: LiteRT cannot load it ({reason}); export it again") from None

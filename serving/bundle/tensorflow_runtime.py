@@ -6,10 +6,8 @@ import numpy as np
 
 from cli import foreign_variables
 from cli.errors import UserError
-from serving.bundle.layout import SAVED_MODEL, Bundle
+from serving.bundle.layout import BATCH_SIZES, PIXELS_SIGNATURE, SAVED_MODEL, Bundle
 from serving.bundle.runtime import TENSORFLOW, Caption
-
-SIGNATURE = "pixels"
 
 
 class TensorflowRuntime:
@@ -23,7 +21,7 @@ class TensorflowRuntime:
     """
 
     name = TENSORFLOW
-    batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
     # One search does not keep two cores busy: a second batch at once is worth 1.6 of one.
     parallel = 2
 
@@ -32,7 +30,7 @@ class TensorflowRuntime:
         path = bundle.inside(SAVED_MODEL)
         try:
             self._model = tf.saved_model.load(path)  # Its functions live as long as it does.
-            self._signature = self._model.signatures[SIGNATURE]
+            self._signature = self._model.signatures[PIXELS_SIGNATURE]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

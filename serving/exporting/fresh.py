@@ -4,7 +4,6 @@ HOW is `session`, as TensorFlow Serving runs the SavedModel; or `tensorflow` or 
 server runs the bundle. The captions go to stdout, in the format of golden.json.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +20,7 @@ from pixels import orientation, standard
 from pixels.square import square
 from serving.bundle import golden
 from serving.bundle.golden import Golden, GoldenCaption
-from serving.bundle.layout import GOLDEN, SAVED_MODEL, Bundle
+from serving.bundle.layout import DEFAULT_SIGNATURE, SAVED_MODEL, Bundle
 from serving.bundle.runtime import open_runtime
 
 SESSION = "session"
@@ -58,7 +57,7 @@ def is_readable(content: bytes) -> bool:
 def _by_runtime(bundle: Bundle, how: str) -> Iterator[Golden]:
     runtime = open_runtime(bundle, how)
     for image in bundle.golden():
-        pixels = square(_content(bundle, image), bundle.input_size)
+        pixels = square(bundle.golden_bytes(image), bundle.input_size)
         captions = runtime.caption(pixels[None])[0]
         yield Golden(image.file, tuple(map(GoldenCaption.of, captions)))
 
@@ -70,17 +69,17 @@ def _by_session(bundle: Bundle) -> Iterator[Golden]:
     # isort: split
     import tensorflow as tf
 
-    readable = [image for image in bundle.golden() if is_readable(_content(bundle, image))]
+    readable = [image for image in bundle.golden() if is_readable(bundle.golden_bytes(image))]
     config = tf.compat.v1.ConfigProto()
     config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
     with tf.compat.v1.Session(graph=tf.Graph(), config=config) as session:
         model = tf.compat.v1.saved_model.load(session, ["serve"], bundle.inside(SAVED_MODEL))
         refuse_xla(session.graph.as_graph_def())
-        signature = model.signature_def["serving_default"]
+        signature = model.signature_def[DEFAULT_SIGNATURE]
         outputs = {name: signature.outputs[name].name for name in ("captions", "words", "scores")}
         for start in range(0, len(readable), _BATCH):
             batch = readable[start : start + _BATCH]
-            contents = [_content(bundle, image) for image in batch]
+            contents = [bundle.golden_bytes(image) for image in batch]
             arrays = session.run(outputs, {signature.inputs["image_bytes"].name: contents})
             for place, image in enumerate(batch):
                 captions = zip(*(arrays[name][place] for name in outputs), strict=True)
@@ -109,11 +108,6 @@ def refuse_xla(graph: Any) -> None:
     nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
     if any(part.attr[_XLA].b for part in [*nodes, *functions] if _XLA in part.attr):
         raise UserError("the SavedModel holds functions that only XLA can run")
-
-
-def _content(bundle: Bundle, image: Golden) -> bytes:
-    with open(bundle.inside(os.path.join(GOLDEN, image.file)), "rb") as file:
-        return file.read()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import tempfile
 import tensorflow as tf
 
 from cli.errors import UserError
+from serving.bundle.layout import DEFAULT_SIGNATURE
 from serving.exporting.graph import ExportedCaptioner
+from serving.exporting.options import INT8, NONE
 
-NONE, FLOAT16, INT8 = QUANTIZE = ("none", "float16", "int8")
-SIGNATURE = "serving_default"
 # A converter that meets a variable which it cannot see writes a model without weights and is
 # content. Folding the encoder's batch norms takes away only a few of them.
 _LEAST_SHARE = 0.9
@@ -22,9 +22,9 @@ def write(exported: ExportedCaptioner, path: str, quantize: str) -> None:
     Args:
         exported: The captioner.
         path: The file to write.
-        quantize: How weights are stored, one of `QUANTIZE`. `float16`: all but the word vectors and
-            the depthwise convolutions. `int8`: the decoder's kernels, and they multiply in int8;
-            the encoder stays as it is.
+        quantize: How weights are stored, one of `options.QUANTIZE`. `float16`: all but the word
+            vectors and the depthwise convolutions. `int8`: the decoder's kernels, and they multiply
+            in int8; the encoder stays as it is.
 
     Raises:
         UserError: The run's network cannot be converted.
@@ -47,8 +47,10 @@ def _converted(exported: ExportedCaptioner) -> bytes:
     pixels = tf.TensorSpec([1, exported.size, exported.size, 3], tf.float32, "pixels")
     find = tf.function(exported.find, input_signature=[pixels], autograph=False)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, {SIGNATURE: find})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        tf.saved_model.save(module, folder, {DEFAULT_SIGNATURE: find})
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=[DEFAULT_SIGNATURE]
+        )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             return bytes(converter.convert())

@@ -7,7 +7,7 @@ from cli.errors import UsageError
 from cli.flags import flag
 from records.schema import SPLITS
 
-QUANTIZE = ("none", "float16", "int8")
+NONE, FLOAT16, INT8 = QUANTIZE = ("none", "float16", "int8")
 _N_BEST = 3
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from serving.bundle.layout import BATCH_SIZES, DEFAULT_SIGNATURE, PIXELS_SIGNATURE
 from serving.exporting.graph import ExportedCaptioner
 
-FILES, PIXELS = "serving_default", "pixels"  # The signatures.
-BATCH_SIZES = (1, 2, 4, 8, 16)
 # TensorFlow Serving fills a batch up to one of the allowed sizes. A timeout of 0 never waits: while
 # a batch is computed, the next one gathers.
 BATCHING_CONFIG = "".join(
@@ -36,10 +35,10 @@ def write(exported: ExportedCaptioner, folder: str, warmup: Sequence[bytes]) -> 
     module.weights = exported.variables
     side = exported.size
     signatures = {
-        FILES: _signature(
+        DEFAULT_SIGNATURE: _signature(
             exported.captions_of_files, tf.TensorSpec([None], tf.string, "image_bytes")
         ),
-        PIXELS: _signature(
+        PIXELS_SIGNATURE: _signature(
             exported.captions, tf.TensorSpec([None, side, side, 3], tf.float32, "pixels")
         ),
     }
@@ -65,7 +64,7 @@ def _requests(images: Sequence[bytes]) -> Iterator[Any]:
     for size in BATCH_SIZES:
         batch = [images[place % len(images)] for place in range(size)]
         request = predict_pb2.PredictRequest()
-        request.model_spec.signature_name = FILES
+        request.model_spec.signature_name = DEFAULT_SIGNATURE
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(batch))
         yield prediction_log_pb2.PredictionLog(
             predict_log=prediction_log_pb2.PredictLog(request=request)

@@ -47,8 +47,7 @@ def of_lite(
     runtime = open_runtime(bundle, LITERT)
     captioned, best_seconds = [], []
     for image in images:
-        content = Path(folder, layout.GOLDEN, image.file).read_bytes()
-        pixels = square(content, bundle.input_size)[None]
+        pixels = square(bundle.golden_bytes(image), bundle.input_size)[None]
         captions = runtime.caption(pixels)[0]
         best_seconds.append(min(_seconds(runtime, pixels) for _ in range(_TIMES)))
         own = tuple(map(GoldenCaption.of, captions)) if bundle.quantized else None

@@ -31,7 +31,7 @@ class ImageCaptioner:
 
     def __init__(self, decode: Callable[[bytes], np.ndarray], batcher: Batcher, limits: Limits):
         self._decode, self._batcher, self._limits = decode, batcher, limits
-        self._pool = ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1), "decode")
+        self._pool = ThreadPoolExecutor(min(_MOST_DECODERS, len(os.sched_getaffinity(0))), "decode")
 
     async def caption(self, images: Sequence[bytes]) -> list[Outcome]:
         """Return the captions of each image, or why it has none.

@@ -47,7 +47,9 @@ async def check_golden(service: Service, bundle: Bundle, runtime: str) -> None:
         group = images[start : start + service.limits.images]
         paths = [bundle.inside(f"{GOLDEN}/{image.file}") for image in group]
         try:
-            outcomes = await service.captioner.caption([_content(path) for path in paths])
+            outcomes = await service.captioner.caption(
+                [bundle.golden_bytes(image) for image in group]
+            )
         except RefusalError as refusal:
             raise UserError(f"{paths[0]}: {refusal.message}: raise --deadline_s") from None
         for path, image, outcome in zip(paths, group, outcomes, strict=True):
@@ -58,11 +60,3 @@ async def check_golden(service: Service, bundle: Bundle, runtime: str) -> None:
             )
             if problem:
                 raise UserError(f"{path}: {problem}; {_REMEDY}")
-
-
-def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None

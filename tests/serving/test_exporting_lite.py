@@ -13,6 +13,7 @@ from captioning.search_options import BeamSearch
 from cli.errors import UserError
 from serving.exporting import lite
 from serving.exporting.graph import ExportedCaptioner
+from serving.exporting.options import FLOAT16, INT8, NONE, QUANTIZE
 from tests.support import exporting
 
 PIXELS = exporting.random_squares(6)
@@ -37,9 +38,9 @@ def models(exported, tmp_path_factory) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
         # All three begin with the same conversion, which takes seconds.
         patch.setattr(lite, "_converted", functools.cache(lite._converted))
-        for quantize in lite.QUANTIZE:
+        for quantize in QUANTIZE:
             lite.write(exported, str(folder / quantize), quantize)
-    return {quantize: folder / quantize for quantize in lite.QUANTIZE}
+    return {quantize: folder / quantize for quantize in QUANTIZE}
 
 
 def captions_of(model: Path, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,7 +76,7 @@ def kernels(model: Path) -> dict[str, set[int]]:
 
 def test_float32_says_what_the_run_says(models, exported, four_squares):
     expected = exporting.compiled_find(exported)(four_squares)
-    captions = captions_of(models[lite.NONE], four_squares)
+    captions = captions_of(models[NONE], four_squares)
     assert captions.keys() == expected.keys() == {"ids", "scores", "attention"}
     assert captions["ids"].dtype == np.int32
     np.testing.assert_array_equal(captions["ids"], expected["ids"])
@@ -83,13 +84,13 @@ def test_float32_says_what_the_run_says(models, exported, four_squares):
     np.testing.assert_allclose(captions["attention"], expected["attention"], atol=1e-4)
 
 
-@pytest.mark.parametrize("quantize", [lite.FLOAT16, lite.INT8])
+@pytest.mark.parametrize("quantize", [FLOAT16, INT8])
 def test_quantised_models_are_half_as_large_and_know_the_four_pictures(
     models, four_squares, quantize
 ):
     sizes = {name: path.stat().st_size for name, path in models.items()}
-    assert sizes[quantize] < 0.7 * sizes[lite.NONE]
-    expected, captions = (captions_of(models[q], four_squares[:4]) for q in (lite.NONE, quantize))
+    assert sizes[quantize] < 0.7 * sizes[NONE]
+    expected, captions = (captions_of(models[q], four_squares[:4]) for q in (NONE, quantize))
     np.testing.assert_array_equal(captions["ids"][:, 0], expected["ids"][:, 0])
     np.testing.assert_allclose(captions["scores"][:, 0], expected["scores"][:, 0], atol=0.05)
 
@@ -99,10 +100,10 @@ def test_what_is_quantised(models):
         getattr(schema.TensorType, name) for name in ("FLOAT32", "FLOAT16", "INT8")
     )
     found = {quantize: kernels(path) for quantize, path in models.items()}
-    assert found[lite.NONE] == {"FULLY_CONNECTED": {float32}, "CONV_2D": {float32}}
-    assert found[lite.FLOAT16] == {"FULLY_CONNECTED": {float16}, "CONV_2D": {float16}}
+    assert found[NONE] == {"FULLY_CONNECTED": {float32}, "CONV_2D": {float32}}
+    assert found[FLOAT16] == {"FULLY_CONNECTED": {float16}, "CONV_2D": {float16}}
     # The decoder's kernels, in the loop too, and never the encoder's convolutions.
-    assert found[lite.INT8] == {"FULLY_CONNECTED": {int8}, "CONV_2D": {float32}}
+    assert found[INT8] == {"FULLY_CONNECTED": {int8}, "CONV_2D": {float32}}
 
 
 VARIANTS = {
@@ -125,7 +126,7 @@ VARIANTS = {
 def test_every_model_and_search_gives_the_same(name, tmp_path):
     search, sizes = VARIANTS[name]
     exported = exporting.exported_small(search, **sizes)
-    lite.write(exported, str(tmp_path / "model"), lite.NONE)
+    lite.write(exported, str(tmp_path / "model"), NONE)
     captions = captions_of(tmp_path / "model", PIXELS)
     expected = exporting.compiled_find(exported)(PIXELS)
     assert captions.keys() == expected.keys()
@@ -136,7 +137,7 @@ def test_every_model_and_search_gives_the_same(name, tmp_path):
 def test_a_model_without_weights_is_refused(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(lite, "_converted", lambda exported: b"x" * 45_000)
     with pytest.raises(UserError, match=r"left out weights: the model has 45,000 bytes"):
-        lite.write(exported, str(tmp_path / "model"), lite.NONE)
+        lite.write(exported, str(tmp_path / "model"), NONE)
     assert not (tmp_path / "model").exists()
 
 
@@ -146,6 +147,6 @@ def test_operations_that_litert_does_not_have_are_refused(exported, tmp_path, mo
 
     monkeypatch.setattr(exported, "find", find)
     with pytest.raises(UserError, match=r"built-in operations") as raised:
-        lite.write(exported, str(tmp_path / "model"), lite.NONE)
+        lite.write(exported, str(tmp_path / "model"), NONE)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "model").exists()

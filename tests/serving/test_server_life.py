@@ -170,9 +170,6 @@ def test_every_size_of_a_batch_is_warmed():
 
 def golden_bundle(tmp_path, images: dict[str, bytes], numbers: list[int]) -> SimpleNamespace:
     """Return what the check of the golden images uses of a bundle."""
-    (tmp_path / "golden").mkdir()
-    for name, content in images.items():
-        (tmp_path / "golden" / name).write_bytes(content)
     expected = [
         Golden(
             name,
@@ -184,7 +181,10 @@ def golden_bundle(tmp_path, images: dict[str, bytes], numbers: list[int]) -> Sim
         for name, number in zip(images, numbers, strict=True)
     ]
     return SimpleNamespace(
-        path=str(tmp_path), inside=lambda name: str(tmp_path / name), golden=lambda: expected
+        path=str(tmp_path),
+        inside=lambda name: str(tmp_path / name),
+        golden=lambda: expected,
+        golden_bytes=lambda golden: images[golden.file],
     )
 
 
