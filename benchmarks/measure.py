@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -11,10 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
+
+from cli import processor
 
 
 class Measurement(NamedTuple):
@@ -33,19 +33,8 @@ def describe_machine() -> str:
     bfloat16 products are several times as fast as float32 ones with AMX, faster with AVX-512 BF16,
     and not faster without either.
     """
-    cpu_info = Path("/proc/cpuinfo")
-    fields: dict[str, str] = {}
-    if cpu_info.exists():
-        for line in cpu_info.read_text().split("\n\n")[0].splitlines():
-            name, _, value = line.partition(":")
-            fields[name.strip()] = value.strip()
-    model = fields.get("model name") or platform.processor() or platform.machine()
-    features = fields.get("flags", "").split()
-    units = [
-        f"{label}: {('yes' if flag in features else 'no') if features else 'unknown'}"
-        for label, flag in (("AVX-512 BF16", "avx512_bf16"), ("AMX", "amx_bf16"))
-    ]
-    return f"CPU: {model}, {len(usable_cores())} cores; {'; '.join(units)}"
+    model, _, units = processor.describe().partition("; ")
+    return f"CPU: {model}, {len(usable_cores())} cores; {units}"
 
 
 def usable_cores() -> list[int]:

@@ -57,10 +57,7 @@ def describe(
         "data": _data(folder),
         "metrics": metrics or None,
         "contaminated": sorted({m["contamination"] for m in metrics.values()} - {None}),
-        "machine": {
-            "processor": _processor(),
-            "fast_bfloat16": processor.multiplies_bfloat16(),
-        },
+        "machine": processor.describe(),
     }
 
 
@@ -129,15 +126,6 @@ def _metrics(folder: RunFolder) -> dict[str, dict[str, Any]]:
             kept = {key: scores.get(key) for key in _KEYS}
             metrics[split] = kept | {"precision": same[-1].get("precision")}
     return metrics
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            line = next(line for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "unknown"
-    return line.partition(":")[2].strip()
 
 
 def _sha256(path: Path) -> str:

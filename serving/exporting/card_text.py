@@ -55,7 +55,7 @@ def _what(card: Mapping[str, Any]) -> str:
         f" {card['input_size']} x {card['input_size']} pixels. Run {_plain(card['name'])}"
         f" ({run['id'] or 'of an earlier version, without an id'}), epoch {run['epoch']}, step"
         f" {run['step']:,}.\n\n{looks} Its search is fixed: {flags}.\n\n"
-        f"It was exported on: {card['machine']['processor']}."
+        f"It was exported on: {card['machine']}."
     )
 
 
