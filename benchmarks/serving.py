@@ -219,6 +219,11 @@ def main() -> None:
     )
     options = parser.parse_args()
     bundles = [Path(name) for name in options.bundles.split(",")]
+    for bundle in bundles:
+        if not (bundle / "golden" / "golden.json").is_file():
+            parser.error(f"--bundles: {str(bundle)!r} is no bundle; serving.export writes one")
+    if options.images and not Path(options.images).is_dir():
+        parser.error(f"--images: {options.images!r} is no folder")
     cases = [
         Case(bundle, runtime, mode) for bundle in bundles for runtime in RUNTIMES for mode in MODES
     ]

@@ -18,7 +18,7 @@ from cli.errors import UserError
 from records.canonical_json import fingerprint, to_json
 
 # Raise this whenever the same weights, flags and images give other lines than before.
-LINES_VERSION = 3
+LINES_VERSION = 4
 _JOB = "job.json"
 _DEVICE = "on-"  # then the kind of a device: an empty file, so that jobs at once can note it.
 

@@ -110,11 +110,25 @@ class _TextParser(flags.ArgumentParser[str]):
         return paths.expand_user(argument)
 
 
+class _IntegerParser(flags.IntegerParser):
+    """Takes an integer within bounds."""
+
+    def convert(self, argument: int | str) -> int:
+        try:
+            value: int = super().convert(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"{argument} is not {self.syntactic_help}") from None
+        return value
+
+
 class _NumberParser(flags.FloatParser):
     """Takes a number within bounds. `nan` is in no order with bounds, and passes their check."""
 
     def convert(self, argument: str | float) -> float:
-        value: float = super().convert(argument)
+        try:
+            value: float = super().convert(argument)
+        except (TypeError, ValueError):
+            value = math.nan
         if math.isnan(value):
             raise ValueError(f"{argument} is not {self.syntactic_help}")
         return value
@@ -134,7 +148,7 @@ def _absl_flag(field: dataclasses.Field[Any], kind: type) -> flags.Flag[Any]:
         return flags.BooleanFlag(*named)
     bounds = (field.metadata["at_least"], field.metadata["at_most"])
     parsers: dict[type, flags.ArgumentParser[Any]] = {
-        int: flags.IntegerParser(*bounds),
+        int: _IntegerParser(*bounds),
         float: _NumberParser(*bounds),
         str: _TextParser() if not field.metadata["literal"] else flags.ArgumentParser(),
     }

@@ -8,6 +8,8 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 END, TIBETAN = 2, 1
+if len(sys.argv) != 3:
+    sys.exit("usage: caption.py BUNDLE IMAGE")
 bundle, path = Path(sys.argv[1]), sys.argv[2]
 
 

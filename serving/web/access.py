@@ -7,7 +7,8 @@ import re
 from cli.errors import UsageError
 
 _TOKEN = re.compile(r"[!-~]{1,1000}")
-_ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,8 @@ def parse_origins(flag: str, text: str) -> tuple[str, ...]:
     """
     origins = tuple(part.strip() for part in text.split(",") if part.strip())
     for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
+        match = _ORIGIN.fullmatch(origin)
+        if not match or int(match["port"] or 0) > _MAX_PORT:
             raise UsageError(
                 f"--{flag}: expected web sites as https://example.org or http://localhost:3000"
                 f" (lower case, without a path), found {origin!r}"

@@ -41,7 +41,10 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise UserError(f"{place}: no address of that name ({why})") from None
+        raise UserError(
+            f"{place}: no address of that name ({why}); give an address or a name of this"
+            " machine as --host, without http:// and without a port"
+        ) from None
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:

@@ -258,6 +258,7 @@ async def test_only_sites_that_are_named_may_use_the_server():
         "https://a?x",
         "ftp://a",
         "null",
+        "https://a:65536",
     ],
 )
 def test_what_is_no_origin_is_refused(text):
