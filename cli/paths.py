@@ -5,8 +5,11 @@ import os
 import re
 from collections.abc import Collection
 
+from cli.errors import UsageError
+
 _LIKE = 0.8  # From here on a name is offered for another one.
 _MANY = 5_000  # Comparing more names takes too long.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOME = re.compile(r"(^|,)(~[^/,]*)(?=[/,]|$)")
 
 
@@ -45,6 +48,23 @@ def _exists(path: str) -> bool:
     folder, comma, inside = path.rpartition(",")
     name, slash, _ = inside.partition("/")
     return os.path.lexists(path) or (bool(slash) and os.path.isdir(folder + comma + name))
+
+
+def require_local(flag: str, path: str) -> None:
+    """Refuse an address, which would become a folder of that name on this machine.
+
+    Args:
+        flag: The flag's name, for the message.
+        path: Its value.
+
+    Raises:
+        UsageError: It begins as `s3://` does.
+    """
+    if _ADDRESS.match(path):
+        raise UsageError(
+            f"--{flag}={path}: expected a folder of this machine, found an address; only the build"
+            " of records reads and writes object stores: give a local folder, and copy it"
+        )
 
 
 def suggest(path: str, taken: Collection[str] = ()) -> str:

@@ -28,7 +28,7 @@ from artifacts.run_folder import RunFolder
 from captioning import devices, run_search
 from captioning.devices import DeviceOptions
 from captioning.search_options import BeamSearch
-from cli import flags
+from cli import flags, paths
 from cli.command import run
 from cli.errors import UsageError
 from evaluation import image_files, split
@@ -57,6 +57,8 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     recipe = flags.read(Recipe, values)
     recipe.require("run_dir")
     options = flags.read(EvaluationOptions, values)
+    paths.require_local("output_dir", options.output_dir)
+    paths.require_local("report", options.report)
     run_dirs, configs = run_config.read_all(recipe.run_dir)
     if len(run_dirs) > 1 and not options.output_dir:
         raise UsageError("--output_dir is missing: several runs have no folder in common")

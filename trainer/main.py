@@ -22,7 +22,7 @@ from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from captioning import run_search
 from captioning.search_options import BeamSearch
-from cli import flags, process_lock
+from cli import flags, paths, process_lock
 from cli.command import run
 from metrics.names import CIDER
 from records.canonical_json import to_json
@@ -65,6 +65,8 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     """
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
+    paths.require_local("records_dir", recipe.records_dir)
+    paths.require_local("run_dir", recipe.run_dir)
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
     task = parse_tf_config(os.environ.get("TF_CONFIG", ""))
     given = flags.given(Recipe, values) | flags.given(BeamSearch, values)

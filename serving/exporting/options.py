@@ -3,6 +3,7 @@
 import dataclasses
 
 from captioning.search_options import BeamSearch
+from cli import paths
 from cli.errors import UsageError
 from cli.flags import flag
 from records.schema import SPLITS
@@ -67,6 +68,7 @@ class ExportOptions:
             raise UsageError("--run_dir is missing: the folder of a trained run")
         if not self.output_dir:
             raise UsageError("--output_dir is missing: the folder to write the bundle to")
+        paths.require_local("output_dir", self.output_dir)
         if self.images_dir and not self.records_dir:
             raise UsageError("--images_dir needs --records_dir: it names the images of records")
 

@@ -82,3 +82,14 @@ def test_a_near_name_is_offered(tmp_path):
     assert paths.suggest(f"{tmp_path}/Photos/other.jpg") == ""
     assert paths.suggest(f"{tmp_path}/none/none") == ""
     assert paths.suggest(f"{tmp_path}/Photos") == paths.suggest(f"{tmp_path}/Photos/") == ""
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/run", "gs://b", "hdfs://host/x", "file:///tmp/x"])
+def test_an_address_is_no_folder_of_this_machine(address):
+    with pytest.raises(UsageError, match=f"--run_dir={address}: expected a folder of this machine"):
+        paths.require_local("run_dir", address)
+
+
+@pytest.mark.parametrize("path", ["", "runs/a", "/a:/b", "a://b"[1:], "~/x", "c:/runs", "1://x"])
+def test_a_path_of_any_kind_is(path):
+    paths.require_local("run_dir", path)
