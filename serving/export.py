@@ -34,7 +34,6 @@ from serving.exporting import (
     card,
     card_text,
     golden_images,
-    graph,
     lite,
     reference,
     saved_model,
@@ -43,6 +42,7 @@ from serving.exporting import (
 )
 from serving.exporting.fresh import is_readable
 from serving.exporting.golden_images import GoldenImage
+from serving.exporting.graph import ExportedCaptioner
 from serving.exporting.options import ExportOptions
 from serving.exporting.verify import verify
 
@@ -160,7 +160,7 @@ def _write_model(
     vocabulary = restore.read_vocabulary(run_dir)
     pairs = [joining.bits(word) for word in vocabulary.words]
     ends, begins = np.array(pairs, np.int32).T
-    exported = graph.exported(restored, vocabulary.words, ends, begins, search)
+    exported = ExportedCaptioner(restored, vocabulary.words, ends, begins, search)
     print("writing the SavedModel", flush=True)
     readable = [image.content for image in images if is_readable(image.content)]
     saved_model.write(exported, os.path.join(folder, layout.SAVED_MODEL), readable[:_WARMUP_IMAGES])

@@ -124,11 +124,6 @@ class Bundle:
         return int(self.card["search"]["n_best"])
 
     @property
-    def max_words(self) -> int:
-        """T, the most words of a caption."""
-        return int(self.card["search"]["max_words"])
-
-    @property
     def quantized(self) -> bool:
         """Whether the LiteRT model is quantised, so that its captions are its own."""
         return self.card["quantize"] != "none"

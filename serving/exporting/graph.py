@@ -25,6 +25,13 @@ UPRIGHT = 1  # The EXIF orientation of every image here: the graph cannot read E
 class ExportedCaptioner:
     """A trained captioner as functions of tensors. B images, N captions, T = max_words places.
 
+    Args:
+        restored: A captioner, restored in float32.
+        words: The vocabulary's words, in the order of their ids.
+        ends: [V] int32, what the end of each word says of the word after it (`joins.tsv`).
+        begins: [V] int32, what the beginning of each word says of the word before it.
+        search: How captions are searched for, and how many are returned.
+
     Attributes:
         size: S, the side of the square that goes into the encoder, in pixels.
         grid: (h, w) of the attention.
@@ -139,25 +146,3 @@ class ExportedCaptioner:
         gaps = tf.pad(gaps, [(0, 0), (0, 0), (1, 0)], constant_values="")
         captions = tf.strings.reduce_join(tf.strings.join([gaps, words]), -1)
         return {"captions": captions, "words": words, **found}
-
-
-def exported(
-    restored: Restored,
-    words: Sequence[str],
-    ends: np.ndarray,
-    begins: np.ndarray,
-    search: BeamSearch,
-) -> ExportedCaptioner:
-    """Return the captioner that a bundle holds.
-
-    Args:
-        restored: A captioner, restored in float32.
-        words: The vocabulary's words, in the order of their ids.
-        ends: [V] int32, what the end of each word says of the word after it (`joins.tsv`).
-        begins: [V] int32, what the beginning of each word says of the word before it.
-        search: How captions are searched for, and how many are returned.
-
-    Returns:
-        The captioner.
-    """
-    return ExportedCaptioner(restored, words, ends, begins, search)

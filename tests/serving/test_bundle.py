@@ -43,7 +43,7 @@ def files(bundle: Path) -> list[Path]:
 def test_a_bundle_says_what_it_is(four_bundle):
     bundle = Bundle.read(str(four_bundle))
     assert bundle.input_size == 64 and bundle.grid == (8, 8) and bundle.attends
-    assert (bundle.n_best, bundle.max_words, bundle.quantized) == (3, 30, False)
+    assert (bundle.n_best, bundle.quantized, bundle.card["search"]["max_words"]) == (3, False, 30)
     assert bundle.name == "four-run" and len(bundle.fingerprint) == 64
     of_files = {path.relative_to(four_bundle).as_posix() for path in files(four_bundle)}
     assert bundle.card["files"].keys() == of_files - {layout.CARD}

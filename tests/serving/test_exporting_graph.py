@@ -14,7 +14,8 @@ from artifacts import restore
 from captioning.search_options import BeamSearch
 from model.caption_generator import CaptionGenerator
 from serving.bundle.words import Words
-from serving.exporting import graph, saved_model
+from serving.exporting import saved_model
+from serving.exporting.graph import ExportedCaptioner
 from tests.support import exporting
 from tests.support.commands import ROOT
 
@@ -192,4 +193,4 @@ def test_captions_that_were_not_found_are_empty():
 def test_bfloat16_is_not_exported(four_run):
     restored = restore.restore(str(four_run), "bfloat16")
     with pytest.raises(ValueError, match="float32"):
-        graph.exported(restored, [], np.zeros(0), np.zeros(0), BeamSearch())
+        ExportedCaptioner(restored, [], np.zeros(0), np.zeros(0), BeamSearch())

@@ -15,7 +15,6 @@ from captioning.replica import Wanted
 from captioning.search_options import BeamSearch
 from model.decoding import decode
 from records.vocabulary import END
-from serving.exporting import graph
 from serving.exporting.graph import ExportedCaptioner
 from tests.support.captioner import small_captioner
 from tests.support.four import FOUR, four_picture
@@ -52,7 +51,7 @@ def exported_run(run_dir: Path, search: BeamSearch = SEARCH) -> ExportedCaptione
     words = restore.read_vocabulary(str(run_dir)).words
     begins = np.array([2 * (word == "'s") for word in words], np.int32)
     restored = restore.restore(str(run_dir), "float32")
-    return graph.exported(restored, words, np.full_like(begins, 2), begins, search)
+    return ExportedCaptioner(restored, words, np.full_like(begins, 2), begins, search)
 
 
 def exported_small(search: BeamSearch, seed: int = 0, **sizes: object) -> ExportedCaptioner:
@@ -68,7 +67,7 @@ def exported_small(search: BeamSearch, seed: int = 0, **sizes: object) -> Export
     size = captioner.decoder.config.vocabulary_size
     words = [f"w{n}" for n in range(size)]
     ends, begins = rng.integers(0, 4, (2, size)).astype(np.int32)
-    return graph.exported(Restored(captioner, {}, None), words, ends, begins, search)
+    return ExportedCaptioner(Restored(captioner, {}, None), words, ends, begins, search)
 
 
 def squares(files: list[Path], size: int) -> np.ndarray:
