@@ -1,24 +1,26 @@
-"""The recipe: every flag of a training run, declared once and frozen into one dataclass.
+"""The recipe: every flag of a training run, frozen into one dataclass.
 
-Training and evaluation load the same flagfile, so both commands declare these flags.
+Each flag is declared once, here or in its group in `artifacts/recipe_flags/`. Training and
+evaluation load the same flagfile, so both commands declare these flags.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from artifacts.recipe_flags.machine import MachineFlags
+from artifacts.recipe_flags.model import ModelFlags
+from artifacts.recipe_flags.objective import ObjectiveFlags
+from artifacts.recipe_flags.training import TrainingFlags
 from artifacts.run_config import ModelConfig
 from cli.errors import UsageError
 from cli.flags import flag
-from model.definition.attention import ATTENTIONS
 from model.definition.decoder import DecoderConfig
-from model.definition.image_input import IMAGE_INPUTS
-from model.definition.precision import PRECISIONS
 from model.encoder import ENCODERS
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(ModelFlags, ObjectiveFlags, TrainingFlags, MachineFlags):
     """How a captioner is trained. Every field is a flag."""
 
     records_dir: str = flag("", "Folder that pipeline.build_records wrote: the data set.")
@@ -26,165 +28,6 @@ class Recipe:
         "",
         "Folder of the run: config, checkpoints, metrics and evaluations. evaluation.main takes"
         " several, separated by commas, as an ensemble.",
-    )
-
-    # The captioner.
-    encoder: str = flag(
-        "nasnet_large", "Network that computes the features.", choices=sorted(ENCODERS)
-    )
-    encoder_weights: str = flag(
-        "imagenet",
-        "Weights of the encoder at the start: `imagenet` (downloaded by Keras), `random`, or a"
-        " .weights.h5, .h5 or .keras file of the network, with or without its top.",
-    )
-    encoder_trainable: bool = flag(
-        False, "Train the encoder along with the decoder instead of keeping it frozen."
-    )
-    precision: str = flag(
-        "float32",
-        "Number format of the inputs of matrix products; everything else stays float32.",
-        choices=PRECISIONS,
-    )
-    rnn_units: int = flag(512, "Units of the LSTM (U), 1 or more.", at_least=1)
-    embedding_dim: int = flag(
-        512, "Size of a word's embedding and of the deep output, 1 or more.", at_least=1
-    )
-    attention_units: int = flag(512, "Hidden units of the attention (A), 1 or more.", at_least=1)
-    feature_projection: int = flag(
-        512,
-        "Depth (D') to which features are projected before attention, 0 or more; 0 attends to the"
-        " features themselves.",
-        at_least=0,
-    )
-    attention: str = flag(
-        "soft",
-        "Where a word looks: `soft` lets the LSTM's state decide at every word, `static` weighs the"
-        " locations once per image, `none` shows the words nothing of the image.",
-        choices=tuple(ATTENTIONS),
-    )
-    image_as: str = flag(
-        "init_state",
-        "How the image enters before the first word: `init_state` computes the LSTM's state from"
-        " the image's vector (the mean of its features), `first_input` lets the LSTM read that"
-        " vector before <start>, `context` starts from 0, so the image enters by attention alone.",
-        choices=tuple(IMAGE_INPUTS),
-    )
-    gate: bool = flag(
-        True, "Gate the context by the LSTM's state (beta in the paper); needs an attention."
-    )
-    deep_output: bool = flag(
-        True,
-        "Compute the logits from state, context and last word; without it from the state alone.",
-    )
-
-    # The objective.
-    dropout: float = flag(
-        0.5,
-        "Dropout rate on features, embeddings and the deep output, 0 to 0.99.",
-        at_least=0.0,
-        at_most=0.99,
-    )
-    l2: float = flag(
-        1e-6,
-        "Weight of the sum of squares of the dense kernels in the objective, 0 or more.",
-        at_least=0.0,
-    )
-    doubly_stochastic: float = flag(
-        0.01,
-        "Weight of the doubly stochastic attention penalty in the objective, 0 or more.",
-        at_least=0.0,
-    )
-    attention_entropy: float = flag(
-        0.0,
-        "Weight of the attention's entropy in the objective, 0 or more; a higher weight makes each"
-        " word look at fewer locations.",
-        at_least=0.0,
-    )
-    label_smoothing: float = flag(
-        0.0,
-        "Share of the target probability that is spread over all words, 0 to 0.99.",
-        at_least=0.0,
-        at_most=0.99,
-    )
-
-    # The training.
-    max_train_images: int = flag(
-        0,
-        "Images of the training split to train on, 0 or more: the first ones in the order of the"
-        " shards and of the records in them; 0 trains on all. A build deals images to shards by a"
-        " seeded permutation, so the first ones are a random sample.",
-        at_least=0,
-    )
-    epochs: int = flag(20, "Passes over the training split, 1 or more.", at_least=1)
-    max_steps: int = flag(
-        0,
-        "Training steps after which to stop, 0 or more; 0 stops after --epochs.",
-        at_least=0,
-    )
-    extend_schedule: bool = flag(
-        False,
-        "Let a run that is resumed with more --epochs or --max_steps go on: its learning rate then"
-        " follows the schedule of the new length.",
-    )
-    init_run: str = flag(
-        "",
-        "Folder of a run whose best weights a new run begins with; its vocabulary and its model"
-        " must be the same, but for --encoder_trainable and --precision.",
-    )
-    batch_size: int = flag(
-        16,
-        "Images in a training batch over all devices together, each image with all of its captions;"
-        " 1 or more.",
-        at_least=1,
-    )
-    learning_rate: float = flag(
-        5e-4,
-        "Adam's learning rate at the end of the warm-up, 0 or more; it then decays to 0 along a"
-        " cosine.",
-        at_least=0.0,
-    )
-    warmup_steps: int = flag(
-        200,
-        "Steps over which the learning rate rises linearly from 0, 0 or more.",
-        at_least=0,
-    )
-    clip_norm: float = flag(
-        5.0, "Global norm to which gradients are clipped, more than 0.", at_least=1e-9
-    )
-    patience: int = flag(
-        0,
-        "Epochs without a better validation score after which training stops, 0 or more; 0 never"
-        " stops early.",
-        at_least=0,
-    )
-    seed: int = flag(
-        1,
-        "Seed of the initial weights, the order of the images and the dropout masks, 0 or more.",
-        at_least=0,
-    )
-    deterministic: bool = flag(
-        False,
-        "Compute the same weights bit for bit when the run is repeated or resumed; slower.",
-    )
-
-    # The machine.
-    cache_memory_mb: int = flag(
-        4096,
-        "Memory in MB that the features of a frozen encoder may take, 0 or more; features that do"
-        " not fit are computed or read again in every epoch.",
-        at_least=0,
-    )
-    shuffle_mb: int = flag(
-        512,
-        "Size in MB of the window of encoded records that are shuffled together, 1 or more.",
-        at_least=1,
-    )
-    keep_checkpoints: int = flag(
-        3, "Checkpoints to keep for resuming, beside the best weights; 1 or more.", at_least=1
-    )
-    profile_steps: str = flag(
-        "",
-        "First and last step to profile for TensorBoard, as in 100:110; empty profiles none.",
     )
 
     def model(self, vocabulary_size: int) -> ModelConfig:

@@ -1,0 +1,1 @@
+"""The flags of a recipe by what they are about; `artifacts/recipe.py` joins them."""

@@ -1,0 +1,39 @@
+"""Flags of the objective: dropout, penalties and label smoothing."""
+
+import dataclasses
+
+from cli.flags import flag
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveFlags:
+    """What is minimised. Every field is a flag."""
+
+    dropout: float = flag(
+        0.5,
+        "Dropout rate on features, embeddings and the deep output, 0 to 0.99.",
+        at_least=0.0,
+        at_most=0.99,
+    )
+    l2: float = flag(
+        1e-6,
+        "Weight of the sum of squares of the dense kernels in the objective, 0 or more.",
+        at_least=0.0,
+    )
+    doubly_stochastic: float = flag(
+        0.01,
+        "Weight of the doubly stochastic attention penalty in the objective, 0 or more.",
+        at_least=0.0,
+    )
+    attention_entropy: float = flag(
+        0.0,
+        "Weight of the attention's entropy in the objective, 0 or more; a higher weight makes each"
+        " word look at fewer locations.",
+        at_least=0.0,
+    )
+    label_smoothing: float = flag(
+        0.0,
+        "Share of the target probability that is spread over all words, 0 to 0.99.",
+        at_least=0.0,
+        at_most=0.99,
+    )
