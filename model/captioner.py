@@ -30,6 +30,14 @@ class Captioner(keras.Model):
         self.plain = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
+    def features(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the features [B, L, D] of what a batch holds: images are encoded, features stay.
+
+        Args:
+            inputs: images [B, size, size, 3] float32 in 0..255, or features [B, L, D].
+        """
+        return self.encoder(inputs) if inputs.shape.rank == 4 else inputs
+
     def teacher_force(
         self,
         features: tf.Tensor,

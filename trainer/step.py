@@ -82,9 +82,8 @@ class _Replica:
         """
         recipe, captioner = self.recipe, self.captioner
         with tf.GradientTape() as tape:
-            features = captioner.encoder(inputs) if inputs.shape.rank == 4 else inputs
             forced = captioner.teacher_force(
-                features, ids, recipe.dropout, seed, recipe.label_smoothing
+                captioner.features(inputs), ids, recipe.dropout, seed, recipe.label_smoothing
             )
             if present is not None:
                 forced = forced._replace(real=forced.real & present)
