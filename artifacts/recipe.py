@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from artifacts.recipe_flags.machine import MachineFlags
-from artifacts.recipe_flags.model import ModelFlags
+from artifacts.recipe_flags.model import AUTO, ModelFlags
 from artifacts.recipe_flags.objective import ObjectiveFlags
 from artifacts.recipe_flags.training import TrainingFlags
 from artifacts.run_config import ModelConfig
@@ -41,7 +41,10 @@ class Recipe(ModelFlags, ObjectiveFlags, TrainingFlags, MachineFlags):
 
         Raises:
             UsageError: The flags ask for an attention's parts without an attention.
+            ValueError: --precision is not settled yet (`trainer/opening/precision.py`).
         """
+        if self.precision == AUTO:
+            raise ValueError("--precision=auto is not settled")
         if self.attention == "none":
             self._require_nothing_of_an_attention()
         decoder = DecoderConfig(
@@ -114,6 +117,8 @@ def refuse_contradictions(
 ) -> None:
     """Refuse flags that contradict those that a run is trained with.
 
+    --precision=auto contradicts no run.
+
     Args:
         trained: The `training` section of the run's config.json.
         given: Flag name -> value, as given now.
@@ -124,6 +129,8 @@ def refuse_contradictions(
     """
     trained = with_defaults(trained)
     for name in sorted(given.keys() - CHANGEABLE):
+        if name == "precision" and given[name] == AUTO:
+            continue
         if name in trained and given[name] != trained[name]:
             remedy = (remedies or {}).get(name, "")
             raise UsageError(

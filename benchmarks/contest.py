@@ -17,6 +17,15 @@ from typing import Any
 
 from benchmarks.measure import usable_cores
 
+# What makes oneDNN, XLA, PyTorch and its MKL do without later instructions.
+_CLASSES = {
+    "avx2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    }
+}
 Step = Callable[[], object]
 Spec = list[Any]
 
@@ -35,8 +44,24 @@ def parser(purpose: str, rounds: int) -> argparse.ArgumentParser:
         "--rounds", type=int, default=rounds, help=f"steps of each contender (default: {rounds})"
     )
     flags.add_argument("--only", default="", help="only contenders whose name contains this")
+    flags.add_argument(
+        "--cpu_class",
+        choices=sorted(_CLASSES),
+        help="let every contender do without later instructions (default: all that the CPU has)",
+    )
     flags.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     return flags
+
+
+def limit(cpu_class: str | None) -> None:
+    """Let this process, and those that it starts, be a CPU of an earlier class.
+
+    Args:
+        cpu_class: the value of --cpu_class; None limits nothing.
+    """
+    for name, value in _CLASSES.get(cpu_class or "", {}).items():
+        before = os.environ.get(name, "") if name == "XLA_FLAGS" else ""
+        os.environ[name] = f"{before} {value}".strip()
 
 
 def serve(build: Callable[[Spec], Step], spec: Spec) -> None:

@@ -28,13 +28,13 @@ class Measurement(NamedTuple):
 
 
 def describe_machine() -> str:
-    """Return the CPU's model, the cores that we may use, and whether it has bfloat16 units.
+    """Return the CPU's model, the cores that we may use, and the class of its instructions.
 
     bfloat16 products are several times as fast as float32 ones with AMX, faster with AVX-512 BF16,
-    and not faster without either.
+    and not faster in any other class.
     """
-    model, _, units = processor.describe().partition("; ")
-    return f"CPU: {model}, {len(usable_cores())} cores; {units}"
+    kind = processor.instruction_class()
+    return f"CPU: {processor.model()}, {len(usable_cores())} cores; class: {kind}"
 
 
 def usable_cores() -> list[int]:

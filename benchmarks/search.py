@@ -155,6 +155,7 @@ def main() -> None:
     if options.worker:
         contest.serve(build, options.worker)
         return
+    contest.limit(options.cpu_class)
     print(describe_machine())
     chosen = {name: spec for name, spec in specs().items() if options.only in name}
     print(table(contest.compete("benchmarks.search", chosen, options.rounds)))

@@ -113,6 +113,7 @@ def main() -> None:
     chosen = options.sizes.split(",")
     if not set(chosen) <= work.SIZES.keys():
         parser.error(f"--sizes={options.sizes}: not all of them are in {sizes}")
+    contest.limit(options.cpu_class)
     print(describe_machine())
     print("One core, processor time; medians of interleaved steps (slowest-fastest).")
     for size in chosen:

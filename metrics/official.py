@@ -182,7 +182,7 @@ def score_tokens(
     Returns:
         The scores; METEOR or SPICE is in `unavailable` where it failed.
     """
-    corpus, by_image, counts = _bleu(references, hypotheses)
+    corpus, by_image, counts = bleu_of_tokens(references, hypotheses)
     corpus[ROUGE_L], by_image[ROUGE_L] = Rouge().compute_score(references, hypotheses)
     corpus[CIDER], by_image[CIDER] = cider_of_tokens(references, hypotheses)
     unavailable, statistics = {}, None
@@ -212,10 +212,19 @@ def score_tokens(
     )
 
 
-def _bleu(
+def bleu_of_tokens(
     references: Tokens, hypotheses: Tokens
 ) -> tuple[dict[str, float], dict[str, Sequence[float]], np.ndarray]:
-    """Return BLEU-1..4 as `pycocoevalcap.bleu.bleu.Bleu` does, and the counts that it sums."""
+    """Return the official BLEU-1..4 of captions that are tokenised already.
+
+    Args:
+        references: Image id -> its reference captions.
+        hypotheses: Image id -> a list of the one caption to score, for the same images.
+
+    Returns:
+        The BLEU of all captions, those of each image in the order of `references`, both by the
+        metric's name; and the counts that BLEU sums, as in `Scores`.
+    """
     scorer = BleuScorer(n=len(BLEU))
     for image, texts in references.items():
         scorer += (hypotheses[image][0], texts)

@@ -20,7 +20,7 @@ from trainer.position import Position
 from trainer.profiling import Profile
 from trainer.step import build_step
 from trainer.stop import Stop, StopRequestedError
-from trainer.validation import Score, Validation
+from trainer.validation import Score, Validation, search_name
 
 LOG_STEPS = 50  # between two lines of metrics.jsonl; the end of an epoch has one, too
 CHECKPOINT_SECONDS = 300  # between two checkpoints inside an epoch
@@ -209,13 +209,14 @@ class Loop:
         # validation takes.
         with self.stop.held():
             self._save()
+            self.optimizer.show_averages(True)  # until the next `_save`
         if self.validation:
             progress.clear()
             score = self.validation.score()
         with self.stop.held():
             if score:
                 self.history.write("val", self.position.step, score.scalars(), self.stamp)
-            best = self.position.end_epoch(epoch, score)
+            best = self.position.end_epoch(epoch, score, self.recipe.validation_metric)
             if best:
                 self.checkpoints.save_best(best)
             self._save()
@@ -223,12 +224,14 @@ class Loop:
                 self._report(epoch, score, best is not None, progress)
 
     def _report(self, epoch: int, score: Score, better: bool, progress: tqdm) -> None:
-        line = f"epoch {epoch}: val perplexity {score.scalars()['perplexity']:.2f}, greedy CIDEr"
-        line += f" {100 * score.cider:.1f}{' (best)' if better else ''}"
+        line = f"epoch {epoch}: val perplexity {score.scalars()['perplexity']:.2f}"
+        line += f", {search_name(self.recipe.validation_beam)} CIDEr {100 * score.cider:.1f}"
+        line += " (best)" if better else ""
         progress.write(f"{line}  {self.stamp}".rstrip())
         self.history.show(self.position.step, score.samples)
 
     def _save(self) -> str:
+        self.optimizer.show_averages(False)  # A signal may have ended the validation.
         path = self.checkpoints.save(self.position.step, self.position.note())
         self._saved_at = time.monotonic()
         self.opened.note_step(self.position.step, self.batches.steps_per_epoch)

@@ -37,10 +37,11 @@ from trainer.loop import Loop
 from trainer.opening.inputs import adopt_stored_encoder
 from trainer.opening.open_run import OpenedRun, open_run
 from trainer.opening.plan import Plan
+from trainer.opening.precision import settle
 from trainer.optimizer import warmup_remark
 from trainer.profiling import Profile
 from trainer.stop import Stop, StopRequestedError
-from trainer.validation import open_validation
+from trainer.validation import open_validation, search_name
 from trainer.workers.tf_config import Task, parse_tf_config
 
 
@@ -83,7 +84,7 @@ def _join_and_train(recipe: Recipe, given: Mapping[str, Any], task: Task) -> int
         cluster = distribution.join(task)
         with cluster.watched():
             info, train = open_split(recipe.records_dir, "train", recipe.max_train_images)
-            recipe = adopt_stored_encoder(recipe, given, info)
+            recipe = settle(adopt_stored_encoder(recipe, given, info), cluster)
             return _open_and_train(recipe, given, info, train, stop, cluster)
     except StopRequestedError:
         print("stopped before the first step: nothing is lost", file=sys.stderr)
@@ -113,15 +114,16 @@ def _open_and_train(
     else:
         code = _train(opened, recipe, info, vocabulary, stop, cluster)
     if code == 0 and cluster.chief:
-        print(f"done: the best weights are {_describe_best(RunFolder(recipe.run_dir))}")
+        print(f"done: the best weights are {_describe_best(recipe)}")
     return code
 
 
-def _describe_best(folder: RunFolder) -> str:
+def _describe_best(recipe: Recipe) -> str:
     """Return the path of the best weights, their epoch, and their score where there is one."""
-    note = weights_file.load_note(folder.best)
-    score = f", greedy CIDEr {100 * note[CIDER]:.1f}" if CIDER in note else ""
-    return f"{folder.best} (epoch {note['epoch']}{score})"
+    best = RunFolder(recipe.run_dir).best
+    note, search = weights_file.load_note(best), search_name(recipe.validation_beam)
+    score = f", {search} CIDEr {100 * note[CIDER]:.1f}" if CIDER in note else ""
+    return f"{best} (epoch {note['epoch']}{score})"
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""The update of the weights: L2, then the clipped global norm, then Adam."""
+"""The update of the weights: L2, then the clipped global norm, then Adam, then their average."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,62 @@ import tensorflow as tf
 
 from artifacts.recipe import Recipe
 
+# The average's decay rises to --ema_decay as t / (t + 10) does, where t counts the steps. So the
+# average always covers the last tenth of the steps or less, and the first step sets it.
+_EMA_WARMUP = 10
+
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, which updates a variable in one pass over it instead of a dozen."""
+    """Keras' Adam in one pass over a variable, and an exponential moving average of the variables.
+
+    The averages are variables of the optimizer, so a checkpoint keeps them with the others.
+
+    Args:
+        learning_rate: The schedule.
+        ema_decay: Share of the average that a step keeps, below 1; 0 averages nothing.
+        name: What checkpoints call it; Keras' own would count up through the process.
+    """
+
+    def __init__(
+        self,
+        learning_rate: keras.optimizers.schedules.LearningRateSchedule,
+        ema_decay: float = 0.0,
+        name: str = "adam",
+    ) -> None:
+        super().__init__(learning_rate, name=name)
+        self.ema_decay = ema_decay
+        self._averages: list[keras.Variable] = []
+        self._shows_averages = False
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the optimizer's variables for those that it updates.
+
+        Args:
+            variables: The variables that are trained.
+        """
+        super().build(variables)
+        if self.ema_decay:
+            self._averages = self.add_optimizer_variables(variables, "average")
+            for average, variable in zip(self._averages, variables, strict=True):
+                average.assign(variable)
+
+    def show_averages(self, shown: bool) -> None:
+        """Exchange the values of the trained variables and of their averages.
+
+        Nothing happens where the right ones are there already, or nothing is averaged. No step may
+        be taken and no checkpoint be written while the averages are in the variables.
+
+        Args:
+            shown: Whether the variables shall hold the averages; else their own values.
+        """
+        if shown == self._shows_averages or not self._averages:
+            return
+        # Private API: keras 3.15.1.
+        for average, variable in zip(self._averages, self._trainable_variables, strict=True):
+            own = tf.identity(variable)
+            variable.assign(average)
+            average.assign(own)
+        self._shows_averages = shown
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -31,6 +84,14 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+        if self.ema_decay:
+            done = step - 1.0
+            decay = tf.minimum(self.ema_decay, done / (done + _EMA_WARMUP))
+            average = self._averages[index].value
+            # average -= (1 - decay) (average - variable), in one pass less than `assign_sub`.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=average.handle, alpha=1.0 - decay, delta=average - variable
+            )
 
     # Private API: keras 3.15.1.
     def _backend_update_step(
@@ -62,8 +123,7 @@ def build_optimizer(recipe: Recipe, total_steps: int) -> Adam:
         warmup_target=recipe.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    # Checkpoints hold this name; Keras' own would count up through the process.
-    return Adam(schedule, name="adam")
+    return Adam(schedule, recipe.ema_decay)
 
 
 def warmup_remark(recipe: Recipe, total_steps: int) -> str | None:

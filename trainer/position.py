@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from metrics.names import CIDER
+from metrics.names import BLEU_4, CIDER
 from trainer.validation import Score
+
+_KEPT = (CIDER, BLEU_4, "cross_entropy")
 
 
 @dataclasses.dataclass
@@ -14,8 +16,8 @@ class Position:
 
     Attributes:
         step: Training steps done.
-        best: `epoch` and `step` of the best weights, and where they were scored their `CIDEr` and
-            `cross_entropy`; None before the first validation.
+        best: `epoch` and `step` of the best weights, and where they were scored their `CIDEr`,
+            `Bleu_4` and `cross_entropy`; None before the first validation.
         without_better: Epochs since the best one.
         scored: The step of the last validation.
     """
@@ -39,33 +41,38 @@ class Position:
         """Return the note for a checkpoint."""
         return dataclasses.asdict(self)
 
-    def end_epoch(self, epoch: int, score: Score | None) -> dict[str, Any] | None:
+    def end_epoch(
+        self, epoch: int, score: Score | None, metric: str = "cider"
+    ) -> dict[str, Any] | None:
         """Count the validation after an epoch.
-
-        The best weights have the highest CIDEr; of equal ones, the lowest cross-entropy.
 
         Args:
             epoch: The epoch, counted from 1.
             score: Its score; None: nothing to choose by, so that the last weights are the best.
+            metric: What chooses the best weights, as --validation_metric names it. Of equal ones,
+                the lowest cross-entropy is the best.
 
         Returns:
             `best`, if the weights of this epoch are the best so far; else None.
         """
-        better = score is None or self.best is None or _rank(score) > _best_rank(self.best)
+        scalars = score.scalars() if score else {}
+        better = (
+            not scalars or self.best is None or _rank(scalars, metric) > _rank(self.best, metric)
+        )
         self.scored = self.step
         self.without_better += 1
         if not better:
             return None
         self.without_better = 0
         self.best = {"epoch": epoch, "step": self.step}
-        if score:
-            self.best |= {CIDER: score.cider, "cross_entropy": score.cross_entropy}
+        self.best |= {name: scalars[name] for name in _KEPT if name in scalars}
         return self.best
 
 
-def _rank(score: Score) -> tuple[float, float]:
-    return score.cider, -score.cross_entropy
-
-
-def _best_rank(best: Mapping[str, Any]) -> tuple[float, float]:
-    return best[CIDER], -best["cross_entropy"]
+def _rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """Return what orders scores: a logged validation, or `Position.best`."""
+    loss = scores["cross_entropy"]
+    if metric == "loss":
+        return -loss, -loss
+    captions = (CIDER, BLEU_4) if metric == "bleu_cider" else (CIDER,)
+    return sum(scores[name] for name in captions), -loss

@@ -24,7 +24,7 @@ _SIDE = 224  # pixels
 
 
 class Sample(NamedTuple):
-    """One image and its greedy caption, with its attention if there is one."""
+    """One image and its caption, with its attention if there is one."""
 
     image_id: int
     caption: GeneratedCaption

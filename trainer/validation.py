@@ -1,4 +1,4 @@
-"""How good the model is on the val split: loss, perplexity, and CIDEr of greedy captions."""
+"""How good the model is on the val split: loss, perplexity, and BLEU-4 and CIDEr of captions."""
 
 import dataclasses
 import math
@@ -12,9 +12,9 @@ from artifacts.recipe import Recipe
 from artifacts.run_folder import RunFolder
 from captioning import devices
 from captioning.feature_captioner import FeatureCaptioner, GeneratedCaption
-from captioning.search_options import MAX_WORDS, GreedySearch
-from metrics.names import CIDER
-from metrics.official import cider_of_tokens
+from captioning.search_options import MAX_WORDS, BeamSearch, GreedySearch, Search
+from metrics.names import BLEU_4, CIDER
+from metrics.official import bleu_of_tokens, cider_of_tokens
 from model.captioner import Captioner
 from model.definition.attention import entropy, temporal_variance
 from model.fast.tracing import any_batch
@@ -31,17 +31,19 @@ class Score(NamedTuple):
     """Scores of one pass over a split."""
 
     cross_entropy: float  # nats per word, unsmoothed
-    # Of greedy captions, on the tokens of records/text.py: good for choosing weights, not to quote.
+    # Of captions, on the tokens of records/text.py: good for choosing weights, not to quote.
     cider: float
     # Of those captions' attention; None without an attention.
     attention_entropy: float | None = None  # nats, mean over words
     temporal_variance: float | None = None  # mean over captions; 0: it does not move
     samples: tuple[Sample, ...] = ()  # captions of the first few images
+    bleu_4: float = 0.0  # as `cider`
 
     def scalars(self) -> dict[str, float]:
         """Return name -> value, as logged; without an attention nothing is said of it."""
         scalars = {
             CIDER: self.cider,
+            BLEU_4: self.bleu_4,
             "cross_entropy": self.cross_entropy,
             "perplexity": math.exp(self.cross_entropy),
             "attention_entropy": self.attention_entropy,
@@ -98,9 +100,21 @@ def open_validation(
         print("the val split has 1 image, whose CIDEr is always 0: the lowest loss is the best")
     _, val = open_split(recipe.records_dir, "val")
     val_files = dataclasses.replace(val, grid=grid)
-    validator = Validator(captioner, vocabulary, search.get("max_words", MAX_WORDS))
+    validator = Validator(captioner, vocabulary, _search(recipe.validation_beam, search))
     score = build_scorer(val_files, captioner, validator, cached, recipe.batch_size)
     return Validation(score, Samples(RunFolder(recipe.run_dir), first_pictures(val)), stamp)
+
+
+def _search(beam_size: int, kept: Mapping[str, Any]) -> Search:
+    """Return how captions are searched: greedily, or as the run keeps it with another beam."""
+    if beam_size == 1:
+        return GreedySearch(kept.get("max_words", MAX_WORDS))
+    return BeamSearch(**{**kept, "beam_size": beam_size})
+
+
+def search_name(beam_size: int) -> str:
+    """Return what messages call the search of a validation: `greedy`, `beam 3`."""
+    return "greedy" if beam_size == 1 else f"beam {beam_size}"
 
 
 def build_scorer(
@@ -120,7 +134,7 @@ class Validator:
     Args:
         captioner: The model to score.
         vocabulary: Its words.
-        max_words: Most words of a caption.
+        search: How captions are searched.
 
     Attributes:
         precision: In which captions are searched and images encoded, as evaluation and serving do
@@ -128,7 +142,10 @@ class Validator:
     """
 
     def __init__(
-        self, captioner: Captioner, vocabulary: Vocabulary, max_words: int = MAX_WORDS
+        self,
+        captioner: Captioner,
+        vocabulary: Vocabulary,
+        search: Search = GreedySearch(),  # noqa: B008  immutable
     ) -> None:
         trained = captioner.decoder.config
         self.precision = devices.precision(devices.first()) or trained.precision
@@ -136,7 +153,7 @@ class Validator:
         if self.precision != trained.precision:
             config = dataclasses.replace(trained, precision=self.precision)
             self._searching = Captioner(captioner.encoder, config)
-        self._captioner = FeatureCaptioner([self._searching], vocabulary, GreedySearch(max_words))
+        self._captioner = FeatureCaptioner([self._searching], vocabulary, search)
 
         @any_batch
         def nll(features: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -171,7 +188,7 @@ class Validator:
 
 
 class _CaptionTally:
-    """The greedy captions of a split with their references and attention, added by the batch."""
+    """The captions of a split with their references and attention, added by the batch."""
 
     def __init__(self) -> None:
         self._captions: dict[int, list[str]] = {}  # by image id
@@ -210,7 +227,12 @@ class _CaptionTally:
             _mean(self._entropies),
             _mean(self._variances),
             tuple(self._samples),
+            _bleu_4(self._references, self._captions),
         )
+
+
+def _bleu_4(references: Mapping[int, list[str]], captions: Mapping[int, list[str]]) -> float:
+    return float(bleu_of_tokens(references, captions)[0][BLEU_4])
 
 
 def _mean(batches: Sequence[np.ndarray]) -> float | None:

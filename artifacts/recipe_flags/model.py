@@ -8,6 +8,8 @@ from model.definition.image_input import IMAGE_INPUTS
 from model.definition.precision import PRECISIONS
 from model.encoder import ENCODERS
 
+AUTO = "auto"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelFlags:
@@ -26,8 +28,10 @@ class ModelFlags:
     )
     precision: str = flag(
         "float32",
-        "Number format of the inputs of matrix products; everything else stays float32.",
-        choices=PRECISIONS,
+        "Number format of the inputs of matrix products; everything else stays float32. `auto`"
+        " chooses bfloat16 on a GPU and on a CPU that multiplies it (AVX-512 BF16, AMX), else"
+        " float32; the run keeps what was chosen.",
+        choices=(AUTO, *PRECISIONS),
     )
     rnn_units: int = flag(512, "Units of the LSTM (U), 1 or more.", at_least=1)
     embedding_dim: int = flag(

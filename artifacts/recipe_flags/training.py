@@ -4,6 +4,8 @@ import dataclasses
 
 from cli.flags import flag
 
+VALIDATION_METRICS = ("cider", "loss", "bleu_cider")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFlags:
@@ -51,6 +53,26 @@ class TrainingFlags:
     )
     clip_norm: float = flag(
         5.0, "Global norm to which gradients are clipped, more than 0.", at_least=1e-9
+    )
+    ema_decay: float = flag(
+        0.0,
+        "Share that an exponential moving average of the weights keeps at each step, 0 to 0.9999;"
+        " validation then scores the average, and the best weights are the average's. 0 averages"
+        " nothing.",
+        at_least=0.0,
+        at_most=0.9999,
+    )
+    validation_metric: str = flag(
+        "cider",
+        "Validation score that chooses the best weights: `cider`, `loss` (the lowest cross-entropy"
+        " of the references), or `bleu_cider`, the mean of BLEU-4 and CIDEr.",
+        choices=VALIDATION_METRICS,
+    )
+    validation_beam: int = flag(
+        1,
+        "Hypotheses of the beam search that captions the validation split, 1 or more; 1 is greedy"
+        " search. More take longer and use the other search flags, too.",
+        at_least=1,
     )
     patience: int = flag(
         0,

@@ -49,7 +49,7 @@ def training(run: RunFolder) -> str:
     entropy = {"entropy": points("train", "attention_entropy")}
     drawn = [
         charts.curves("Perplexity", perplexity, "step", logarithmic=True),
-        charts.curves(f"{cider}, greedy, validation", {cider: points("val", CIDER, 100)}, "step"),
+        charts.curves(f"{cider}, validation", {cider: points("val", CIDER, 100)}, "step"),
         charts.curves("Attention entropy in training, nats", entropy, "step"),
     ]
     if not any(drawn):

@@ -52,3 +52,12 @@ def test_a_flag_that_is_newer_than_the_run_contradicts_it_too():
     refuse_contradictions({"gate": True}, {"gate": True, "attention": "soft"})
     with pytest.raises(UsageError, match="--attention=static contradicts"):
         refuse_contradictions({"gate": True}, {"attention": "static"})
+
+
+def test_an_automatic_precision_contradicts_no_run_and_builds_no_model():
+    for precision in ("float32", "bfloat16"):
+        refuse_contradictions({"precision": precision}, {"precision": "auto"})
+    with pytest.raises(UsageError, match="--precision=float32 contradicts"):
+        refuse_contradictions({"precision": "bfloat16"}, {"precision": "float32"})
+    with pytest.raises(ValueError, match="not settled"):
+        Recipe(precision="auto").model(9)

@@ -131,7 +131,7 @@ def test_everything_is_there_and_nothing_comes_from_outside(tmp_path, scores):
     assert "91%(chance 20%)" in page.text
     charted = [svg["aria-label"] for svg in page.of("svg")]
     assert charted[0] == "Perplexity: training ends at 1.12, validation ends at 0.625"
-    assert charted[1] == "CIDEr, greedy, validation: CIDEr ends at 88.9"
+    assert charted[1] == "CIDEr, validation: CIDEr ends at 88.9"
     assert NO_PICTURES not in page.text
 
 

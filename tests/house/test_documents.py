@@ -11,7 +11,7 @@ from tests.support.house import python_files
 
 NEWCOMERS = (
     *("README.md", "WORKSPACE.md", "CONTRIBUTING.md", "docs/operations.md", "docs/benchmarks.md"),
-    "docs/serving.md",
+    *("docs/serving.md", "docs/training.md"),
     *("coco.flags", *sorted(f"flags/{path.name}" for path in ROOT.glob("flags/*.flags"))),
 )
 # The changelog also names what there was before.

@@ -70,8 +70,9 @@ class CountingRun:
 
     def _validate(self):
         self.scored.append(self.loop.position.step)
-        cider, cross_entropy = self.scores.get(self.loop.position.step // STEPS, (0.1, 1.0))
-        return Score(cross_entropy, cider)
+        score = self.scores.get(self.loop.position.step // STEPS, (0.1, 1.0))
+        cider, cross_entropy, *bleu_4 = score
+        return Score(cross_entropy, cider, bleu_4=bleu_4[0] if bleu_4 else 0.0)
 
     def best(self):
         return weights_file.load(self.loop.checkpoints.folder.best)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from artifacts import weights_file
 from tests.support.counting_run import STEPS, all_steps
 from tests.support.training import events
 from trainer import history, loop
@@ -36,6 +37,19 @@ def test_best_is_the_epoch_of_the_highest_cider_ties_by_loss(make_run):
     assert not any(name.startswith("optimizer") for name in arrays)
 
 
+@pytest.mark.parametrize(
+    ("metric", "epoch"), [("cider", 2), ("bleu_cider", 3), ("loss", 1), (None, 2)]
+)
+def test_the_metric_chooses_the_best_weights(make_run, metric, epoch, capsys):
+    scores = [(0.3, 1.0, 0.1), (0.5, 3.0, 0.1), (0.45, 2.0, 0.2), (0.4, 2.5, 0.1)]
+    run = make_run(scores, **{"validation_metric": metric} if metric else {})
+    assert run.go() == 0
+    cider, loss, bleu = scores[epoch - 1]
+    best = {"epoch": epoch, "step": 5 * epoch}
+    assert run.best()[1] == best | {"CIDEr": cider, "Bleu_4": bleu, "cross_entropy": loss}
+    assert "epoch 2: val perplexity 20.09, greedy CIDEr 50.0" in capsys.readouterr().out
+
+
 def test_without_a_val_split_the_last_is_taken(make_run):
     run = make_run()
     assert run.go(validate=False) == 0
@@ -57,6 +71,34 @@ def test_max_steps_ends_a_run_inside_an_epoch(make_run):
     assert run.go() == 0
     assert run.steps == all_steps()[:7]
     assert run.scored == [5, 7]
+
+
+def test_the_average_is_scored_and_kept_as_the_best_and_the_weights_go_on(make_run):
+    run = make_run([(0.1, 1.0), (0.2, 1.0)], epochs=2, ema_decay=0.5)
+    seen = []
+    validate = run._validate
+
+    def scored():
+        seen.append(run.weight.numpy())
+        if len(seen) == 1:  # While the average is in the variables.
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate()
+
+    run._validate = scored
+
+    def average(n):
+        run.loop.optimizer._averages[0].assign([10.0, 20.0] if n <= STEPS else [30.0, 40.0])
+
+    run.at_step = average
+    assert run.go() == STOPPED
+    (path,) = run.loop.checkpoints.newest()
+    arrays, _ = weights_file.load(path)
+    np.testing.assert_array_equal(arrays["weight"], [6.0, 7.0])
+    np.testing.assert_array_equal(arrays["optimizer/adam/weight_average"], [10.0, 20.0])
+    assert run.go() == 0
+    np.testing.assert_array_equal(seen, [[10.0, 20.0], [10.0, 20.0], [30.0, 40.0]])
+    np.testing.assert_array_equal(run.best()[0]["weight"], [30.0, 40.0])
+    np.testing.assert_array_equal(run.weight, [11.0, 12.0])
 
 
 @pytest.mark.parametrize("stop_at", range(1, 21))

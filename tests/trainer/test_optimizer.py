@@ -92,3 +92,37 @@ def test_a_step_is_what_the_book_says(clip_norm, l2):
         assert a.path == b.path
         np.testing.assert_allclose(a, b, atol=2e-4, err_msg=a.path)
     assert int(ours.iterations) == 4
+
+
+def test_the_average_follows_the_weights_and_takes_their_place_for_a_while():
+    recipe = config(learning_rate=1e-2, ema_decay=0.2, warmup_steps=0)
+    captioner = small_captioner()
+    optimizer = build_optimizer(recipe, 20)
+    optimizer.build(captioner.trainable_variables)
+    step = build_step(recipe, captioner, optimizer)
+    expected = [v.numpy() for v in captioner.trainable_variables]
+    for done in range(5):
+        step(some_features(), padded(CAPTIONS))
+        decay = min(0.2, done / (done + 10))  # 0, 1/11, 2/12, then 0.2
+        weights = [v.numpy() for v in captioner.trainable_variables]
+        pairs = zip(expected, weights, strict=True)
+        expected = [decay * average + (1 - decay) * weight for average, weight in pairs]
+    optimizer.show_averages(True)
+    optimizer.show_averages(True)
+    for variable, average in zip(captioner.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, average, atol=1e-6, err_msg=variable.path)
+    assert any(np.any(a != w) for a, w in zip(expected, weights, strict=True))
+    optimizer.show_averages(False)
+    for variable, weight in zip(captioner.trainable_variables, weights, strict=True):
+        np.testing.assert_array_equal(variable, weight, err_msg=variable.path)
+
+
+def test_without_an_average_the_optimizer_holds_none():
+    captioner = small_captioner()
+    optimizer = build_optimizer(config(), 20)
+    optimizer.build(captioner.trainable_variables)
+    assert not any("average" in variable.path for variable in optimizer.variables)
+    before = [v.numpy() for v in captioner.trainable_variables]
+    optimizer.show_averages(True)
+    for variable, weight in zip(captioner.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, weight)

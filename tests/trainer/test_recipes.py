@@ -96,7 +96,7 @@ def test_a_flagfile_says_each_flag_once(flagfile):
 
 @pytest.mark.parametrize("flagfile", FLAGFILES)
 def test_a_model_is_made_for_its_encoder(flagfile):
-    recipe = read(flagfile)
+    recipe = dataclasses.replace(read(flagfile), precision="float32")
     config = recipe.model(vocabulary_size=50).decoder
     small = {"rnn_units": 4, "embedding_dim": 4, "attention_units": 4}
     decoder = Decoder(dataclasses.replace(config, **small))

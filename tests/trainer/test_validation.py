@@ -4,15 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
-from captioning.search_options import rules
+from captioning.search_options import BeamSearch, GreedySearch, rules
 from model.caption_generator import CaptionGenerator
 from records.split_files import open_split
 from records.vocabulary import SPECIAL, Vocabulary
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import config
-from trainer import losses
+from trainer import losses, validation
 from trainer.input.feature_cache import CaptionedFeatures
 from trainer.validation import Validator, open_validation
 
@@ -58,6 +59,23 @@ def test_cross_entropy_and_cider_of_a_split(captioner):
     attention = looked.attention[1, 0, : len(sample.words)].numpy().reshape(-1, 8, 8)
     np.testing.assert_allclose(sample.attention, attention)
     assert score.cider == pytest.approx(Cider().compute_score(references, captions)[0])
+    bleu_4 = Bleu(4).compute_score(references, captions, verbose=0)[0][3]
+    assert score.bleu_4 == score.scalars()["Bleu_4"] == pytest.approx(bleu_4)
+    assert 0 < bleu_4 < score.cider
+
+
+def test_a_beam_captions_as_the_run_searches(captioner):
+    features = some_features(locations=64).numpy()
+    split = captioned(CAPTIONS, [11, 12, 13], features)
+    kept = {"length_penalty": 1.5, "no_repeat_ngram": 2, "min_length": 3, "max_words": 9}
+    assert validation._search(1, kept) == GreedySearch(max_words=9)
+    search = validation._search(2, kept | {"beam_size": 5})
+    assert search == BeamSearch(beam_size=2, **kept)
+    score = Validator(captioner, VOCABULARY, search).score([split])
+    options = {"beam_size": 2, "length_penalty": 1.5}
+    found = CaptionGenerator([captioner]).beam([features], rules(2, 3, 9), **options).ids.numpy()
+    for sample, ids in zip(score.samples, found[:, 0], strict=True):
+        assert sample.caption.words == tuple(VOCABULARY.words_of(ids))
 
 
 @pytest.mark.parametrize("attention", ["static", "none"])
@@ -70,7 +88,7 @@ def test_an_attention_that_does_not_move_or_is_none(attention):
         assert score.scalars()["temporal_variance"] < 1e-12
         assert 0 < score.scalars()["attention_entropy"] < np.log(64) - 0.01
     else:
-        assert score.scalars().keys() == {"CIDEr", "cross_entropy", "perplexity"}
+        assert score.scalars().keys() == {*("CIDEr", "Bleu_4", "cross_entropy", "perplexity")}
         assert [sample.caption.attention for sample in score.samples] == [None] * 3
 
 
