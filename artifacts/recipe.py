@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from artifacts.recipe_flags.encoder import EncoderFlags
 from artifacts.recipe_flags.machine import MachineFlags
 from artifacts.recipe_flags.model import AUTO, ModelFlags
 from artifacts.recipe_flags.objective import ObjectiveFlags
@@ -20,7 +21,7 @@ from model.encoder import ENCODERS
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(ModelFlags, ObjectiveFlags, TrainingFlags, MachineFlags):
+class Recipe(ModelFlags, EncoderFlags, ObjectiveFlags, TrainingFlags, MachineFlags):
     """How a captioner is trained. Every field is a flag."""
 
     records_dir: str = flag("", "Folder that pipeline.build_records wrote: the data set.")

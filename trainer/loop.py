@@ -59,7 +59,8 @@ class Loop:
         self.position = Position()
         self.total_steps = run.plan.stop
         with cluster.strategy.scope():
-            self.optimizer = build_optimizer(recipe, run.plan.schedule)
+            encoder = captioner.encoder.trainable_variables
+            self.optimizer = build_optimizer(recipe, run.plan.schedule, encoder)
             self.optimizer.build(captioner.trainable_variables)
         variables, keep = captioner.trainable_variables, recipe.keep_checkpoints
         self.checkpoints = Checkpoints(self.folder, variables, self.optimizer, keep, run.id)

@@ -66,6 +66,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     """
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
+    recipe.require_trained_encoder(recipe.learning_rate)
     paths.require_local("records_dir", recipe.records_dir)
     paths.require_local("run_dir", recipe.run_dir)
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once

@@ -1,6 +1,7 @@
 """The update of the weights: L2, then the clipped global norm, then Adam, then their average."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -21,7 +22,12 @@ class Adam(keras.optimizers.Adam):
         learning_rate: The schedule.
         ema_decay: Share of the average that a step keeps, below 1; 0 averages nothing.
         name: What checkpoints call it; Keras' own would count up through the process.
+
+    Attributes:
+        rate_factors: Path of a variable -> what its learning rate is multiplied by; 1 for others.
     """
+
+    rate_factors: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -72,13 +78,16 @@ class Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index], self._velocities[index]
         step = tf.cast(self.iterations + 1, tf.float32)
+        learning_rate = tf.cast(learning_rate, tf.float32)
+        if variable.path in self.rate_factors:
+            learning_rate *= self.rate_factors[variable.path]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.value.handle,
             v=velocity.value.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
-            lr=tf.cast(learning_rate, tf.float32),
+            lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
@@ -109,12 +118,15 @@ class Adam(keras.optimizers.Adam):
             self.update_step(gradient, variable, learning_rate)
 
 
-def build_optimizer(recipe: Recipe, total_steps: int) -> Adam:
+def build_optimizer(
+    recipe: Recipe, total_steps: int, encoder: Iterable[keras.Variable] = ()
+) -> Adam:
     """Build Adam with linear warm-up and cosine decay to zero.
 
     Args:
         recipe: The recipe: learning rate and warm-up.
         total_steps: Steps of the whole run. Half of them at most are warm-up.
+        encoder: The variables that --encoder_learning_rate is for.
     """
     warmup = min(recipe.warmup_steps, total_steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -123,7 +135,11 @@ def build_optimizer(recipe: Recipe, total_steps: int) -> Adam:
         warmup_target=recipe.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return Adam(schedule, recipe.ema_decay)
+    adam = Adam(schedule, recipe.ema_decay)
+    if recipe.encoder_learning_rate:
+        factor = recipe.encoder_learning_rate / recipe.learning_rate
+        adam.rate_factors = {variable.path: factor for variable in encoder}
+    return adam
 
 
 def warmup_remark(recipe: Recipe, total_steps: int) -> str | None:

@@ -23,9 +23,6 @@ class ModelFlags:
         "Weights of the encoder at the start: `imagenet` (downloaded by Keras), `random`, or a"
         " .weights.h5, .h5 or .keras file of the network, with or without its top.",
     )
-    encoder_trainable: bool = flag(
-        False, "Train the encoder along with the decoder instead of keeping it frozen."
-    )
     precision: str = flag(
         "float32",
         "Number format of the inputs of matrix products; everything else stays float32. `auto`"

@@ -44,7 +44,8 @@ class CountingRun:
     def go(self, validate=True) -> int:
         """Start the command again: with fresh weights, and what earlier calls saved."""
         self.weight = tf.keras.Variable([1.0, 2.0], name="weight")
-        captioner = types.SimpleNamespace(trainable_variables=[self.weight])
+        encoder = types.SimpleNamespace(trainable_variables=[])
+        captioner = types.SimpleNamespace(trainable_variables=[self.weight], encoder=encoder)
         batches = types.SimpleNamespace(epoch=self._batches, steps_per_epoch=STEPS)
         validation = Validation(self._validate) if validate else None
         run = OpenedRun(RunFolder(self.config.run_dir), captioner, None, self.plan)
