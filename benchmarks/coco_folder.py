@@ -22,7 +22,7 @@ def make_coco_folder(folder: Path, n: int, with_images: bool = True) -> None:
         n: images of the train split.
         with_images: write the files of the train images too, not just their annotations.
     """
-    bodies = [_jpeg(seed) for seed in range(32)] if with_images else [_jpeg(0)]
+    bodies = [make_jpeg(seed) for seed in range(32)] if with_images else [make_jpeg(0)]
     val = [{"id": n, "file_name": "val.jpg"}], [{"id": 0, "image_id": n, "caption": "A word."}]
     (folder / "annotations").mkdir(parents=True)
     for split, (images, captions) in {"train": _annotations(n), "val": val}.items():
@@ -59,7 +59,8 @@ def _annotations(n: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return images, captions
 
 
-def _jpeg(seed: int) -> bytes:
+def make_jpeg(seed: int) -> bytes:
+    """Return a JPEG of 640 x 480 pixels and about 160 KB."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)

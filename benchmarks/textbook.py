@@ -68,8 +68,8 @@ class Decoder(nn.Module):
         mean = features.mean(dim=1)
         h, c = self.init_h(mean), self.init_c(mean)
         steps = (lengths - 1).tolist()
-        predictions = torch.zeros(rows, max(steps), self.vocabulary)
-        alphas = torch.zeros(rows, max(steps), locations)
+        predictions = features.new_zeros(rows, max(steps), self.vocabulary)
+        alphas = features.new_zeros(rows, max(steps), locations)
         for t in range(max(steps)):
             n = sum(step > t for step in steps)
             context, alpha = self.attention(features[:n], h[:n])
@@ -96,7 +96,9 @@ class Trainer:
 
     def step(self, features: torch.Tensor, captions: torch.Tensor, lengths: torch.Tensor) -> float:
         """Train on one batch and return the loss."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(
+            features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
             predictions, captions, steps, alphas = self.decoder(features, captions, lengths)
             scores = pack_padded_sequence(predictions, steps, batch_first=True).data
             targets = pack_padded_sequence(captions[:, 1:], steps, batch_first=True).data
@@ -117,7 +119,7 @@ def greedy_search(decoder: Decoder, features: torch.Tensor, start: int, words: i
     """Caption a batch word by word: features [B, L, D] -> ids [B, words]."""
     mean = features.mean(dim=1)
     h, c = decoder.init_h(mean), decoder.init_c(mean)
-    last = torch.full((features.size(0),), start, dtype=torch.long)
+    last = torch.full((features.size(0),), start, device=features.device)
     ids = []
     for _ in range(words):
         context, _ = decoder.attention(features, h)
@@ -138,8 +140,8 @@ def beam_search(
     """
     k, vocabulary = beam_size, decoder.vocabulary
     features = features.expand(k, *features.shape[1:])
-    last = torch.full((k, 1), start, dtype=torch.long)
-    sequences, best_scores = last, torch.zeros(k, 1)
+    last = torch.full((k, 1), start, device=features.device)
+    sequences, best_scores = last, features.new_zeros(k, 1)
     complete, complete_scores = [], []
     mean = features.mean(dim=1)
     h, c = decoder.init_h(mean), decoder.init_c(mean)

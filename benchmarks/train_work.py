@@ -38,7 +38,7 @@ class Batch:
         return int((self.ids[:, :, 1:] != 0).sum())
 
 
-def batch(size: str, seed: int = 0) -> Batch:
+def batch(size: str, seed: int = 0, images: int = IMAGES) -> Batch:
     """Draw a batch.
 
     The trainer sorts a window of captions by length and cuts batches from it; this is the batch in
@@ -47,20 +47,21 @@ def batch(size: str, seed: int = 0) -> Batch:
     Args:
         size: a key of `SIZES`.
         seed: of the random numbers.
+        images: B.
     """
     rng = np.random.default_rng(seed)
     height, width, depth = SIZES[size]
     shares = np.array(_SHARES) / sum(_SHARES)
-    lengths = rng.choice(len(shares), (IMAGES * _WINDOW, CAPTIONS), p=shares) + _SHORTEST
+    lengths = rng.choice(len(shares), (images * _WINDOW, CAPTIONS), p=shares) + _SHORTEST
     lengths = -np.sort(-lengths, 1)
     lengths = lengths[np.argsort(lengths[:, 0], kind="stable")]
-    lengths = lengths[IMAGES * _WINDOW // 2 :][:IMAGES]
-    ids = rng.integers(4, VOCABULARY, (IMAGES, CAPTIONS, lengths.max() + 1))
+    lengths = lengths[images * _WINDOW // 2 :][:images]
+    ids = rng.integers(4, VOCABULARY, (images, CAPTIONS, lengths.max() + 1))
     place = np.arange(ids.shape[-1])
     ids[:, :, 0] = 1
     ids[place == lengths[..., None]] = 2
     ids[place > lengths[..., None]] = 0
-    features = rng.uniform(size=(IMAGES, height * width, depth)).astype(np.float16)
+    features = rng.uniform(size=(images, height * width, depth)).astype(np.float16)
     return Batch(features, ids.astype(np.int32))
 
 

@@ -218,6 +218,9 @@ def join(task: Task) -> Cluster:
     Raises:
         UserError: The other workers cannot be reached.
     """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Else TensorFlow takes all of a GPU's memory, whatever the training needs.
+        tf.config.experimental.set_memory_growth(gpu, True)
     if task.workers > 1:
         meet(task)
         try:

@@ -16,6 +16,9 @@ from trainer.optimizer import update
 # (inputs, ids) of this worker's share of a batch -> scalars of the whole batch
 TrainingStep = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 Gradients = list[tf.Tensor]
+# Where a step is compiled whole, captions are padded to a multiple of so many words, so that there
+# are few shapes: each costs seconds.
+_LENGTHS_APART = 4
 
 
 def build_step(
@@ -43,7 +46,7 @@ def build_step(
     if cluster.replicas > 1:
         return _shared_step(replica, cluster)
     # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
-    return _compiled(replica.step) if captioner.plain else any_batch(replica.step)
+    return _compiled_whole(replica) if captioner.plain else any_batch(replica.step)
 
 
 class _Replica:
@@ -150,6 +153,27 @@ def _shared_step(replica: _Replica, cluster: Cluster) -> TrainingStep:
         return {name: local(value)[0] for name, value in values.items()}
 
     return lambda inputs, ids: step(cluster.replica_shares(inputs, ids))
+
+
+def _compiled_whole(replica: _Replica) -> TrainingStep:
+    """Compile the step as one graph; a frozen encoder runs before it.
+
+    An encoder of a thousand operations would be compiled again for every length of captions.
+    """
+    compiled, captioner = _compiled(replica.step), replica.captioner
+    encode = any_batch(lambda images: captioner.encoder(images))
+
+    def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        if inputs.shape.rank == 4 and not captioner.encoder.trainable:
+            inputs = encode(inputs)
+        return compiled(inputs, few_lengths(ids))
+
+    return step
+
+
+def few_lengths(ids: tf.Tensor) -> tf.Tensor:
+    """Pad ids [B, N, T + 1] with 0 so that T is a multiple of 4."""
+    return tf.pad(ids, [[0, 0], [0, 0], [0, (1 - ids.shape[-1]) % _LENGTHS_APART]])
 
 
 def _compiled(function: Callable) -> Callable:

@@ -12,7 +12,7 @@ from tests.support.training import config
 from trainer.distribution import one_device
 from trainer.opening.open_run import open_run
 from trainer.optimizer import build_optimizer
-from trainer.step import build_step
+from trainer.step import build_step, few_lengths
 
 
 def plain_step(recipe):
@@ -97,3 +97,10 @@ def test_the_seed_chooses_the_initial_weights(tmp_path, scenes_records):
     for a, b, c, is_random in zip(first, again, other, random, strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.array_equal(a, c) != is_random
+
+
+def test_a_step_that_is_compiled_whole_meets_few_lengths():
+    lengths = {few_lengths(tf.ones([2, 3, words], tf.int32)).shape[-1] for words in range(2, 18)}
+    assert lengths == {5, 9, 13, 17}
+    ids = tf.constant([[[1, 5, 2]]])
+    assert few_lengths(ids).numpy().tolist() == [[[1, 5, 2, 0, 0]]]

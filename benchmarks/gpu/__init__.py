@@ -1,0 +1,1 @@
+"""The project on a GPU: `python -m benchmarks.gpu`."""
