@@ -67,6 +67,10 @@ class _FeaturesOnly:
     def __init__(self, decoder: Decoder):
         self.decoder, self.trainable_variables = decoder, decoder.trainable_variables
 
+    def features(self, features: tf.Tensor) -> tf.Tensor:
+        """Return the features as they are."""
+        return features
+
     def teacher_force(self, *args: tf.Tensor) -> ForcingResult:
         """Run `Captioner.teacher_force`."""
         from model.fast import forcing

@@ -27,6 +27,10 @@ class _FeaturesOnly:
         self.trainable_variables = decoder.trainable_variables
         self._formulation = forcing if plain else fast_forcing
 
+    def features(self, features: Any) -> Any:
+        """Return the features as they are."""
+        return features
+
     def teacher_force(self, *args: Any) -> Any:
         """Run `Captioner.teacher_force`."""
         return self._formulation.teacher_force(self.decoder, *args)
