@@ -34,6 +34,7 @@ class SplitFiles:
         bytes: Size of these records together.
         grid: Grid of the stored features to read in place of the images; None to read the images.
         last_shard_records: Records to read of the last shard; None for all of them.
+        images: Images of these records; strict pairs have several records of an image.
     """
 
     split: str
@@ -42,6 +43,7 @@ class SplitFiles:
     bytes: int
     grid: tuple[int, int, int] | None = None
     last_shard_records: int | None = None
+    images: int = 0
 
     @property
     def folder(self) -> str:
@@ -79,12 +81,14 @@ def open_split(records_dir: str, split: str, max_images: int = 0) -> tuple[Datas
     if not records:
         raise UserError(f"{records_dir}: the split {split!r} has no images")
     if last_images is None:
-        return info, SplitFiles(split, paths, records, size)
+        return info, SplitFiles(split, paths, records, size, images=taken.total("images"))
     last = taken.shards[-1]
     last_records = _count_records(paths[-1], last, last_images)
     records -= last.records - last_records
     size -= last.bytes - last.bytes * last_records // last.records
-    return info, SplitFiles(split, paths, records, size, last_shard_records=last_records)
+    return info, SplitFiles(
+        split, paths, records, size, last_shard_records=last_records, images=max_images
+    )
 
 
 def _first_images(split: Split, images: int) -> tuple[Split, int]:

@@ -11,8 +11,9 @@ class MachineFlags:
 
     cache_memory_mb: int = flag(
         4096,
-        "Memory in MB that the features of a frozen encoder may take, 0 or more; features that do"
-        " not fit are computed or read again in every epoch.",
+        "Memory in MB that the features of a frozen encoder, or the decoded images of one that is"
+        " trained, may take, 0 or more; what does not fit is computed, read or decoded again in"
+        " every epoch.",
         at_least=0,
     )
     shuffle_mb: int = flag(

@@ -54,7 +54,7 @@ def test_a_split_is_its_shards_in_the_order_of_the_manifest(folder):
     info, train = open_split(str(folder), "train")
     assert info == read_info(str(folder))
     paths = tuple(str(folder / f"train-0000{i}-of-00002.tfrecord") for i in range(2))
-    assert train == SplitFiles("train", paths, records=16, bytes=2468)
+    assert train == SplitFiles("train", paths, records=16, bytes=2468, images=16)
     assert train.folder == str(folder)
 
 
@@ -64,15 +64,17 @@ def test_the_first_images_of_a_split_need_no_other_shards(folder):
         assert open_split(str(folder), "train", images) == open_split(str(folder), "train")
     info, train = open_split(str(folder), "train", 10)
     assert info == read_info(str(folder))
-    assert train == SplitFiles("train", (first, second), 10, 1234 + 308, last_shard_records=2)
+    assert train == SplitFiles(
+        "train", (first, second), 10, 1234 + 308, last_shard_records=2, images=10
+    )
     Path(second).unlink()
     Path(sidecar_name(second)).unlink()
     with pytest.raises(UserError, match="found no such file"):
         open_split(str(folder), "train", 9)
     _, train = open_split(str(folder), "train", 8)
-    assert train == SplitFiles("train", (first,), 8, 1234, last_shard_records=8)
+    assert train == SplitFiles("train", (first,), 8, 1234, last_shard_records=8, images=8)
     _, train = open_split(str(folder), "train", 5)
-    assert train == SplitFiles("train", (first,), 5, 771, last_shard_records=5)
+    assert train == SplitFiles("train", (first,), 5, 771, last_shard_records=5, images=5)
 
 
 def test_with_several_records_an_image_their_number_is_read(tmp_path):

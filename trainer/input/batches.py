@@ -1,7 +1,7 @@
 """The batches that training learns from, epoch by epoch."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +11,25 @@ from model.captioner import Captioner
 from records.split_files import SplitFiles
 from trainer.input import order, reading
 from trainer.input.feature_cache import FeatureCache
+from trainer.input.image_cache import ImageCache, keeps_images
 from trainer.input.order import Batch
 
 
+class InputSource(Protocol):
+    """Where the inputs of batches come from."""
+
+    def stored(self, record: reading.Record) -> Any:
+        """Return the key of a record's input: a scalar, or a tuple of scalars."""
+
+    def load(self, stored: Any) -> tf.Tensor:
+        """Return the inputs [B, ...] of keys, each [B]."""
+
+
 class TrainingBatches:
-    """Epochs of batches: of features from memory, or of images as they are read and decoded.
+    """Epochs of batches: of features or images from memory, or as they are read and decoded.
 
     Args:
-        recipe: The recipe: batch size, seed, shuffle window.
+        recipe: The recipe: batch size, seed, shuffle window, memory for decoded images.
         train: The training split.
         captioner: Its encoder fills the cache; its spec gives the size of the images.
         cached: Whether the features are kept in memory. Filling the cache reads the split once.
@@ -39,7 +50,10 @@ class TrainingBatches:
         self._recipe, self._train, self._share = recipe, train, share
         self.steps_per_epoch = recipe.steps_per_epoch(train.records)
         self._cache = FeatureCache.fill(train, captioner) if cached else None
-        self._loader = reading.InputLoader(captioner.encoder.spec.size, train.grid)
+        loader = reading.InputLoader(captioner.encoder.spec.size, train.grid)
+        self._source: InputSource = loader
+        if not cached and keeps_images(recipe, loader, train):
+            self._source = ImageCache.fill(train, loader)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, whose order is a function of (seed, epoch).
@@ -75,6 +89,6 @@ class TrainingBatches:
         # A window over the whole split needs no shuffled shards: the order is the cache's.
         shard_seed = seed if window < records else None
         elements = reading.parsed_records(self._train, shard_seed).map(
-            lambda record: (self._loader.stored(record), record.ids, record.image_id)
+            lambda record: (self._source.stored(record), record.ids, record.image_id)
         )
-        return elements, self._loader.load, window
+        return elements, self._source.load, window

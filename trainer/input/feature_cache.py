@@ -4,6 +4,7 @@ Where the records hold the features, no encoder runs.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -153,7 +154,7 @@ def fits_in_memory(recipe: Recipe, captioner: Captioner, train: SplitFiles) -> b
         return True
     each_epoch = "they are read" if train.grid else "the encoder runs"
     print(
-        f"the training features take {needed:,.0f} MB, more than --cache_memory_mb="
+        f"the training features take {math.ceil(needed):,} MB, more than --cache_memory_mb="
         f"{recipe.cache_memory_mb:,}: {each_epoch} anew in every epoch"
     )
     return False

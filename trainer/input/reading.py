@@ -59,10 +59,12 @@ class InputLoader:
     Attributes:
         size: Side of the images, pixels.
         grid: Grid of the stored features to take in place of the images; None for images.
+        dtype: Of the images: float32, or uint8, rounded.
     """
 
     size: int
     grid: tuple[int, int, int] | None
+    dtype: tf.DType = tf.float32
 
     def stored(self, record: Record) -> tf.Tensor | StoredImage:
         """Return what to load: the image, or the bytes of its features."""
@@ -75,10 +77,11 @@ class InputLoader:
             stored: A batch of what `stored` returns, each [B].
 
         Returns:
-            Images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16.
+            Images [B, size, size, 3] in 0..255, or features [B, L, D] float16.
         """
         if self.grid is None:
-            return decode_images(stored, self.size)
+            images = decode_images(stored, self.size)
+            return images if self.dtype == tf.float32 else tf.cast(tf.round(images), self.dtype)
         height, width, depth = self.grid
         values = tf.io.decode_raw(stored, tf.float16, little_endian=True)
         return tf.reshape(values, [tf.shape(stored)[0], height * width, depth])
