@@ -4,6 +4,7 @@ What a network expects of its input is here and nowhere else; `decoding.py` make
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,7 @@ class EncoderSpec:
     Attributes:
         size: side of the square input, pixels.
         grid: (height, width, depth) of the features.
-        preprocess: float32 RGB [B, size, size, 3] in 0..255 -> the network's own input.
+        preprocess: float32 RGB [B, size, size, 3] in 0..255 -> the network's input.
         network: (weights: "imagenet" or None) -> keras.Model without its classification top.
         pretrained: whether "imagenet" weights exist.
     """
@@ -45,13 +46,38 @@ def _zero_centred(images: tf.Tensor) -> tf.Tensor:
     return images / 127.5 - 1.0
 
 
+def _unchanged(images: tf.Tensor) -> tf.Tensor:
+    # The network's first layers prepare the pixels themselves.
+    return images
+
+
 def _application(
     build: Callable[..., keras.Model], size: int
 ) -> Callable[[str | None], keras.Model]:
     def network(weights: str | None) -> keras.Model:
-        return build(include_top=False, weights=weights, input_shape=(size, size, 3))
+        return _without_groups(
+            build(include_top=False, weights=weights, input_shape=(size, size, 3))
+        )
 
     return network
+
+
+def _without_groups(network: keras.Model) -> keras.Model:
+    """Let a network convolve channel by channel with TensorFlow's own operation for that.
+
+    ConvNeXt does it with convolutions of many groups, which Keras compiles with XLA: slowly, and
+    never in a graph that is frozen or exported.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+            layer.convolution_op = functools.partial(_depthwise, layer)
+    return network
+
+
+def _depthwise(layer: keras.layers.Conv2D, images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    # [h, w, 1, C] of a convolution with C groups is [h, w, C, 1] of a depthwise one.
+    kernel = tf.transpose(tf.convert_to_tensor(kernel), [0, 1, 3, 2])
+    return tf.nn.depthwise_conv2d(images, kernel, [1, *layer.strides, 1], layer.padding.upper())
 
 
 def _small_cnn(weights: str | None) -> keras.Model:
@@ -110,6 +136,13 @@ ENCODERS = {
     "mobilenet_v2": EncoderSpec(
         224, (7, 7, 1280), _zero_centred, _application(_A.MobileNetV2, 224)
     ),
+    "mobilenet_v3_large": EncoderSpec(
+        224, (7, 7, 960), _unchanged, _application(_A.MobileNetV3Large, 224)
+    ),
+    "efficientnet_v2_s": EncoderSpec(
+        384, (12, 12, 1280), _unchanged, _application(_A.EfficientNetV2S, 384)
+    ),
+    "convnext_base": EncoderSpec(224, (7, 7, 1024), _unchanged, _application(_A.ConvNeXtBase, 224)),
     "small_cnn": EncoderSpec(64, (8, 8, 128), _background_free, _small_cnn, pretrained=False),
 }
 

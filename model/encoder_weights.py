@@ -142,7 +142,8 @@ def _checked(
     Args:
         wanted: The layers of a network that have weights.
         layers: The saved layer of each, None if there is none; then those that remain. They must
-            be of a top: classifiers have no arrays with three or more dimensions.
+            be of a top: a classifier has no arrays with three or more dimensions, but for the
+            kernels of convolutions that see one place (MobileNetV3's).
 
     Raises:
         _MisfitError: It names the first layer that does not fit.
@@ -161,7 +162,7 @@ def _checked(
         fitting.append(saved)
     for rest in layers[len(wanted) :]:
         for array in rest.arrays if rest else ():
-            if array.ndim not in (1, 2):
+            if array.ndim not in (1, 2) and array.shape[:-2] != (1, 1):
                 raise _MisfitError(
                     f"{array.name} {_shapes([array])} belongs neither to it nor to a classification"
                     " top; if the model holds it, save it alone",

@@ -66,9 +66,10 @@ class SavedNetwork:
             none; then the saved layers that remain.
         """
         if self.numbered:
-            yield _aligned(
-                _numbered_names(network), [layer.name for layer in self.layers], self.layers
-            )
+            names = [layer.name for layer in self.layers]
+            aligned = _aligned(_numbered_names(network), names, self.layers)
+            wanted = [layer for layer in network.layers if layer.weights]
+            yield [*map(_in_inner_order, wanted, aligned), *aligned[len(wanted) :]]
             return
         yield list(self.layers)
         if self.interleaved:
@@ -183,6 +184,26 @@ def _numbered_names(network: keras.Model) -> list[str]:
         if layer.weights:
             names.append(f"{kind}_{number}" if number else kind)
     return names
+
+
+def _in_inner_order(layer: keras.Layer, saved: SavedLayer | None) -> SavedLayer | None:
+    """Return a saved layer with its arrays as the layers in the layer follow each other.
+
+    A file has them by their names: of a Sequential that normalises and then convolves, `conv2d`
+    comes before `layer_normalization`.
+    """
+    if saved is None or not isinstance(layer, keras.Model):
+        return saved
+    inner = [each for each in layer.layers if each.weights]
+    places = [
+        f"/{name}/vars/{number}"
+        for name, each in zip(_numbered_names(layer), inner, strict=True)
+        for number in range(len(each.weights))
+    ]
+    by_place = {"/" + "/".join(array.name.split("/")[-3:]): array for array in saved.arrays}
+    if sorted(by_place) != sorted(places):
+        return saved
+    return SavedLayer(saved.name, tuple(by_place[place] for place in places))
 
 
 # The legacy format, of Keras 2 and of `model.save("NAME.h5")`.

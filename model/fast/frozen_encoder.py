@@ -1,7 +1,7 @@
 """An encoder frozen for inference, several times as fast on a CPU.
 
 Its weights become constants, batch norms are folded into the convolutions before them, and the
-batch has one fixed shape. Wide convolutions can multiply in bfloat16.
+batch has one fixed shape. Wide convolutions and dense layers can multiply in bfloat16.
 """
 
 import ctypes
@@ -21,8 +21,9 @@ from tensorflow.python.training.saver import export_meta_graph
 from model.definition.precision import PRECISIONS
 from model.encoder import Encoder
 
-# Channels in and out from which a convolution is worth bfloat16. Narrow and depthwise ones would
-# gain little speed and cost most of the accuracy.
+# Operations that multiply by a kernel, and the channels in and out from which they are worth
+# bfloat16. Narrow and depthwise convolutions would gain little speed and cost most of the accuracy.
+_PRODUCTS = ("Conv2D", "MatMul")
 _WIDE = 64
 _FLOAT, _BFLOAT = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
 
@@ -40,8 +41,8 @@ class FrozenEncoder:
 
         Args:
             encoder: its weights are copied.
-            precision: "float32", or "bfloat16" for the inputs of wide convolutions; everything
-                between those stays float32.
+            precision: "float32", or "bfloat16" for the inputs of wide convolutions and dense
+                layers; everything between those stays float32.
             batch_size: images that go through the network together. A smaller batch is filled up,
                 so that there is one shape and one trace. None: batches of any size, as they come.
         """
@@ -145,13 +146,13 @@ def _return_free_memory() -> None:
 
 
 def _multiply_in_bfloat16(graph: graph_pb2.GraphDef) -> None:
-    """Round image and kernel of each wide convolution to bfloat16; its sums stay float32."""
+    """Round image and kernel of each wide product to bfloat16; its sums stay float32."""
     nodes = {node.name: node for node in graph.node}
     for node in list(nodes.values()):
-        kernel = nodes.get(node.input[1]) if node.op == "Conv2D" else None
+        kernel = nodes.get(node.input[1]) if node.op in _PRODUCTS else None
         if kernel is None or kernel.op != "Const":
             continue
-        if min(dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim[2:]) < _WIDE:
+        if min(dim.size for dim in kernel.attr["value"].tensor.tensor_shape.dim[-2:]) < _WIDE:
             continue
         if kernel.attr["dtype"].type == _FLOAT:
             rounded = tf.cast(tf.make_ndarray(kernel.attr["value"].tensor), tf.bfloat16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.encoder import ENCODERS, Encoder
+from model.encoder import ENCODERS, Encoder, _without_groups
 from model.encoder_weights import WeightsError
 
 
@@ -47,6 +47,7 @@ def test_every_network_gives_its_grid(name):
     images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
     features = encoder(images)
     height, width, depth = encoder.spec.grid
+    assert not any("xla" in operation for operation in _operations(encoder.network))
     assert encoder.network.output_shape == (None, height, width, depth)
     assert features.shape == (1, height * width, depth)
     np.testing.assert_allclose(
@@ -66,6 +67,9 @@ def test_preprocessing_is_the_networks_own():
         "resnet50": keras.applications.resnet,
         "resnet101": keras.applications.resnet,
         "mobilenet_v2": keras.applications.mobilenet_v2,
+        "mobilenet_v3_large": keras.applications.mobilenet_v3,
+        "efficientnet_v2_s": keras.applications.efficientnet_v2,
+        "convnext_base": keras.applications.convnext,
     }
     assert {*modules, "small_cnn"} == ENCODERS.keys()
     for name, module in modules.items():
@@ -75,6 +79,50 @@ def test_preprocessing_is_the_networks_own():
             atol=1e-4,
             err_msg=name,
         )
+
+
+MEAN, DEVIATION = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]) * 255
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mobilenet_v3_large", lambda pixels: pixels / 127.5 - 1),
+        ("efficientnet_v2_s", lambda pixels: pixels / 128 - 1),
+        ("convnext_base", lambda pixels: (pixels - MEAN) / DEVIATION),
+    ],
+)
+def test_the_pixels_that_the_first_convolution_sees(name, expected):
+    """Keras' `preprocess_input` of these networks does nothing: their first layer does it."""
+    spec = ENCODERS[name]
+    network = spec.network(None)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, spec.size, spec.size, 3))
+    pixels = pixels.astype(np.float32)
+    seen = keras.Model(network.input, network.layers[1].output)(spec.preprocess(pixels))
+    np.testing.assert_allclose(seen, expected(pixels), atol=1e-5)
+
+
+def test_channels_are_convolved_without_xla():
+    """ConvNeXt's convolutions of many groups give what Keras' own give."""
+    image = keras.Input((12, 10, 6))
+    grouped = keras.layers.Conv2D(6, 5, strides=2, padding="same", groups=6)(image)
+    network = keras.Model(image, grouped)
+    pixels = np.random.default_rng(0).uniform(0, 1, (2, 12, 10, 6)).astype(np.float32)
+    expected = network(pixels)
+    operations = _operations(_without_groups(network))
+    assert "DepthwiseConv2dNative" in operations
+    assert not any("xla" in operation for operation in operations)
+    np.testing.assert_allclose(network(pixels), expected, atol=1e-5)
+
+
+def _operations(network: keras.Model) -> set[str]:
+    spec = tf.TensorSpec([1, *network.input_shape[1:]], tf.float32)
+    graph = tf.function(network, autograph=False).get_concrete_function(spec).graph.as_graph_def()
+    return {
+        name
+        for node in graph.node
+        for name in (node.op, node.attr["f"].func.name if "f" in node.attr else node.op)
+    }
 
 
 # Weights.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cli.errors import UsageError, UserError
 from model.decoding import decode
-from model.encoder import PREPROCESSING_VERSION, Encoder
+from model.encoder import ENCODERS, PREPROCESSING_VERSION, Encoder, EncoderSpec
 from model.fast.frozen_encoder import FrozenEncoder
 from pipeline.job import features, load
 from pixels import standard
@@ -145,6 +145,29 @@ def test_a_convolution_right_after_a_convolution():
     pixels = np.stack([decode(tf.constant(image), 1, 224) for image in images])
     frozen_features = FrozenEncoder(encoder, "bfloat16", batch_size=4)(pixels)
     np.testing.assert_allclose(frozen_features, plain(encoder, images), atol=1e-2)
+
+
+def test_dense_layers_multiply_in_bfloat16(monkeypatch):
+    def network(weights):
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(64, 3, padding="same")(image)
+        x = keras.layers.Dense(80, activation="gelu")(keras.layers.LayerNormalization()(x))
+        return keras.Model(image, keras.layers.Dense(7)(x))  # Narrow: float32.
+
+    spec = EncoderSpec(8, (8, 8, 7), lambda images: images / 255, network, pretrained=False)
+    monkeypatch.setitem(ENCODERS, "dense", spec)
+    encoder = Encoder("dense")
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    expected = encoder(pixels).numpy().reshape(3, 8, 8, 7)
+    exact, rounded = (FrozenEncoder(encoder, dtype, 3) for dtype in ("float32", "bfloat16"))
+    np.testing.assert_allclose(exact(pixels), expected, atol=2e-3)
+    np.testing.assert_allclose(rounded(pixels), expected, atol=0.05)
+    products = [
+        node.attr["T"].type
+        for node in rounded._function.graph.as_graph_def().node
+        if node.op == "MatMul"
+    ]
+    assert sorted(products) == [tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum]
 
 
 def test_what_fills_a_batch_up_changes_nothing():

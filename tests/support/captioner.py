@@ -26,9 +26,9 @@ CAPTIONS = [
 ]
 
 
-def small_captioner(seed: int = 0, **sizes) -> Captioner:
+def small_captioner(seed: int = 0, encoder: str = "small_cnn", **sizes) -> Captioner:
     """Return a captioner with random weights. Biases of 0 would hide one that is left out."""
-    captioner = Captioner(Encoder("small_cnn"), DecoderConfig(**(SIZES | sizes)))
+    captioner = Captioner(Encoder(encoder), DecoderConfig(**(SIZES | sizes)))
     rng = np.random.default_rng(seed)
     for variable in captioner.decoder.variables:
         fan_in = variable.shape[0] if len(variable.shape) > 1 else 4
