@@ -45,6 +45,7 @@ class Captioner(keras.Model):
         dropout: float = 0.0,
         seed: tf.Tensor | tuple[int, int] = (0, 0),
         label_smoothing: float = 0.0,
+        fed: tf.Tensor | None = None,
     ) -> ForcingResult:
         """Return the loss of every word given the words before it.
 
@@ -54,8 +55,22 @@ class Captioner(keras.Model):
             dropout: rate of the dropout on features, words and both sides of the deep output.
             seed: [2] int, decides the dropout masks.
             label_smoothing: share of the target that is spread evenly over all words.
+            fed: [B, N, T] int, the words fed in, if these are not the captions' own.
         """
         formulation = forcing if self.plain else fast_forcing
         return formulation.teacher_force(
-            self.decoder, features, ids, dropout, seed, label_smoothing
+            self.decoder, features, ids, dropout, seed, label_smoothing, fed
         )
+
+    def likeliest_words(self, features: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        """Return the word that the decoder finds likeliest after each word of the captions.
+
+        Args:
+            features: [B, L, D] of any float type.
+            ids: [B, N, T + 1] int, as for `teacher_force`.
+
+        Returns:
+            [B, N, T] int32; undefined on padding.
+        """
+        formulation = forcing if self.plain else fast_forcing
+        return formulation.likeliest_words(self.decoder, features, ids)

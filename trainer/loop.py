@@ -60,7 +60,8 @@ class Loop:
         self.total_steps = run.plan.stop
         with cluster.strategy.scope():
             encoder = captioner.encoder.trainable_variables
-            self.optimizer = build_optimizer(recipe, run.plan.schedule, encoder)
+            steps = run.plan.schedule, batches.steps_per_epoch
+            self.optimizer = build_optimizer(recipe, *steps, encoder)
             self.optimizer.build(captioner.trainable_variables)
         variables, keep = captioner.trainable_variables, recipe.keep_checkpoints
         self.checkpoints = Checkpoints(self.folder, variables, self.optimizer, keep, run.id)

@@ -20,6 +20,7 @@ class Adam(keras.optimizers.Adam):
 
     Args:
         learning_rate: The schedule.
+        total_steps: Steps of the schedule.
         ema_decay: Share of the average that a step keeps, below 1; 0 averages nothing.
         name: What checkpoints call it; Keras' own would count up through the process.
 
@@ -32,11 +33,12 @@ class Adam(keras.optimizers.Adam):
     def __init__(
         self,
         learning_rate: keras.optimizers.schedules.LearningRateSchedule,
+        total_steps: int,
         ema_decay: float = 0.0,
         name: str = "adam",
     ) -> None:
         super().__init__(learning_rate, name=name)
-        self.ema_decay = ema_decay
+        self.total_steps, self.ema_decay = total_steps, ema_decay
         self._averages: list[keras.Variable] = []
         self._shows_averages = False
 
@@ -118,28 +120,61 @@ class Adam(keras.optimizers.Adam):
             self.update_step(gradient, variable, learning_rate)
 
 
-def build_optimizer(
-    recipe: Recipe, total_steps: int, encoder: Iterable[keras.Variable] = ()
-) -> Adam:
-    """Build Adam with linear warm-up and cosine decay to zero.
+class _Staircase(keras.optimizers.schedules.ExponentialDecay):
+    """A linear warm-up, and a decay at every so many steps, counted from the first.
 
     Args:
-        recipe: The recipe: learning rate and warm-up.
+        peak: The learning rate without warm-up and decay.
+        decay_steps: Steps from one decay to the next.
+        factor: What a decay multiplies.
+        warmup: Steps of the warm-up; 0 for none.
+    """
+
+    def __init__(self, peak: float, decay_steps: int, factor: float, warmup: int) -> None:
+        super().__init__(peak, decay_steps, factor, staircase=True)
+        self._warmup = max(1, warmup)
+        self._first = 0 if warmup else 1  # Without a warm-up the first step has the peak, too.
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the learning rate of a step, counted from 0."""
+        risen = (tf.cast(step, tf.float32) + self._first) / self._warmup
+        return super().__call__(step) * tf.minimum(risen, 1.0)
+
+
+def build_optimizer(
+    recipe: Recipe,
+    total_steps: int,
+    steps_per_epoch: int = 1,
+    encoder: Iterable[keras.Variable] = (),
+) -> Adam:
+    """Build Adam with the recipe's schedule: linear warm-up, then a cosine to zero or steps.
+
+    Args:
+        recipe: The recipe: learning rate, warm-up, decay, average.
         total_steps: Steps of the whole run. Half of them at most are warm-up.
+        steps_per_epoch: Steps of an epoch, for a decay that epochs count.
         encoder: The variables that --encoder_learning_rate is for.
     """
+    adam = Adam(_schedule(recipe, total_steps, steps_per_epoch), total_steps, recipe.ema_decay)
+    if recipe.encoder_learning_rate:
+        factor = recipe.encoder_learning_rate / recipe.learning_rate
+        adam.rate_factors = {variable.path: factor for variable in encoder}
+    return adam
+
+
+def _schedule(
+    recipe: Recipe, total_steps: int, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     warmup = min(recipe.warmup_steps, total_steps // 2)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    if recipe.schedule == "step":
+        decay_steps = recipe.decay_epochs * steps_per_epoch
+        return _Staircase(recipe.learning_rate, decay_steps, recipe.decay_factor, warmup)
+    return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else recipe.learning_rate,
         max(1, total_steps - warmup),
         warmup_target=recipe.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    adam = Adam(schedule, recipe.ema_decay)
-    if recipe.encoder_learning_rate:
-        factor = recipe.encoder_learning_rate / recipe.learning_rate
-        adam.rate_factors = {variable.path: factor for variable in encoder}
-    return adam
 
 
 def warmup_remark(recipe: Recipe, total_steps: int) -> str | None:

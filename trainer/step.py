@@ -10,6 +10,7 @@ from model.captioner import Captioner
 from model.fast.tracing import any_batch
 from trainer import losses
 from trainer.distribution import Cluster, Share, one_device
+from trainer.feeding import fed_words
 from trainer.losses import BatchTotals, Losses
 from trainer.optimizer import update
 
@@ -85,8 +86,13 @@ class _Replica:
         """
         recipe, captioner = self.recipe, self.captioner
         with tf.GradientTape() as tape:
+            features = captioner.features(inputs)
+            with tape.stop_recording():
+                done = tf.cast(self.optimizer.iterations, tf.float32)
+                progress = done / self.optimizer.total_steps
+                fed = fed_words(recipe, captioner, features, ids, seed, progress)
             forced = captioner.teacher_force(
-                captioner.features(inputs), ids, recipe.dropout, seed, recipe.label_smoothing
+                features, ids, recipe.dropout, seed, recipe.label_smoothing, fed
             )
             if present is not None:
                 forced = forced._replace(real=forced.real & present)

@@ -15,6 +15,20 @@ class ObjectiveFlags:
         at_least=0.0,
         at_most=0.99,
     )
+    word_dropout: float = flag(
+        0.0,
+        "Share of the words fed in that <unk> replaces in training, 0 to 0.99.",
+        at_least=0.0,
+        at_most=0.99,
+    )
+    scheduled_sampling: float = flag(
+        0.0,
+        "Share of the words fed in at the end of the training that are the model's own likeliest"
+        " words in place of the caption's, 0 to 1. It rises linearly from 0, and makes a step a"
+        " third slower.",
+        at_least=0.0,
+        at_most=1.0,
+    )
     l2: float = flag(
         1e-6,
         "Weight of the sum of squares of the dense kernels in the objective, 0 or more.",

@@ -4,6 +4,7 @@ import dataclasses
 
 from cli.flags import flag
 
+SCHEDULES = ("cosine", "step")
 VALIDATION_METRICS = ("cider", "loss", "bleu_cider")
 
 
@@ -42,9 +43,23 @@ class TrainingFlags:
     )
     learning_rate: float = flag(
         5e-4,
-        "Adam's learning rate at the end of the warm-up, 0 or more; it then decays to 0 along a"
-        " cosine.",
+        "Adam's learning rate at the end of the warm-up, 0 or more; it then follows --schedule.",
         at_least=0.0,
+    )
+    schedule: str = flag(
+        "cosine",
+        "How the learning rate decays: `cosine` to 0 at the end of the training, `step` by"
+        " --decay_factor every --decay_epochs.",
+        choices=SCHEDULES,
+    )
+    decay_factor: float = flag(
+        0.8,
+        "With --schedule=step: factor of the learning rate, above 0 to 1; 1 keeps it constant.",
+        at_least=1e-6,
+        at_most=1.0,
+    )
+    decay_epochs: int = flag(
+        1, "With --schedule=step: epochs from one decay to the next, 1 or more.", at_least=1
     )
     warmup_steps: int = flag(
         200,

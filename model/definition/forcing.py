@@ -28,6 +28,7 @@ def teacher_force(
     dropout: float = 0.0,
     seed: tf.Tensor | tuple[int, int] = (0, 0),
     label_smoothing: float = 0.0,
+    fed: tf.Tensor | None = None,
 ) -> ForcingResult:
     """Return the loss of every word given the words before it.
 
@@ -39,12 +40,10 @@ def teacher_force(
             validation.
         seed: [2] int, decides the dropout masks.
         label_smoothing: share of the target that is spread evenly over all words.
+        fed: [B, N, T] int, the words fed in, if these are not the captions' own `ids[..., :-1]`.
     """
-    tokens, targets, real = time_first(ids)
-    memory = decoder.memory(_drop(features, dropout, seed, 0))
-    words = _drop(decoder.embed(tokens), dropout, seed, 1)  # [T, B, N, E]
-    h, z, attention = _unroll(decoder, memory, decoder.word_gates(words))
-    deep = decoder.deep_output(_drop(h, dropout, seed, 2), z, words)
+    tokens, targets, real = time_first(ids, fed)
+    deep, attention = _deep_output(decoder, features, tokens, dropout, seed)
     log_p = tf.nn.log_softmax(decoder.logits(_drop(deep, dropout, seed, 3)))  # [T, B, N, V]
     nll = tf.where(real, -tf.gather(log_p, targets, batch_dims=3), 0.0)
     even = tf.where(real, -tf.reduce_mean(log_p, -1), 0.0)
@@ -52,14 +51,52 @@ def teacher_force(
     return ForcingResult(losses, tf.stop_gradient(nll), attention, real)
 
 
-def time_first(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def likeliest_words(decoder: Decoder, features: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Return the word that the decoder finds likeliest after each word of the captions.
+
+    Args:
+        decoder: the decoder.
+        features: [B, L, D] of any float type.
+        ids: [B, N, T + 1] int, as for `teacher_force`.
+
+    Returns:
+        [B, N, T] int32; undefined on padding.
+    """
+    tokens, _, _ = time_first(ids)
+    deep, _ = _deep_output(decoder, features, tokens, 0.0, (0, 0))
+    words = tf.argmax(decoder.logits(deep), -1, tf.int32)
+    return tf.transpose(words, [1, 2, 0])
+
+
+def _deep_output(
+    decoder: Decoder,
+    features: tf.Tensor,
+    tokens: tf.Tensor,
+    dropout: float,
+    seed: tf.Tensor | tuple[int, int],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return what the logits are made from, [T, B, N, E], and alpha, [T, B, N, L]."""
+    memory = decoder.memory(_drop(features, dropout, seed, 0))
+    words = _drop(decoder.embed(tokens), dropout, seed, 1)  # [T, B, N, E]
+    h, z, attention = _unroll(decoder, memory, decoder.word_gates(words))
+    return decoder.deep_output(_drop(h, dropout, seed, 2), z, words), attention
+
+
+def time_first(
+    ids: tf.Tensor, fed: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Split ids [B, N, T + 1] into the words fed in, the words expected and which of them are real.
+
+    Args:
+        ids: the captions.
+        fed: [B, N, T], the words fed in; None: those of the captions.
 
     Returns:
         Three tensors [T, B, N]: int, int, bool.
     """
     ids = tf.transpose(ids, [2, 0, 1])
-    return ids[:-1], ids[1:], ids[1:] != 0
+    tokens = ids[:-1] if fed is None else tf.transpose(fed, [2, 0, 1])
+    return tokens, ids[1:], ids[1:] != 0
 
 
 def keep_mask(

@@ -34,6 +34,7 @@ def teacher_force(
     dropout: float = 0.0,
     seed: tf.Tensor | tuple[int, int] = (0, 0),
     label_smoothing: float = 0.0,
+    fed: tf.Tensor | None = None,
 ) -> ForcingResult:
     """Return the same as `model.definition.forcing.teacher_force`.
 
@@ -44,8 +45,9 @@ def teacher_force(
         dropout: rate of the dropout on features, words and both sides of the deep output.
         seed: [2] int, decides the dropout masks.
         label_smoothing: share of the target that is spread evenly over all words.
+        fed: [B, N, T] int, the words fed in, if these are not the captions' own `ids[..., :-1]`.
     """
-    tokens, targets, real = time_first(ids)
+    tokens, targets, real = time_first(ids, fed)
     shape = tf.shape(real)
     rows, counts = _computed_rows(real)
 
@@ -71,6 +73,26 @@ def teacher_force(
     )
     attention = tf.reshape(attention, tf.concat([shape, locations], 0))
     return ForcingResult(losses, tf.stop_gradient(nll), attention, real)
+
+
+def likeliest_words(decoder: Decoder, features: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Return the same as `model.definition.forcing.likeliest_words`; 0 on padding.
+
+    Args:
+        decoder: the decoder.
+        features: [B, L, D] of any float type.
+        ids: [B, N, T + 1] int, as for `teacher_force`.
+    """
+    tokens, _, real = time_first(ids)
+    rows, counts = _computed_rows(real)
+    words = decoder.embed(tf.gather(flat(tokens, 3), rows))  # [M, B, E]
+    h, z, _ = _unroll(decoder, decoder.memory(features), decoder.word_gates(words), counts)
+    deep, rows = flat(decoder.deep_output(h, z, words), 2), flat(rows, 2)
+    spoken = tf.where(tf.gather(flat(real, 3), rows))[:, 0]  # rows that are real words
+    likeliest = tf.argmax(decoder.logits(tf.gather(deep, spoken)), -1, tf.int32)
+    places, shape = tf.gather(rows, spoken)[:, None], tf.shape(real)
+    words = tf.reshape(tf.scatter_nd(places, likeliest, [tf.reduce_prod(shape)]), shape)
+    return tf.transpose(words, [1, 2, 0])
 
 
 def _computed_rows(real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -87,6 +87,29 @@ def test_equals_the_plain_formulation(variant, dropout):
     assert min(np.abs(g).max() for g in gradients.values()) > 1e-5  # all of them were compared
 
 
+@pytest.mark.parametrize("variant", ["all", "static", "Show and Tell"])
+def test_other_words_are_fed_in_and_the_likeliest_told_as_in_the_plain_formulation(variant):
+    captioner = small_captioner(**VARIANTS[variant])
+    features, ids = some_features(), padded(CAPTIONS)
+    own = forced_loss(captioner, features, ids, EVERYTHING, formulation=fast_forcing)[0]
+    same = forced_loss(
+        captioner, features, ids, EVERYTHING, formulation=fast_forcing, fed=ids[:, :, :-1]
+    )[0]
+    np.testing.assert_array_equal(own, same)
+    real = ids.numpy()[:, :, 1:] != 0
+    words = [
+        formulation.likeliest_words(captioner.decoder, features, ids).numpy()
+        for formulation in (forcing, fast_forcing)
+    ]
+    assert words[0].shape == real.shape
+    np.testing.assert_array_equal(words[0][real], words[1][real])
+    assert len({*words[0][real]}) > 3 or variant == "Show and Tell"  # which its biases rule
+    fed = tf.constant(np.where(real, words[0], 0))
+    gradients = assert_equals_plain(captioner, features, ids, EVERYTHING, fed=fed, **DROPOUT)
+    others = forced_loss(captioner, features, ids, EVERYTHING, **DROPOUT)[1]
+    assert np.abs(gradients["decoder/embedding"] - others["decoder/embedding"]).max() > 1e-3
+
+
 @pytest.mark.parametrize("draw", range(16))
 def test_equals_the_plain_formulation_whatever_the_shapes(draw):
     rng = np.random.default_rng(draw)

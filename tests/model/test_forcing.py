@@ -235,3 +235,16 @@ def test_features_of_another_float_type_are_taken():
         captioner = small_captioner(feature_projection=projection)
         expected = forced(captioner, tf.cast(features, tf.float32), ids).nll
         np.testing.assert_array_equal(forced(captioner, features, ids).nll, expected)
+
+
+def test_the_likeliest_words_are_those_of_the_decoders_step():
+    captioner = small_captioner()
+    features, ids = some_features(), padded(CAPTIONS)
+    words = forcing.likeliest_words(captioner.decoder, features, ids).numpy()
+    decoder = captioner.decoder
+    memory = decoder.memory(features)
+    state = decoder.initial_state(memory, ids.shape[1])
+    for t in range(ids.shape[2] - 1):
+        logits, state, _ = decoder.step(ids[:, :, t], state, memory)
+        real = ids[:, :, t + 1].numpy() != 0
+        np.testing.assert_array_equal(words[:, :, t][real], logits.numpy().argmax(-1)[real])

@@ -22,6 +22,18 @@ def test_learning_rate_warms_up_and_decays_to_nothing():
     assert float(none(0)) == pytest.approx(0.1)
 
 
+def test_steps_decay_the_learning_rate_by_the_epoch():
+    flags = {"schedule": "step", "decay_factor": 0.5, "decay_epochs": 2, "learning_rate": 0.1}
+    schedule = build_optimizer(config(warmup_steps=10, **flags), 110, 20)._learning_rate
+    rates = [float(schedule(step)) for step in (0, 5, 10, 39, 40, 79, 80)]
+    np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.1, 0.05, 0.05, 0.025], atol=1e-6)
+    none = build_optimizer(config(warmup_steps=0, **flags), 110, 20)._learning_rate
+    np.testing.assert_allclose([float(none(step)) for step in (0, 39, 40)], [0.1, 0.1, 0.05])
+    flags["decay_factor"] = 1.0
+    constant = build_optimizer(config(warmup_steps=0, **flags), 110, 20)._learning_rate
+    np.testing.assert_allclose([float(constant(step)) for step in (0, 109)], 0.1)
+
+
 def test_a_warm_up_of_half_the_schedule_or_more_is_remarked():
     assert warmup_remark(config(warmup_steps=4), 10) is None
     assert warmup_remark(config(warmup_steps=0), 1) is None

@@ -34,6 +34,7 @@ RECIPE = {
     "label_smoothing": 0.1,
     "warmup_steps": 0,
     "learning_rate": 0.01,
+    "ema_decay": 0.5,
 }
 # Images of the steps' batches: an uneven share, and none for the second device.
 BATCHES = (3, 1)
