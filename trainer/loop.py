@@ -11,13 +11,13 @@ from artifacts.recipe import Recipe
 from cli.progress import bar
 from trainer.distribution import Cluster
 from trainer.guards import LossGuard
-from trainer.history import History, StepWindow
 from trainer.input.batches import TrainingBatches
 from trainer.input.order import Batch
+from trainer.logs.history import History, StepWindow
+from trainer.logs.profiling import Profile
 from trainer.opening.open_run import OpenedRun
 from trainer.optimizer import build_optimizer
 from trainer.position import Position
-from trainer.profiling import Profile
 from trainer.step import build_step
 from trainer.stop import Stop, StopRequestedError
 from trainer.validation import Score, Validation, search_name

@@ -33,13 +33,13 @@ from trainer import distribution
 from trainer.distribution import Cluster
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
+from trainer.logs.profiling import Profile
 from trainer.loop import Loop
 from trainer.opening.inputs import adopt_stored_encoder
 from trainer.opening.open_run import OpenedRun, open_run
 from trainer.opening.plan import Plan
 from trainer.opening.precision import settle
 from trainer.optimizer import warmup_remark
-from trainer.profiling import Profile
 from trainer.stop import Stop, StopRequestedError
 from trainer.validation import open_validation, search_name
 from trainer.workers.tf_config import Task, parse_tf_config

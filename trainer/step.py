@@ -10,7 +10,7 @@ from model.captioner import Captioner
 from model.fast.tracing import any_batch
 from trainer import losses
 from trainer.distribution import Cluster, Share, one_device
-from trainer.feeding import fed_words
+from trainer.input.feeding import fed_words
 from trainer.losses import BatchTotals, Losses
 from trainer.optimizer import update
 

@@ -24,7 +24,7 @@ from records.split_files import SplitFiles, open_split
 from records.text import tokenise
 from records.vocabulary import Vocabulary
 from trainer.input.feature_cache import CaptionedFeatures, FeatureCache, stream
-from trainer.samples import SHOWN, Sample, Samples, first_pictures
+from trainer.logs.samples import SHOWN, Sample, Samples, first_pictures
 
 
 class Score(NamedTuple):

@@ -21,8 +21,8 @@ from pixels import standard
 from records.split_files import open_split
 from tests.support.image_kinds import Kind, all_kinds
 from tests.support.records import build, records, verify
-from trainer import samples
 from trainer.input import reading
+from trainer.logs import samples
 
 SIZE = 64
 KINDS = all_kinds()

@@ -9,7 +9,7 @@ import tensorflow as tf
 from records.vocabulary import END, UNK
 from tests.support.captioner import CAPTIONS, padded, small_captioner, some_features
 from tests.support.training import config
-from trainer.feeding import fed_words
+from trainer.input.feeding import fed_words
 from trainer.optimizer import build_optimizer
 from trainer.step import build_step
 

@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from artifacts import weights_file
 from tests.support.counting_run import STEPS, all_steps
 from tests.support.training import events
-from trainer import history, loop
+from trainer import loop
+from trainer.logs import history
 from trainer.stop import STOPPED
 
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
 from cli.errors import UserError
-from trainer import events
+from trainer.logs import events
+from trainer.logs.samples import Sample, Samples
 from trainer.position import Position
-from trainer.samples import Sample, Samples
 
 
 class History:

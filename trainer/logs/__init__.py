@@ -1,0 +1,1 @@
+"""What is written of a run while it trains: scalars, events, samples and profiles."""
