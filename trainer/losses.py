@@ -11,11 +11,11 @@ from model.definition.forcing import ForcingResult
 
 
 class BatchTotals(NamedTuple):
-    """Totals of a batch that several replicas share."""
+    """Totals of a batch that is computed in shares: by several replicas, or in pieces."""
 
-    words: tf.Tensor  # real words of all replicas, float32
-    captions: tf.Tensor  # captions of all replicas, float32
-    replicas: int
+    words: tf.Tensor  # real words of all shares, float32
+    captions: tf.Tensor  # captions of all shares, float32
+    shares: int | tf.Tensor  # how many there are
 
 
 class Losses(NamedTuple):
@@ -83,7 +83,7 @@ def objective(
     attention_entropy_weight: float = 0.0,
     totals: BatchTotals | None = None,
 ) -> Losses:
-    """Compute all losses of one batch, or of a replica's share of one.
+    """Compute all losses of one batch, or of a share of one.
 
     L2 carries no gradient here: `trainer.optimizer` adds it.
 
@@ -95,12 +95,12 @@ def objective(
         attention_entropy_weight: Weight of the attention entropy in the total. It makes a word look
             at few places: a state that remembers what an earlier word saw has no other reason to
             look anywhere.
-        totals: Totals of the batch when this is one replica's share of it: the scalars of all
+        totals: Totals of the batch when this is one share of it: the scalars of all
             shares, and their gradients, then sum up to those of the batch. None: this is all of it.
     """
-    words, captions, replicas = totals or (None, None, 1)
+    words, captions, shares = totals or (None, None, 1)
     penalty = doubly_stochastic(forced.attention, forced.real, captions)
-    squares = tf.stop_gradient(l2(kernels)) / replicas
+    squares = tf.stop_gradient(l2(kernels)) / shares
     total = mean(forced.losses, forced.real, words)
     attention_entropy = mean(entropy(forced.attention), forced.real, words)
     total += doubly_stochastic_weight * penalty + l2_weight * squares

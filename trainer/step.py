@@ -1,6 +1,6 @@
 """One training step: forward, backward, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from trainer import losses
 from trainer.distribution import Cluster, Share, one_device
 from trainer.input.feeding import fed_words
 from trainer.losses import BatchTotals, Losses
+from trainer.memory.pieces import sum_over_pieces
 from trainer.optimizer import update
 
 # (inputs, ids) of this worker's share of a batch -> scalars of the whole batch
@@ -75,7 +76,7 @@ class _Replica:
         present: tf.Tensor | None = None,
         totals: BatchTotals | None = None,
     ) -> tuple[Losses, Gradients]:
-        """Compute the losses and their gradients for all trainable variables.
+        """Compute the losses and their gradients for all trainable variables, piece by piece.
 
         Args:
             inputs: Images or features, [B, ...].
@@ -84,6 +85,31 @@ class _Replica:
             present: Whether these images count, for a replica's share of a batch.
             totals: Totals of the whole batch, for a replica's share of it.
         """
+        pieces = self.recipe.accumulate_steps
+        if pieces == 1:
+            return self._differentiate(inputs, ids, seed, present, totals)
+        words, captions, shares = totals or BatchTotals(*_counts(ids), 1)
+
+        def of_piece(
+            piece: Sequence[tf.Tensor | None], number: tf.Tensor, count: int | tf.Tensor
+        ) -> tuple[Losses, Gradients]:
+            piece_seed = tf.stack([seed[0], seed[1] * pieces + number])  # masks of its own
+            piece_totals = BatchTotals(words, captions, tf.cast(shares * count, tf.float32))
+            return self._differentiate(*piece, piece_seed, present, piece_totals)
+
+        losses_of_nothing = Losses(*(tf.zeros([]) for _ in Losses._fields))
+        zeros = (losses_of_nothing, [tf.zeros(variable.shape) for variable in self.variables])
+        return sum_over_pieces(of_piece, (inputs, ids), pieces, zeros)
+
+    def _differentiate(
+        self,
+        inputs: tf.Tensor,
+        ids: tf.Tensor,
+        seed: tf.Tensor,
+        present: tf.Tensor | None,
+        totals: BatchTotals | None,
+    ) -> tuple[Losses, Gradients]:
+        """Do what `differentiate` does, at once."""
         recipe, captioner = self.recipe, self.captioner
         with tf.GradientTape() as tape:
             features = captioner.features(inputs)

@@ -1,0 +1,1 @@
+"""How a training step fits into the memory of its device."""
