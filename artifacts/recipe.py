@@ -108,7 +108,7 @@ CHANGEABLE = frozenset(
     (
         *("records_dir", "run_dir", "epochs", "max_steps", "patience"),
         *("extend_schedule", "init_run"),  # the trainer compares them with the run itself
-        *("cache_memory_mb", "keep_checkpoints", "profile_steps"),
+        *("accumulate_steps", "cache_memory_mb", "keep_checkpoints", "profile_steps"),
     )
 )
 

@@ -16,6 +16,13 @@ class MachineFlags:
         " every epoch.",
         at_least=0,
     )
+    accumulate_steps: int = flag(
+        1,
+        "Pieces in which a batch of --batch_size images is computed, 1 or more: one after another,"
+        " in the memory that a piece takes. Their gradients are added up, so the step is that of"
+        " the whole batch.",
+        at_least=1,
+    )
     shuffle_mb: int = flag(
         512,
         "Size in MB of the window of encoded records that are shuffled together, 1 or more.",

@@ -41,13 +41,6 @@ class TrainingFlags:
         " 1 or more.",
         at_least=1,
     )
-    accumulate_steps: int = flag(
-        1,
-        "Pieces in which a batch of --batch_size images is computed, 1 or more: one after another,"
-        " in the memory that a piece takes. Their gradients are added up, so the step is that of"
-        " the whole batch.",
-        at_least=1,
-    )
     learning_rate: float = flag(
         5e-4,
         "Adam's learning rate at the end of the warm-up, 0 or more; it then follows --schedule.",

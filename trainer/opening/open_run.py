@@ -23,6 +23,7 @@ from records.manifest import DatasetInfo
 from records.split_files import SplitFiles
 from records.vocabulary import Vocabulary
 from trainer.distribution import Cluster
+from trainer.memory.estimate import require_memory
 from trainer.opening import initial_weights, resume
 from trainer.opening.inputs import choose_inputs, repeat_random_weights
 from trainer.opening.plan import Plan, plan_resumed, trained, wanted_steps
@@ -93,7 +94,8 @@ def open_run(
         The run.
 
     Raises:
-        UsageError: A flag contradicts the run that lies there.
+        UsageError: A flag contradicts the run that lies there, or training its encoder takes more
+            memory than there is.
         UserError: The records are not those of the run, their features are those of another
             encoder, a file of the run is not its own, or the folder cannot be written.
     """
@@ -106,6 +108,7 @@ def open_run(
     with cluster.strategy.scope():
         weights = "random" if recipe.init_run else recipe.encoder_weights
         captioner = restore.build(recipe.model(len(vocabulary)), weights)
+    require_memory(recipe, captioner, cluster.replicas)
     initial: InitialWeights | None = None
     trained_on: Sequence[TrainedOn] = ()
     if recipe.init_run:
@@ -171,6 +174,7 @@ def _resume(
     trained_on = provenance.read_all(folder) or ()
     finished = resume.why_finished(folder, config, position, plan, recipe)
     if not finished:
+        require_memory(recipe, captioner, cluster.replicas)
         resume.tell(recipe, plan, position, folder)
     return OpenedRun(folder, captioner, train, plan, finished, config, trained_on[1:])
 
