@@ -3,6 +3,7 @@
 A caption that reads from right to left stands at the right, and so do its first words.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,11 +16,11 @@ from captioning.fonts import FontFile
 TILES = 8  # in a row
 _TILE = 176  # pixels, with the margin
 _MARGIN, _LINE = 8, 22  # pixels
-_TEXT, _WORD = 17, 14  # heights of letters, pixels
+_TEXT, _WORD = 17, 14  # heights of letters, pixels; the scale's are those of words
 _SMALLEST = 8
 EVERY_WORD = "every word"  # the label of an attention that does not move
 _MOVES = 1e-6  # A smaller change of a weight from word to word is rounding.
-_HEAT = 0.6  # the share of the colour in a tile
+HEAT = 0.6  # the share of the colour in a tile
 # Dark to bright, as matplotlib's "inferno" at these five places.
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 
@@ -58,6 +59,50 @@ def looks(words: Sequence[str], attention: np.ndarray | None) -> list[tuple[str,
     return list(zip(words, attention, strict=True))
 
 
+def brightness(weights: np.ndarray, highest: float) -> np.ndarray:
+    """Return how bright places are shown: 0 at an even share or below, 1 at the highest weight.
+
+    Weights between them are scaled by their logarithm, so that small differences of an attention
+    that hardly looks are seen, and the weaker words beside one that looks at a single place.
+
+    Args:
+        weights: [..., grid height, grid width] float32, whose sum is 1 over the grid.
+        highest: The highest weight of the caption.
+
+    Returns:
+        float32 of the same shape.
+    """
+    places = weights.shape[-2] * weights.shape[-1]
+    times = math.log(max(highest * places, 1 + _MOVES))  # 1: all alike
+    return np.clip(np.log(np.maximum(weights * places, 1e-9)) / times, 0, 1).astype(np.float32)
+
+
+def scale(attention: np.ndarray) -> str:
+    """Return what the brightness of a caption's tiles means.
+
+    Args:
+        attention: [T, grid height, grid width] float32, T at least 1.
+    """
+    places, highest = attention[0].size, float(attention.max())
+    return (
+        f"Dark: {1 / places:.1%} of the attention, an even share, or less. Bright: {highest:.1%},"
+        f" the most in this caption, {highest * places:.1f} times as much. The scale is"
+        " logarithmic."
+    )
+
+
+def coloured(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return heat as colours, dark to bright: [height, width, 3], 0 to 255.
+
+    Args:
+        heat: [grid height, grid width] float32, 0 to 1, from `brightness`.
+        size: (width, height) of the result, pixels; heat is enlarged smoothly.
+    """
+    large = Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)
+    places = np.linspace(0, 1, len(_COLOURS))
+    return np.stack([np.interp(large, places, channel) for channel in _COLOURS.T], -1)
+
+
 def draw(path: str, captions: Sequence[PicturedCaption]) -> None:
     """Write what `render` draws as a PNG.
 
@@ -74,8 +119,8 @@ def draw(path: str, captions: Sequence[PicturedCaption]) -> None:
 def render(captions: Sequence[PicturedCaption]) -> Image.Image:
     """Draw for each image its caption, the image itself, then a tile for each word.
 
-    Bright is where the word looked; each tile is scaled to its own highest weight. An attention
-    that does not move gets one tile, and a caption without attention none.
+    Bright is where the word looked, as `brightness` says; the scale stands below the tiles. An
+    attention that does not move gets one tile, and a caption without attention none.
 
     Args:
         captions: What to draw.
@@ -101,18 +146,24 @@ def _letters(caption: PicturedCaption) -> str:
 def _block(caption: PicturedCaption, font: FontFile | None) -> Image.Image:
     image = _fitted(Image.fromarray(caption.pixels))
     row = image.height + _LINE + _MARGIN
-    tiles = [("", image)]
-    tiles += [
-        (label, _heated(image, heat)) for label, heat in looks(caption.words, caption.attention)
-    ]
+    tiles, legend = [("", image)], []
+    if shown := looks(caption.words, caption.attention):
+        assert caption.attention is not None  # there are looks
+        highest = float(caption.attention.max())
+        tiles += [(label, _heated(image, brightness(x, highest))) for label, x in shown]
+        legend = _wrapped(scale(caption.attention), _WORD)
     rows = -(-len(tiles) // TILES)
-    lines = _wrapped(caption.text, font)
+    lines = _wrapped(caption.text, _TEXT, font)
     head = len(lines) * _LINE + _MARGIN
-    block = Image.new("RGB", (TILES * _TILE, head + rows * row), "white")
+    foot = head + rows * row
+    block = Image.new("RGB", (TILES * _TILE, foot + len(legend) * _LINE), "white")
     pen = ImageDraw.Draw(block)
     leftwards = fonts.is_right_to_left(caption.text)
     for number, line in enumerate(lines):
-        _write_line(pen, number * _LINE + _MARGIN // 2, line, font, at_right=leftwards)
+        top = number * _LINE + _MARGIN // 2
+        _write_line(pen, top, line, _TEXT, font, at_right=leftwards)
+    for number, line in enumerate(legend):
+        _write_line(pen, foot + number * _LINE, line, _WORD, None, at_right=leftwards)
     for place, (word, tile) in enumerate(tiles):
         column = place % TILES
         left = (TILES - 1 - column if leftwards else column) * _TILE + _MARGIN
@@ -130,13 +181,19 @@ def _fitted(image: Image.Image) -> Image.Image:
 
 
 def _write_line(
-    pen: ImageDraw.ImageDraw, top: float, line: str, font: FontFile | None, *, at_right: bool
+    pen: ImageDraw.ImageDraw,
+    top: float,
+    line: str,
+    size: int,
+    font: FontFile | None,
+    *,
+    at_right: bool,
 ) -> None:
-    """Draw one line of a caption from the left margin on, or up to the right one."""
-    spans = fonts.spans(line, _TEXT, font)
+    """Draw one line of text from the left margin on, or up to the right one."""
+    spans = fonts.spans(line, size, font)
     left = TILES * _TILE - _MARGIN - fonts.width(spans) if at_right else float(_MARGIN)
     for span in spans:
-        pen.text((left, top + fonts.ascent(_TEXT)), span.text, "black", span.font, anchor="ls")
+        pen.text((left, top + fonts.ascent(size)), span.text, "black", span.font, anchor="ls")
         left += fonts.width([span])
 
 
@@ -158,11 +215,11 @@ def _write_word(
         left += fonts.width([span])
 
 
-def _wrapped(text: str, font: FontFile | None = None) -> list[str]:
-    """Return the lines of a caption, broken between words, or in a word that is too long."""
+def _wrapped(text: str, size: int = _TEXT, font: FontFile | None = None) -> list[str]:
+    """Return the lines of a text, broken between words, or in a word that is too long."""
 
     def fits(line: str) -> bool:
-        return fonts.width(fonts.spans(line, _TEXT, font)) <= TILES * _TILE - 2 * _MARGIN
+        return fonts.width(fonts.spans(line, size, font)) <= TILES * _TILE - 2 * _MARGIN
 
     text = " ".join(text.splitlines())
     if fits(text):
@@ -182,9 +239,7 @@ def _wrapped(text: str, font: FontFile | None = None) -> list[str]:
 
 
 def _heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    small = Image.fromarray((heat / max(heat.max(), 1e-9)).astype(np.float32))
-    large = np.clip(np.asarray(small.resize(image.size, Image.Resampling.BICUBIC)), 0, 1)
-    places = np.linspace(0, 1, len(_COLOURS))
-    colour = np.stack([np.interp(large, places, channel) for channel in _COLOURS.T], -1)
+    """Return the image in grey with heat [grid height, grid width] from 0 to 1 over it."""
     gray = np.asarray(image.convert("L"), np.float32)[..., None]
-    return Image.fromarray(((1 - _HEAT) * gray + _HEAT * colour).astype(np.uint8))
+    mixed = (1 - HEAT) * gray + HEAT * coloured(heat, image.size)
+    return Image.fromarray(mixed.astype(np.uint8))

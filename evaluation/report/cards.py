@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from captioning import image_file
-from captioning.attention_picture import looks
+from captioning.attention_picture import HEAT, brightness, coloured, looks, scale
 from captioning.fonts import is_right_to_left
 from cli.errors import UserError
 from evaluation.attention import AttendedCaption
@@ -67,19 +67,26 @@ def card(
 
 
 def _words(attended: AttendedCaption, picture: Image.Image | None) -> str:
-    """Return a tile for each word, or one for all: the picture, dark where it did not look."""
+    """Return a tile for each word, or one for all: heat over the picture in grey."""
     variables = f"--shape:{picture.width / picture.height:.3f}" if picture else "--shape:1"
     if picture:  # A CSS variable: the page holds the picture once for all tiles.
-        variables += f";--photo:url({_jpeg_uri(picture, _TILE_SIDE)})"
+        variables += f";--photo:url({_jpeg_uri(picture.convert('L'), _TILE_SIDE)})"
+    shown = looks(attended.words, attended.attention)
+    if not shown or attended.attention is None:
+        return ""
+    highest = float(attended.attention.max())
     tiles = [
         f'<figure><span class="tile">'
-        f'<img src="{_shade_uri(attention)}"'
+        f'<img src="{_heat_uri(brightness(attention, highest))}"'
         f' alt="“{escape(label)}” looked at the {_region(attention)}"></span>'
         f"{directed('figcaption', label)}</figure>"
-        for label, attention in looks(attended.words, attended.attention)
+        for label, attention in shown
     ]
     direction = "rtl" if is_right_to_left(attended.text) else "ltr"
-    return f'<div class="words" dir="{direction}" style="{variables}">{"".join(tiles)}</div>'
+    return (
+        f'<div class="words" dir="{direction}" style="{variables}">{"".join(tiles)}</div>'
+        f'<p class="soft scale">{scale(attended.attention)}</p>'
+    )
 
 
 def _region(attention: np.ndarray) -> str:
@@ -92,14 +99,14 @@ def _region(attention: np.ndarray) -> str:
     )
 
 
-def _shade_uri(attention: np.ndarray) -> str:
-    """Return a black PNG, clear at the peak of attention and dense where attention is none."""
-    pixels = np.zeros((*attention.shape, 4), np.uint8)
-    pixels[..., 3] = np.round(210 * (1 - attention / max(float(attention.max()), 1e-9)))
-    file = io.BytesIO()
+def _heat_uri(heat: np.ndarray) -> str:
+    """Return a PNG of heat [rows, columns] from 0 to 1, for the picture to show through."""
     # We enlarge it smoothly here, because browsers treat the rim of a tiny picture differently.
-    size = [4 * n for n in attention.shape[::-1]]
-    Image.fromarray(pixels, "RGBA").resize(size, Image.Resampling.BICUBIC).save(file, "PNG")
+    height, width = (4 * side for side in heat.shape)
+    pixels = np.full((height, width, 4), round(255 * HEAT), np.uint8)
+    pixels[..., :3] = coloured(heat, (width, height))
+    file = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(file, "PNG")
     return _data_uri("png", file)
 
 

@@ -1,8 +1,16 @@
 """What a picture shows of an attention: a tile for each word, one for all words, or none."""
 
 import numpy as np
+import pytest
 
-from captioning.attention_picture import EVERY_WORD, PicturedCaption, looks, render
+from captioning.attention_picture import (
+    EVERY_WORD,
+    PicturedCaption,
+    brightness,
+    looks,
+    render,
+    scale,
+)
 
 WORDS = ["a", "dog", "runs"]
 HEATS = np.random.default_rng(1).dirichlet(np.ones(12), 3).reshape(3, 3, 4).astype(np.float32)
@@ -13,7 +21,7 @@ def tiles(attention: np.ndarray | None) -> int:
     """Return how many tiles are drawn beside the image, which is blue."""
     blue = np.zeros((40, 40, 3), np.uint8) + np.array([0, 0, 255], np.uint8)
     page = np.asarray(render([PicturedCaption(blue, "a dog runs", WORDS, attention)])).astype(int)
-    columns = page[60:].reshape(-1, 8, 176, 3)
+    columns = page[60:190].reshape(-1, 8, 176, 3)  # above the scale
     return sum(bool((columns[:, n] < 250).any()) for n in range(8)) - 1
 
 
@@ -39,3 +47,28 @@ def test_without_an_attention_there_is_the_caption_alone():
 
 def test_of_no_words_nothing_is_shown():
     assert looks([], HEATS[:0]) == []
+
+
+def test_brightness_runs_from_an_even_share_to_the_highest_weight_of_the_caption():
+    flat = np.full((2, 3, 4), 1 / 12, np.float32)
+    flat[0, 0, 0] *= 1.2  # looks at one place, hardly more than at the others
+    flat[1, 1, 1] *= 1.1
+    shown = brightness(flat, float(flat.max()))
+    assert shown[0, 0, 0] == pytest.approx(1, abs=1e-5)
+    assert shown[1, 1, 1] == pytest.approx(np.log(1.1) / np.log(1.2), abs=1e-5)
+    assert np.count_nonzero(shown > 1e-3) == 2  # even shares are dark
+    less = np.array([[0.01, 0.01, 0.01, 0.97]], np.float32)
+    np.testing.assert_allclose(brightness(less, 0.97), [[0, 0, 0, 1]], atol=1e-6)
+    assert not np.any(brightness(np.full((2, 2), 0.25, np.float32), 0.25))
+
+
+def test_the_scale_is_told():
+    assert scale(np.full((2, 2, 2), 0.25, np.float32) * [[[1, 1], [2, 0]]]) == (
+        "Dark: 25.0% of the attention, an even share, or less. Bright: 50.0%, the most in this"
+        " caption, 2.0 times as much. The scale is logarithmic."
+    )
+    blue = np.zeros((40, 40, 3), np.uint8)
+    with_scale, without = (
+        render([PicturedCaption(blue, "a dog runs", WORDS, x)]).height for x in (HEATS, None)
+    )
+    assert with_scale > without

@@ -184,7 +184,7 @@ def test_words_of_a_right_to_left_caption_start_at_the_right(tiny):
     alef, bet = (heads[:, c * 176 : (c + 1) * 176] for c in (TILES - 2, TILES - 3))
     assert 0 < alef.any(0).sum() < 4 < alef.any(1).sum()
     assert 0 < bet.any(1).sum() < 5 < bet.any(0).sum()
-    tiles = (np.asarray(picture.convert("L"))[-20:] < 255).any(0)  # the last two words
+    tiles = (np.asarray(picture.convert("L"))[-50:-30] < 255).any(0)  # the last two words
     assert tiles[6 * 176 + 8 :].any() and not tiles[: 6 * 176].any()
 
 
@@ -224,15 +224,15 @@ def test_a_word_wider_than_its_tile_is_drawn_smaller(machine):
 
 def test_a_picture_takes_one_font_where_one_has_all(tiny, monkeypatch):
     drawn, load = [], fonts._load
-    monkeypatch.setattr(fonts, "_load", lambda *args: drawn.append(args[0].path) or load(*args))
+    monkeypatch.setattr(fonts, "_load", lambda *args: drawn.append(args) or load(*args))
     letters = {"": "abc", str(tiny): "abcä"}
     monkeypatch.setattr(fonts, "_has", lambda file, char: char in letters.get(file.path, ""))
     attention_picture.render([pictured("ab c", ["ab", "c"])])
-    assert set(drawn) == {""}
+    assert {file.path for file, _ in drawn} == {""}
     drawn.clear()
     attention_picture.render([pictured("ab bä", ["ab", "bä"]), pictured("c", ["c"])])
-    of_tiny = [path for path in drawn if path]
-    assert of_tiny and drawn.count("") == 2  # the baselines of two lines
+    of_captions = [file.path for file, size in drawn if size == 17]  # words and scales are smaller
+    assert str(tiny) in of_captions and of_captions.count("") == 2  # the baselines of two lines
 
 
 @pytest.mark.parametrize("shape", [(10, 4000), (4000, 10), (1, 448), (448, 1), (1, 1)])
@@ -242,4 +242,4 @@ def test_an_image_of_any_shape_is_drawn(machine, shape):
     height, width = (max(1, round(168 * side / max(shape))) for side in shape)
     tile = np.asarray(picture)[30 + 22 : 30 + 22 + height, 8 : 8 + width]
     assert tile.shape == (height, width, 3) and not tile.any()
-    assert picture.height == 30 + 22 + height + 8
+    assert picture.height == 30 + 22 + height + 8 + 22  # the last line is the scale's
