@@ -12,9 +12,12 @@ import tensorflow as tf
 from captioning.search_options import Features, Search
 from model.caption_generator import CaptionGenerator
 from model.captioner import Captioner
+from model.hiding import Drops
 from model.search.result import SearchResult
 from records.text import detokenise
-from records.vocabulary import END, PAD, Vocabulary
+from records.vocabulary import END, PAD, START, Vocabulary
+
+_DRAWS = 8  # of random places to hide from a word
 
 
 class GeneratedCaption(NamedTuple):
@@ -29,6 +32,8 @@ class GeneratedCaption(NamedTuple):
         log_probabilities: [T + 1] float32, of each word and of `<end>`, [T] where the caption was
             cut before its end; None unless asked for.
         cut: Whether the search ended before the caption did, at --max_words.
+        drops: What its words lose when places are hidden from them, each [T] float32; None unless
+            asked for.
     """
 
     words: tuple[str, ...]
@@ -36,6 +41,7 @@ class GeneratedCaption(NamedTuple):
     attention: np.ndarray | None = None
     log_probabilities: np.ndarray | None = None
     cut: bool = False
+    drops: Drops | None = None
 
     @property
     def text(self) -> str:
@@ -99,6 +105,36 @@ class FeatureCaptioner:
                 if np.isfinite(hypothesis[1])
             ]
             for image in zip(ids, scores, looked, probable, strict=True)
+        ]
+
+    def with_drops(
+        self,
+        captions: Sequence[Sequence[GeneratedCaption]],
+        result: SearchResult,
+        features: Features,
+        seeds: Sequence[int],
+    ) -> list[list[GeneratedCaption]]:
+        """Hide places from the words of the best captions, as `model/hiding.py` does.
+
+        Args:
+            captions: Of a batch, by captioners with an attention; from `captions`.
+            result: What they were made from.
+            features: What was searched.
+            seeds: One for each image; decides which places are hidden at random.
+
+        Returns:
+            The captions; the first of each image has `drops`.
+        """
+        ids = np.pad(result.ids[:, 0].numpy(), ((0, 0), (1, 0)), constant_values=START)
+        locations = features[self._generator.looking or 0].shape[1]
+        shape = (ids.shape[1] - 1, _DRAWS, locations)
+        numbers = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
+        drops = self._generator.drops(features, ids, tf.constant(np.stack(numbers)))
+        return [
+            [best._replace(drops=Drops(*(x[: len(best.words)] for x in of_image))), *others]
+            for (best, *others), *of_image in zip(
+                captions, *(x.numpy() for x in drops), strict=True
+            )
         ]
 
     def _caption(

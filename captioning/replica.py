@@ -39,11 +39,13 @@ class Wanted(NamedTuple):
         attention: Where each word looked.
         log_probabilities: How probable each word was.
         encoded: The bytes of the images, as the source gave them.
+        drops: What hidden places cost the words of the best caption; needs an attention.
     """
 
     attention: bool = False
     log_probabilities: bool = False
     encoded: bool = False
+    drops: bool = False
 
 
 class Outcome(NamedTuple):
@@ -115,8 +117,7 @@ class Replica:
         self._encoder_of = [self._prepare_encoder(restored) for restored in self.restored]
         self._sides = [encoder.spec.size for encoder in self._encoders.values() if encoder]
         # Sampling draws by the seed of the flags and the pixels, whatever else is in the batch.
-        self._sampling = isinstance(search, Sampling)
-        self._seed = search.seed if isinstance(search, Sampling) else 0
+        self._seed = search.seed if isinstance(search, Sampling) else None
 
     def _prepare_encoder(self, restored: Restored) -> str:
         """Freeze a captioner's encoder, once for captioners that share it; return its key."""
@@ -133,7 +134,7 @@ class Replica:
     @property
     def precisions(self) -> list[str]:
         """The precision of each captioner's matrix products."""
-        return [restored.captioner.decoder.config.precision for restored in self.restored]
+        return [member.captioner.decoder.config.precision for member in self.restored]
 
     @property
     def encodes(self) -> bool:
@@ -215,7 +216,7 @@ class Replica:
                 yield _Decoded(place, image, pixels, {}, self._image_seed(pixels))
 
     def _image_seed(self, pixels: Mapping[int, np.ndarray]) -> int:
-        if not self._sampling:
+        if self._seed is None:
             return 0
         side = self.restored[0].captioner.encoder.spec.size
         return zlib.crc32(pixels[side].tobytes())
@@ -237,20 +238,19 @@ class Replica:
         ]
 
     def _search(self, part: Part, batch: list[_Decoded], size: int) -> Iterator[Outcome]:
-        stacked = {
-            key: _filled([decoded.features[key] for decoded in batch], size)
-            for key in self._encoders
-        }
-        pairs = [np.array((self._seed, decoded.seed), np.int64) for decoded in batch]
+        stacked = {key: _filled([x.features[key] for x in batch], size) for key in self._encoders}
+        pairs = [np.array((self._seed or 0, decoded.seed), np.int64) for decoded in batch]
+        wanted = self._wanted
         with tf.device(self._device):
             features = [tf.constant(stacked[key]) for key in self._encoder_of]
-            seeds = tf.constant(_filled(pairs, size)) if self._sampling else None
+            seeds = None if self._seed is None else tf.constant(_filled(pairs, size))
             result = self._captioner.search(features, seeds)
             captions = self._captioner.captions(
-                result,
-                attention=self._wanted.attention,
-                log_probabilities=self._wanted.log_probabilities,
+                result, attention=wanted.attention, log_probabilities=wanted.log_probabilities
             )
+            if wanted.drops:
+                ids = _filled([np.array(decoded.image.image_id or 0) for decoded in batch], size)
+                captions = self._captioner.with_drops(captions, result, features, ids)
         for decoded, of_image in zip(batch, captions, strict=False):  # fillers are left out
             yield Outcome(part, decoded.place, decoded.image, tuple(of_image))
 

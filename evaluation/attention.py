@@ -7,7 +7,7 @@ Of runs without an attention nothing is measured.
 
 import dataclasses
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,11 @@ from captioning.records_source import RecordsSource, SelectedImages
 from captioning.replica import Wanted
 from captioning.search_options import BeamSearch
 from cli.progress import bar
+from evaluation import faithfulness
+from evaluation.faithfulness import FaithfulnessStatistics
 from model.definition.attention import entropy, temporal_variance
 from model.definition.decoder import first_attending
+from model.hiding import Drops
 from records.manifest import DatasetInfo
 from scenes import report as scene_report
 
@@ -41,6 +44,7 @@ class AttendedCaption(NamedTuple):
         text: The caption as people write it.
         words: T words.
         attention: [T, grid height, grid width] float32; None where no run has an attention.
+        drops: What hidden places cost each word; None unless asked for.
     """
 
     image_id: int
@@ -50,6 +54,7 @@ class AttendedCaption(NamedTuple):
     text: str
     words: Sequence[str]
     attention: np.ndarray | None
+    drops: Drops | None = None
 
 
 def survey(
@@ -76,8 +81,8 @@ def survey(
     """
     search = dataclasses.replace(how.search, n_best=1)
 
-    def again(ids: Collection[int]) -> Iterator[AttendedCaption]:
-        return attended_captions(run_dirs, records, search, ids, how.precision)
+    def again(ids: Collection[int], *, drops: bool = False) -> Iterator[AttendedCaption]:
+        return attended_captions(run_dirs, records, search, ids, how.precision, drops=drops)
 
     configs = [RunConfig.read(RunFolder(run_dir)).model.decoder for run_dir in run_dirs]
     if (looking := first_attending(configs)) is None:
@@ -85,23 +90,32 @@ def survey(
         pictured = again(shown) if shown else ()
         return {"attention": None}, {caption.image_id: caption for caption in pictured}
     sample = set(random.Random(0).sample(sorted(image_ids), min(SAMPLE, len(image_ids))))
-    statistics = AttentionStatistics()
-    sampled: list[tuple[int, Sequence[str], np.ndarray]] = []
-    kept: dict[int, AttendedCaption] = {}
-    for caption in again(sample | set(shown)):
-        if caption.image_id in sample:
-            assert caption.attention is not None  # a run has one
-            statistics.add(caption.attention)
-            sampled.append((caption.image_id, caption.words, caption.attention))
-        if caption.image_id in shown:
-            kept[caption.image_id] = caption
-    results: dict[str, Any] = {"attention": statistics.as_json()}
+    captions = {
+        # Only pictures that are shown are kept in memory.
+        caption.image_id: caption if caption.image_id in shown else caption._replace(encoded=b"")
+        for caption in again(sample | set(shown), drops=True)
+    }
+    sampled = [caption for image_id, caption in captions.items() if image_id in sample]
+    results: dict[str, Any] = {"attention": _measured(sampled)}
     if len(run_dirs) > 1:
         results["attention"]["run"] = RunFolder(run_dirs[looking]).name
     print(described(results["attention"]))
+    print(faithfulness.described(results["attention"]["faithfulness"]))
     if scene_report.is_drawn(info):
-        results["pointing"] = scene_report.pointing(info, sampled)
-    return results, kept
+        results["pointing"] = scene_report.pointing(
+            info, [(x.image_id, x.words, x.attention) for x in sampled if x.attention is not None]
+        )
+    return results, {image_id: captions[image_id] for image_id in shown}
+
+
+def _measured(captions: Iterable[AttendedCaption]) -> dict[str, Any]:
+    """Return the statistics of a sample for metrics.json; the captions have attention and drops."""
+    statistics, faithful = AttentionStatistics(), FaithfulnessStatistics()
+    for caption in captions:
+        assert caption.attention is not None and caption.drops is not None
+        statistics.add(caption.attention)
+        faithful.add(caption.drops)
+    return statistics.as_json() | {"faithfulness": faithful.as_json(statistics.locations)}
 
 
 def attended_captions(
@@ -110,6 +124,8 @@ def attended_captions(
     search: BeamSearch,
     image_ids: Collection[int],
     precision: str | None = None,
+    *,
+    drops: bool = False,
 ) -> Iterator[AttendedCaption]:
     """Caption some images of a split, keeping the attention.
 
@@ -121,13 +137,14 @@ def attended_captions(
         search: How to search.
         image_ids: The ids of the images.
         precision: As in `JobOptions`.
+        drops: Whether to hide places from the words, too; needs a run with an attention.
 
     Yields:
         The caption of each image, in the order of the records.
     """
     part_images = max(part.images for part in records.parts)
     selected = SelectedImages(records, image_ids, part_images)
-    wanted = Wanted(attention=True, encoded=True)
+    wanted = Wanted(attention=True, encoded=True, drops=drops)
     with bar(len(image_ids), "looking", "img") as progress:
         for outcome in caption_at_once(run_dirs, selected, search, wanted, precision=precision):
             caption = outcome.captions[0]
@@ -140,6 +157,7 @@ def attended_captions(
                 caption.text,
                 caption.words,
                 caption.attention,
+                caption.drops,
             )
             progress.update()
 
@@ -149,12 +167,13 @@ class AttentionStatistics:
 
     Attributes:
         images: The number of captions added.
+        locations: The number of places that a word can look at; 0 before the first caption.
     """
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.locations = 0
         self._entropy = self._variance = 0.0
-        self._words = self._locations = 0
+        self._words = 0
 
     def add(self, attention: np.ndarray) -> None:
         """Count a caption.
@@ -166,7 +185,7 @@ class AttentionStatistics:
         flat = attention.reshape(words, height * width)  # [T, L]
         self.images += 1
         self._words += words
-        self._locations = height * width
+        self.locations = height * width
         self._entropy += float(tf.reduce_sum(entropy(flat)))
         self._variance += float(temporal_variance(flat, np.ones(words, bool)))
 
@@ -180,7 +199,7 @@ class AttentionStatistics:
         return {
             "images": self.images,
             "entropy": self._entropy / max(1, self._words),
-            "entropy_limit": float(np.log(max(1, self._locations))),
+            "entropy_limit": float(np.log(max(1, self.locations))),
             "temporal_variance": self._variance / max(1, self.images),
         }
 

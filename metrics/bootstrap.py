@@ -97,6 +97,35 @@ def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Di
     return differences
 
 
+def ratio_of_sums(
+    numerators: Sequence[float], denominators: Sequence[float], seed: int = 0
+) -> tuple[float | None, Interval | None]:
+    """Return the quotient of two sums over images, with its 95% interval.
+
+    Args:
+        numerators: One of each image.
+        denominators: One of each image, in the same order.
+        seed: Chooses the resamples.
+
+    Returns:
+        The quotient and its interval. Both are None where the divisor is 0 or less, or where more
+        than 2.5% of the resamples say so: such a quotient means nothing. A single image has no
+        interval.
+    """
+    pairs = np.array([numerators, denominators], float).T  # [images, 2]
+    above, below = pairs.sum(0)
+    if below <= 0:
+        return None, None
+    if len(pairs) == 1:
+        return float(above / below), None
+    sums = np.concatenate([weights @ pairs for weights in _weights(len(pairs), seed)])
+    divisible = sums[sums[:, 1] > 0]
+    if len(divisible) < 0.975 * len(sums):
+        return None, None
+    ratio = float(above / below)
+    return ratio, _interval(divisible[:, 0] / divisible[:, 1], ratio)
+
+
 def _interval(resampled: np.ndarray, value: float) -> Interval:
     """Return the interval of a value that was resampled; it holds the value."""
     low, high = map(float, np.percentile(resampled, [2.5, 97.5]))

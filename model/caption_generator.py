@@ -6,10 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from model import hiding
 from model.captioner import Captioner
 from model.definition.decoder import first_attending
 from model.fast import step as fast_step
 from model.fast.step import SearchWeights
+from model.hiding import Drops
 from model.search.beam import beam_search
 from model.search.greedy import greedy_search
 from model.search.result import SearchResult
@@ -58,6 +60,17 @@ class CaptionGenerator:
     ) -> SearchResult:
         """Run `sample` with its seeds [B, 2] and options."""
         return self._run(sample, self._weights, tuple(features), rules, options, seeds)
+
+    def drops(self, features: Sequence[tf.Tensor], ids: tf.Tensor, numbers: tf.Tensor) -> Drops:
+        """Run `hiding.drops` of the captioner whose attention a search returns."""
+        looking = self.looking or 0
+        hidden = hiding.hidden_places(features[looking].shape[1])
+        return self._drops(features[looking], ids, numbers, hidden)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _drops(self, features: tf.Tensor, ids: tf.Tensor, numbers: tf.Tensor, hidden: int) -> Drops:
+        decoder = self.captioners[self.looking or 0].decoder
+        return hiding.drops(decoder, features, ids, numbers, hidden)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _run(

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from evaluation.attention import variance_text
+from evaluation.faithfulness import ratio_text
 from evaluation.report.text import directed, without_folders
 from metrics import diversity
 from metrics.names import CIDER, HEADINGS
@@ -15,6 +16,12 @@ _WORDS = 12  # Rows of the most missed words.
 _VARIANCE = (
     "Temporal variance: how far the attention moves from word to word; 0: every word looks at the"
     " same places."
+)
+_FAITHFULNESS = (
+    "Faithfulness: how many times as much the log-probability of a word falls when the {hidden} of"
+    " {places} places that it looks at most are hidden from it as when {hidden} random ones are;"
+    " 1: it does not need what it looks at. With even attention, the same places are hidden while"
+    " all weigh alike."
 )
 
 
@@ -97,9 +104,15 @@ def _attention(measured: Mapping[str, Any] | None) -> tuple[list[tuple[str, str,
         ("attention entropy", spread, ""),
         ("attention temporal variance", variance_text(measured), ""),
     ]
-    if "run" not in measured:
-        return rows, _VARIANCE
-    return rows, f"The attention is that of {escape(measured['run'])}. {_VARIANCE}"
+    notes = [f"The attention is that of {escape(measured['run'])}."] if "run" in measured else []
+    notes.append(_VARIANCE)
+    faithfulness = measured["faithfulness"]
+    rows += [
+        ("attention faithfulness", ratio_text(faithfulness), ""),
+        ("with even attention", ratio_text(faithfulness["even"]), ""),
+    ]
+    notes.append(_FAITHFULNESS.format(**faithfulness))
+    return rows, " ".join(notes)
 
 
 def missed_words(scores: Scores) -> str:

@@ -199,15 +199,31 @@ class Decoder(keras.layers.Layer):
             The new state; the gated context z [B, N, D'] that it was made from, [B, N, 0] without
             an attention; alpha [B, N, L].
         """
-        z, alpha = self.attention(state.h, memory.keys, memory.values)
-        precision = self.config.precision
+        context, alpha = self.attention(state.h, memory.keys, memory.values)
+        state, z = self.read(word_gates, state, context)
+        return state, z, alpha
+
+    def read(
+        self, word_gates: tf.Tensor, state: State, context: tf.Tensor
+    ) -> tuple[State, tf.Tensor]:
+        """Update the LSTM's state with a word and with what it saw.
+
+        Args:
+            word_gates: [B, N, 4U], from `word_gates`.
+            state: after the word before.
+            context: [B, N, D'], from the attention.
+
+        Returns:
+            The new state, and the gated context z that it was made from.
+        """
+        z, precision = context, self.config.precision
         gates = word_gates
         if self.gated:
             z = tf.sigmoid(self._apply(self.gate, state.h)) * z
         if self.attention.context_depth:
             gates += matmul(z, self.context_kernel, precision)
         gates += matmul(state.h, self.recurrent_kernel, precision)
-        return lstm_cell(gates, state.c), z, alpha
+        return lstm_cell(gates, state.c), z
 
     def deep_output(self, h: tf.Tensor, z: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         """Return tanh(W_h' h + W_z z + W_e E w), or h where the config has no deep output.

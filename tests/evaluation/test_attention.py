@@ -12,14 +12,17 @@ from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from captioning.records_source import RecordsSource, SelectedImages
 from captioning.search_options import BeamSearch
+from evaluation import faithfulness
 from evaluation.attention import (
     AttendedCaption,
     AttentionStatistics,
     attended_captions,
     described,
 )
+from evaluation.faithfulness import FaithfulnessStatistics
 from model.caption_generator import CaptionGenerator
 from model.decoding import decode
+from model.hiding import Drops
 from records.manifest import read_vocabulary
 from records.split_files import open_split
 from tests.support.four import FOUR
@@ -113,3 +116,33 @@ def test_of_strict_pairs_each_image_is_looked_at_once(scenes_pairs):
     read = [image for part in selected.parts for image in selected.read(part)]
     assert sorted(image.image_id for image in read) == wanted
     assert all(image.encoded for image in read)
+
+
+def test_faithfulness_is_of_all_words_of_the_sample():
+    rng = np.random.default_rng(1)
+    captions = [
+        Drops(*rng.gamma(2.0, size=(4, words)).astype(np.float32)) for words in (2, 0, 5, 3, 4, 6)
+    ]
+    statistics = FaithfulnessStatistics()
+    for drops in captions:
+        statistics.add(drops)
+    measured = statistics.as_json(locations=49)
+    of_words = Drops(*np.concatenate([np.stack(drops) for drops in captions], 1))
+    assert (measured["hidden"], measured["places"]) == (5, 49)
+    for part, most, random in (
+        (measured, of_words.most, of_words.random),
+        (measured["even"], of_words.even_most, of_words.even_random),
+    ):
+        assert part["drop"] == pytest.approx(most.mean(), rel=1e-5)
+        assert part["random_drop"] == pytest.approx(random.mean(), rel=1e-5)
+        assert part["ratio"] == pytest.approx(most.mean() / random.mean(), rel=1e-5)
+        assert part["interval"].low <= part["ratio"] <= part["interval"].high
+    assert faithfulness.described(measured).startswith(f"faithfulness {measured['ratio']:.2f} (95%")
+
+
+def test_a_word_needs_the_places_that_it_looks_at(four_run, four_records):
+    """The four captions are learnt by heart from what attention saw."""
+    records = split_of(four_records, "val")
+    captions = attended_captions([str(four_run)], records, SEARCH, [1, 2, 3, 4], drops=True)
+    most, random = np.concatenate([np.stack(x.drops)[:2] for x in captions], 1)
+    assert most.mean() > random.mean()

@@ -44,7 +44,8 @@ def test_each_kind_is_told_from_the_others(runs, capsys, tmp_path):
     assert soft["attention"]["temporal_variance"] > 1e-9
     assert "pointing" in soft and "run" not in soft["attention"]
     assert "temporal variance 0 (0" not in out and EVERY_WORD not in html.replace("0: every", "")
-    assert NO_ATTENTION not in out
+    assert NO_ATTENTION not in out and "\nfaithfulness " in out
+    assert soft["attention"]["faithfulness"].keys() >= {"ratio", "interval", "even"}
 
     static, out, html = evaluated(runs, capsys, tmp_path, "static")
     assert static["attention"]["temporal_variance"] < 1e-12
@@ -55,6 +56,7 @@ def test_each_kind_is_told_from_the_others(runs, capsys, tmp_path):
     none, out, html = evaluated(runs, capsys, tmp_path, "none")
     assert none["attention"] is None and "pointing" not in none
     assert out.count(NO_ATTENTION) == 1 and "entropy" not in out and "pointing" not in out
+    assert "faithful" not in out + html
     assert html.count("<img ") == cards and TILE not in html
     assert "No attention is measured or shown" in html and "entropy" not in html.lower()
 

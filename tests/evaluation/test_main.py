@@ -86,6 +86,9 @@ def assert_report_of_four(report: dict) -> None:
     assert report["diversity"]["distinct_captions"] == 1
     assert report["attention"]["images"] == 4
     assert 0 < report["attention"]["temporal_variance"] < 1
+    faithfulness = report["attention"]["faithfulness"]
+    assert (faithfulness["hidden"], faithfulness["places"]) == (6, 64)
+    assert faithfulness["ratio"] > 1  # the four captions are learnt by heart from what it saw
     assert "pointing" not in report  # only of scenes
 
 
@@ -111,9 +114,10 @@ def test_evaluate_on_other_records_than_those_of_the_run(
     report = json.loads((tmp_path / "metrics.json").read_text())
     facts, other_facts = report["facts_true"], report["facts_true_other_image"]
     cider = report["leave_one_out_CIDEr"]
-    assert out[-2].startswith("attention: ")
+    assert out[-3].startswith("attention: ")
+    assert out[-2].startswith("faithfulness ")
     assert out[-1].startswith("pointing: 0% of 0 colour and shape words")
-    assert out[-4:-2] == [
+    assert out[-5:-3] == [
         f"facts true: {facts:.0%} (other image: {other_facts:.0%})",
         f"CIDEr with one reference fewer: captions {cider['captions']:.2f},"
         f" references {cider['references']:.2f}",

@@ -32,7 +32,20 @@ FINDINGS = {
     "search": {"beam_size": 3},
     "captioning": {"precision": "float32", "devices": ["CPU"]},
     "contamination": None,
-    "attention": {"entropy": 1.5, "entropy_limit": 2.5, "temporal_variance": 0.25},
+    "attention": {
+        "entropy": 1.5,
+        "entropy_limit": 2.5,
+        "temporal_variance": 0.25,
+        "faithfulness": {
+            "hidden": 5,
+            "places": 49,
+            "drop": 0.5,
+            "random_drop": 0.2,
+            "ratio": 2.5,
+            "interval": [2.25, 2.75],
+            "even": {"drop": 0.2, "random_drop": -0.1, "ratio": None, "interval": None},
+        },
+    },
     "pointing": {"score": 0.91, "chance": 0.2},
 }
 
@@ -321,6 +334,13 @@ def test_only_an_attention_that_does_not_move_has_a_variance_of_0(scores, varian
     assert "The attention is that of &lt;b&gt;." in html
 
 
+def test_the_faithfulness_of_attention_stands_beside_that_of_even_attention(scores):
+    html = tables.captions(Summary.of(scores), FINDINGS)
+    assert "<td>attention faithfulness</td><td>2.50 (95% 2.25 to 2.75)</td>" in html
+    assert "<td>with even attention</td><td>unknown: hiding places at random costs nothing" in html
+    assert "when the 5 of 49 places that it looks at most are hidden from it" in html
+
+
 def test_the_table_says_that_there_is_no_attention(scores):
     html = tables.captions(Summary.of(scores), FINDINGS | {"attention": None})
     assert "<td>attention</td><td>none</td>" in html
@@ -349,15 +369,15 @@ def test_where_it_cannot_be_written(tmp_path, scores):
         written(tmp_path, scores)
 
 
-def test_heat_is_clear_at_the_peak():
+def test_heat_is_bright_at_the_peak():
     heat = np.zeros((3, 4))
-    heat[2, 3] = 0.5
+    heat[2, 3] = 1
     assert cards._region(heat) == "bottom right"
     assert cards._region(np.eye(3)[[1, 0, 2]] * [0, 1, 0] + np.diag([0, 2.0, 0])) == "centre"
-    data = cards._shade_uri(heat).partition(",")[2]
-    shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))[..., 3]
-    assert shade.shape == (12, 16)
-    assert shade[-2, -2] < 30 and shade[:6].min() > 180
+    data = cards._heat_uri(heat).partition(",")[2]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+    assert shown.shape == (12, 16, 4) and np.ptp(shown[..., 3]) == 0  # the picture shows through
+    assert shown[-2, -2, :3].sum() > 600 and shown[:6, ..., :3].sum(-1).max() < 60
 
 
 def test_a_curve_of_one_point_or_none():

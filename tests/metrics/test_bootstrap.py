@@ -164,3 +164,24 @@ def test_a_paired_test_of_other_images_is_refused(scores):
     fewer = dataclasses.replace(scores, images=dict(list(scores.images.items())[1:]))
     with pytest.raises(ValueError, match="same images"):
         bootstrap.paired_test(scores, fewer)
+
+
+def test_a_quotient_of_sums_has_the_interval_of_its_resamples():
+    rng = np.random.default_rng(1)
+    below = rng.gamma(4.0, size=400)
+    above = 3 * below + rng.normal(size=400)
+    ratio, interval = bootstrap.ratio_of_sums(above, below)
+    assert ratio == pytest.approx(above.sum() / below.sum())
+    # The delta method: the spread of the residuals over the mean of the divisor.
+    spread = np.std(above - ratio * below) / np.sqrt(400) / below.mean()
+    assert interval.low == pytest.approx(ratio - 1.96 * spread, abs=0.01)
+    assert interval.high == pytest.approx(ratio + 1.96 * spread, abs=0.01)
+    assert bootstrap.ratio_of_sums(above, below) == (ratio, interval)  # the seed decides
+
+
+def test_a_quotient_without_a_sure_divisor_means_nothing():
+    rng = np.random.default_rng(1)
+    assert bootstrap.ratio_of_sums([1.0, 2.0], [-1.0, 0.5]) == (None, None)
+    unsure = rng.normal(0.05, 1.0, size=100)
+    assert bootstrap.ratio_of_sums(np.ones(100), unsure + 0.02 - unsure.mean()) == (None, None)
+    assert bootstrap.ratio_of_sums([3.0], [2.0]) == (1.5, None)
