@@ -35,6 +35,7 @@ from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
 from trainer.logs.profiling import Profile
 from trainer.loop import Loop
+from trainer.opening.initial_weights import adopt_model
 from trainer.opening.inputs import adopt_stored_encoder
 from trainer.opening.open_run import OpenedRun, open_run
 from trainer.opening.plan import Plan
@@ -85,7 +86,8 @@ def _join_and_train(recipe: Recipe, given: Mapping[str, Any], task: Task) -> int
         cluster = distribution.join(task)
         with cluster.watched():
             info, train = open_split(recipe.records_dir, "train", recipe.max_train_images)
-            recipe = settle(adopt_stored_encoder(recipe, given, info), cluster)
+            recipe = adopt_stored_encoder(adopt_model(recipe, given), given, info)
+            recipe = settle(recipe, cluster)
             return _open_and_train(recipe, given, info, train, stop, cluster)
     except StopRequestedError:
         print("stopped before the first step: nothing is lost", file=sys.stderr)

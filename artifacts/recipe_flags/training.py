@@ -32,8 +32,9 @@ class TrainingFlags:
     )
     init_run: str = flag(
         "",
-        "Folder of a run whose best weights a new run begins with; its vocabulary and its model"
-        " must be the same, but for --encoder_trainable and --precision.",
+        "Folder of a run whose best weights a new run begins with. The flags of its model need not"
+        " be given. With another vocabulary the words that both have keep their weights; with"
+        " another encoder all behind the projection of features is kept.",
     )
     batch_size: int = flag(
         16,

@@ -16,7 +16,7 @@ from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
 from cli import atomic_file, process_lock
 from cli.errors import UserError
-from records.manifest import read_info
+from records.manifest import read_info, read_vocabulary
 from records.vocabulary import Vocabulary
 from tests.support.commands import one_error
 from tests.support.records import CocoFolder, build_coco, build_scenes, jpeg
@@ -63,7 +63,7 @@ def opened(monkeypatch) -> list:
     monkeypatch.setattr(main, "Loop", NoLoop)
     monkeypatch.setattr(main, "TrainingBatches", lambda *_: None)
     monkeypatch.setattr(main, "open_validation", lambda *_, **__: None)
-    monkeypatch.setattr(main, "_describe_best", lambda folder: folder.best)
+    monkeypatch.setattr(main, "_describe_best", lambda recipe: recipe.run_dir)
     return runs
 
 
@@ -322,15 +322,76 @@ def test_images_of_both_runs_count_as_trained_on(run_dir, tmp_path, opened, caps
         provenance.refuse_contamination(RunFolder(str(new)), info, "test", False)
 
 
-def test_weights_that_do_not_fit_are_refused(run_dir, again, tmp_path, capsys, four_records):
+def test_flags_of_the_model_are_those_of_the_initial_run(run_dir, again, tmp_path, opened):
+    shapes = ("encoder", "encoder_weights", "rnn_units", "embedding_dim", "attention_units")
+    nothing = dict.fromkeys((*shapes, "feature_projection"))
     new = tmp_path / "new"
-    for options, message in (
-        ({"init_run": tmp_path / "none"}, "none: no run here"),
-        ({"init_run": run_dir, "rnn_units": 25}, "its model is another: rnn_units=24, not 25"),
-        ({"init_run": run_dir, "records_dir": four_records}, "its vocabulary is not that of"),
-    ):
-        assert again(run_dir=new, **options) == 1
-        assert message in one_error(capsys)
+    assert again(run_dir=new, init_run=run_dir, **nothing) == 0
+    assert config(new)["model"] == config(run_dir)["model"]
+    kept = config(new)
+    # Resumed, it needs neither the flags nor the run that it began with.
+    shutil.move(run_dir, tmp_path / "elsewhere")
+    assert again(run_dir=new, **nothing) == 0
+    assert config(new) == kept
+
+
+def test_a_run_begins_with_another_vocabulary(
+    run_dir, again, tmp_path, opened, capsys, four_records
+):
+    new = tmp_path / "new"
+    assert again(run_dir=new, init_run=run_dir, records_dir=four_records, batch_size=2) == 0
+    old, words = (read_vocabulary(str(folder)).words for folder in (run_dir, four_records))
+    known = len({*old[4:]} & {*words[4:]})
+    assert 0 < known < len(words) - 4
+    line = f"{known} of {len(words) - 4} words are known to {run_dir}; the others begin as in a new"
+    assert line in capsys.readouterr().out
+    before = restore.restore(str(run_dir)).captioner.decoder
+    decoder = opened[-1].captioner.decoder
+    np.testing.assert_array_equal(decoder.embedding[words.index("a")], before.embedding[4])
+    np.testing.assert_array_equal(decoder.lstm_bias, before.lstm_bias)
+    kept = config(new)
+    assert kept["model"]["decoder"]["vocabulary_size"] == len(words)
+    assert again(run_dir=new, init_run=run_dir, records_dir=four_records, batch_size=2) == 0
+    assert config(new) == kept
+
+
+def test_a_run_begins_with_another_encoder(run_dir, again, tmp_path, opened, capsys):
+    other = {"encoder": "mobilenet_v2", "run_dir": tmp_path / "new"}
+    assert again(init_run=run_dir, **other) == 0
+    assert (
+        f"--init_run={run_dir}: its encoder is small_cnn and not mobilenet_v2: the projection of"
+        " features begins anew, and all behind it is kept\n"
+    ) in capsys.readouterr().out
+    before, now = restore.restore(str(run_dir)).captioner, opened[-1].captioner
+    assert now.decoder.projection.kernel.shape == (1280, 16)
+    np.testing.assert_array_equal(now.decoder.projection.bias, np.zeros(16))
+    for variable in before.decoder.variables:
+        if "projection" not in variable.path:
+            same = next(v for v in now.decoder.variables if v.path == variable.path)
+            np.testing.assert_array_equal(same, variable, err_msg=variable.path)
+    # Without a projection the attention reads the features of one encoder alone.
+    bare = tmp_path / "bare"
+    assert again(run_dir=bare, feature_projection=0) == 0
+    shutil.copytree(run_dir / "checkpoints", bare / "checkpoints")
+    assert again(init_run=bare, **other | {"feature_projection": 0}, seed=2) == 2
+    assert one_error(capsys) == (
+        f"error: --encoder=mobilenet_v2: --init_run={bare} was trained with --encoder=small_cnn and"
+        " --feature_projection=0, so its attention reads the features of that encoder alone; give"
+        " that encoder, or a run with a projection"
+    )
+
+
+def test_weights_that_do_not_fit_are_refused(run_dir, again, tmp_path, capsys):
+    new = tmp_path / "new"
+    assert again(run_dir=new, init_run=tmp_path / "none") == 1
+    assert "none: no run here" in one_error(capsys)
+    others = {"rnn_units": 25, "image_as": "context"}
+    assert again(run_dir=new, init_run=run_dir, **others) == 2
+    assert one_error(capsys) == (
+        f"error: --rnn_units=25 --image_as=context: --init_run={run_dir} was trained with"
+        " --rnn_units=24 --image_as=init_state, and its weights fit no other model; leave"
+        " --rnn_units and --image_as out"
+    )
     (run_dir / "records.json").rename(tmp_path / "records.json")
     assert again(run_dir=new, init_run=run_dir) == 1
     assert f"{run_dir}/records.json is missing" in one_error(capsys)

@@ -106,15 +106,16 @@ def open_run(
     if cluster.chief:
         _refuse_remains(folder)
     with cluster.strategy.scope():
-        weights = "random" if recipe.init_run else recipe.encoder_weights
+        weights = initial_weights.encoder_weights(recipe)
         captioner = restore.build(recipe.model(len(vocabulary)), weights)
     require_memory(recipe, captioner, cluster.replicas)
+    repeat_random_weights(captioner, recipe, info)
     initial: InitialWeights | None = None
     trained_on: Sequence[TrainedOn] = ()
     if recipe.init_run:
-        initial, trained_on = initial_weights.load(captioner, recipe, vocabulary)
-    else:
-        repeat_random_weights(captioner, recipe, info)
+        initial, trained_on, remarks = initial_weights.load(captioner, recipe, vocabulary)
+        if cluster.chief:
+            print(*remarks, sep="\n", end="\n" if remarks else "")
     train = choose_inputs(train, info, captioner)
     steps = wanted_steps(recipe, recipe.steps_per_epoch(train.records))
     config = None
