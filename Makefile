@@ -6,7 +6,7 @@ TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
 .PHONY: help setup demo test test-all test-page check coverage lock clean
-.PHONY: bench-records bench-score bench-train bench-search bench-recipes bench-serving
+.PHONY: bench-records bench-score bench-train bench-self-critical bench-search bench-recipes bench-serving
 
 help:
 	@echo "make setup          make .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-records  measure the job's speed and memory against named baselines"
 	@echo "make bench-score    measure scoring against the official code; needs CAPTION_DATA=DIR"
 	@echo "make bench-train    measure a training step against textbook ones; installs PyTorch into .venv"
+	@echo "make bench-self-critical  measure a self-critical training step and its parts"
 	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
 	@echo "make bench-serving  measure the server under load; BUNDLES=B1,B2 names bundles"
 	@echo "make bench-recipes  train and score the recipes on Flickr8k; hours, resumable; needs CAPTION_DATA=DIR"
@@ -77,6 +78,9 @@ bench-score: setup
 
 bench-train: .venv/bench
 	$(PY) -m benchmarks.train
+
+bench-self-critical: setup
+	$(PY) -m benchmarks.self_critical
 
 bench-search: .venv/bench
 	$(PY) -m benchmarks.search

@@ -12,6 +12,7 @@ from artifacts.recipe_flags.encoder import EncoderFlags
 from artifacts.recipe_flags.machine import MachineFlags
 from artifacts.recipe_flags.model import AUTO, ModelFlags
 from artifacts.recipe_flags.objective import ObjectiveFlags
+from artifacts.recipe_flags.self_critical import SelfCriticalFlags
 from artifacts.recipe_flags.training import TrainingFlags
 from artifacts.run_config import ModelConfig
 from cli.errors import UsageError
@@ -21,7 +22,9 @@ from model.encoder import ENCODERS
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(ModelFlags, EncoderFlags, ObjectiveFlags, TrainingFlags, MachineFlags):
+class Recipe(
+    ModelFlags, EncoderFlags, ObjectiveFlags, TrainingFlags, SelfCriticalFlags, MachineFlags
+):
     """How a captioner is trained. Every field is a flag."""
 
     records_dir: str = flag("", "Folder that pipeline.build_records wrote: the data set.")
@@ -79,6 +82,11 @@ class Recipe(ModelFlags, EncoderFlags, ObjectiveFlags, TrainingFlags, MachineFla
                 "--attention=none leaves no attention to gate or to penalise; add "
                 + " ".join(needed)
             )
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The highest learning rate of the stage."""
+        return self.scst_learning_rate if self.self_critical else self.learning_rate
 
     def steps_per_epoch(self, records: int) -> int:
         """Return the training steps in an epoch.

@@ -39,7 +39,7 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
     from trainer.optimizer import build_optimizer
     from trainer.step import build_step
 
-    _use_one_thread()
+    use_one_thread()
     training = Recipe(
         learning_rate=4e-4,
         warmup_steps=0,
@@ -51,7 +51,7 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
         attention_entropy=0.0,
         l2=1e-6 if recipe else 0.0,
     )
-    captioner = _FeaturesOnly(Decoder(work.decoder_config(size, recipe, precision)))
+    captioner = FeaturesOnly(Decoder(work.decoder_config(size, recipe, precision)))
     optimizer = build_optimizer(training, 10_000)
     optimizer.build(captioner.trainable_variables)
     step = build_step(training, captioner, optimizer)
@@ -59,7 +59,7 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
     return lambda: float(step(features, ids)["total"])
 
 
-class _FeaturesOnly:
+class FeaturesOnly:
     """A captioner on a CPU that gets features instead of images."""
 
     plain = False
@@ -100,7 +100,7 @@ def keras_rnn(size: str, batch: work.Batch) -> Step:
 
     from benchmarks.textbook_keras import Decoder
 
-    _use_one_thread()
+    use_one_thread()
     keras.utils.set_random_seed(1)
     captions = batch.ids.reshape(-1, batch.ids.shape[-1])
     features = np.repeat(batch.features.astype(np.float32), work.CAPTIONS, 0)
@@ -120,13 +120,14 @@ def product(precision: str) -> Step:
     """Return a product of two 2048 x 2048 matrices: what the core can do."""
     import tensorflow as tf
 
-    _use_one_thread()
+    use_one_thread()
     x = tf.cast(tf.random.normal([2048, 2048]), precision)
     multiply = tf.function(lambda x: tf.matmul(x, x)[0, 0])
     return lambda: float(multiply(x))
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
+    """Let TensorFlow compute in one thread."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

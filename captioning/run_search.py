@@ -36,7 +36,7 @@ def keep(folder: RunFolder, given: Mapping[str, Any], info: DatasetInfo) -> RunC
     config = RunConfig.read(folder)
     kept = dict(config.search)
     if not kept and not folder.has_weights:
-        default = BeamSearch(max_words=_longest(info))
+        default = BeamSearch(max_words=longest(info))
         kept = {name: getattr(default, name) for name in _FLAGS}
     kept |= {name: given[name] for name in _FLAGS if name in given}
     _checked(BeamSearch(**kept))
@@ -80,11 +80,15 @@ def of_runs(
     return _checked(BeamSearch(**{**kept[0], **given})), remarks
 
 
-def _longest(info: DatasetInfo) -> int:
-    """Return how many words the longest train caption has, its end counted; 30 at least."""
-    longest = [shard.longest_caption for shard in info.splits["train"].shards if shard.records]
+def longest(info: DatasetInfo) -> int:
+    """Return how many words the longest train caption has, its end counted; 30 at least.
+
+    Args:
+        info: The manifest of the training records.
+    """
+    lengths = [shard.longest_caption for shard in info.splits["train"].shards if shard.records]
     # Shards of earlier versions do not say; the flag bounds them, if it is not 0.
-    most = max(longest, default=0) if all(longest) else info.flags.max_caption_words
+    most = max(lengths, default=0) if all(lengths) else info.flags.max_caption_words
     return max(MAX_WORDS, most + 1)
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from metrics.tokens import Tokens
 from records.language import ENGLISH, is_english
 
-# A caption that ends in one of these words is unfinished.
 _BAD_ENDINGS = """
 a an the this that his her its their some and or with without of in on at to for from by is are
 """
@@ -20,8 +19,9 @@ _FUNCTION_WORDS = """
 near over under it he she they them him one two be has have being while as up out down off there 's
 other another each into behind front through around along who which what
 """
-_UNFINISHED = frozenset(_BAD_ENDINGS.split())
-_WITHOUT_CONTENT = _UNFINISHED | frozenset(_FUNCTION_WORDS.split())
+# Words that no complete caption ends in.
+UNFINISHED = frozenset(_BAD_ENDINGS.split())
+_WITHOUT_CONTENT = UNFINISHED | frozenset(_FUNCTION_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _repeats(caption: Sequence[str], n: int) -> bool:
 
 
 def _ends_badly(caption: Sequence[str]) -> bool:
-    return not caption or caption[-1] in _UNFINISHED
+    return not caption or caption[-1] in UNFINISHED
 
 
 def _share(answers: Iterable[bool]) -> float:

@@ -20,6 +20,29 @@ from model.search.sampling import sample
 from model.search.step_function import averaged
 
 
+def draw(
+    captioner: Captioner, features: tf.Tensor, rules: Rules, seeds: tf.Tensor, samples: int
+) -> SearchResult:
+    """Run `sample` with a captioner's weights as they are now, as training does at every step.
+
+    Nothing is kept or compiled: the caller's graph is the caller's.
+
+    Args:
+        captioner: what draws.
+        features: [B, L, D] of any float type.
+        rules: what a caption may be.
+        seeds: [B, 2] int, one for each image.
+        samples: N, captions of each image.
+
+    Returns:
+        The captions, [B, N, ...].
+    """
+    decoder = captioner.decoder
+    weights, memory = fast_step.lay_out(decoder, table=False), decoder.memory(features)
+    step = functools.partial(fast_step.step, weights, memory)
+    return sample(step, decoder.initial_state(memory, 1), rules, seeds, samples=samples)
+
+
 class CaptionGenerator:
     """The searches of `model.search`, compiled, over the decoders of one or several captioners.
 

@@ -15,9 +15,14 @@ _FLOOR = 1.0  # nats a word: the loss of an unlucky batch for a model that knows
 
 
 class LossGuard:
-    """Remembers what the loss usually is, and stops the run when it is not."""
+    """Remembers what the loss usually is, and stops the run when it is not.
 
-    def __init__(self) -> None:
+    Args:
+        learning_rate: The flag of the learning rate, for messages.
+    """
+
+    def __init__(self, learning_rate: str = "--learning_rate") -> None:
+        self._flag = learning_rate
         self._recent: collections.deque[float] = collections.deque(maxlen=REMEMBERED)
 
     def check(
@@ -48,6 +53,6 @@ class LossGuard:
         good = next(iter(checkpoints.newest()), "none: it broke before the first")
         raise UserError(
             f"step {step}: the loss is {total:.4g}{before}, the gradient's norm {norm:.4g} at"
-            f" learning rate {scalars['learning_rate']:.2g}, images {images}; lower --learning_rate"
+            f" learning rate {scalars['learning_rate']:.2g}, images {images}; lower {self._flag}"
             f" or --clip_norm; the last good checkpoint is {good}"
         )

@@ -2,13 +2,16 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import Recipe
 from cli.progress import bar
+from model.captioner import Captioner
 from trainer.distribution import Cluster
 from trainer.guards import LossGuard
 from trainer.input.batches import TrainingBatches
@@ -18,6 +21,8 @@ from trainer.logs.profiling import Profile
 from trainer.opening.open_run import OpenedRun
 from trainer.optimizer import build_optimizer
 from trainer.position import Position
+from trainer.self_critical.guards import RunawayGuard
+from trainer.self_critical.step import Judgement, SelfCriticalStep
 from trainer.step import build_step
 from trainer.stop import Stop, StopRequestedError
 from trainer.validation import Score, Validation, search_name
@@ -37,6 +42,7 @@ class Loop:
             the chief's is used.
         cluster: The workers that train; only the chief validates, reads and writes.
         stop: Handles SIGTERM.
+        sampled: What self-critical training judges captions by; None: people's captions are learnt.
 
     Attributes:
         position: How far the run is.
@@ -51,6 +57,7 @@ class Loop:
         validation: Validation | None,
         cluster: Cluster,
         stop: Stop,
+        sampled: Judgement | None = None,
     ) -> None:
         self.recipe, self.batches, self.validation = recipe, batches, validation
         self.stamp = validation.stamp if validation else ""
@@ -65,9 +72,21 @@ class Loop:
             self.optimizer.build(captioner.trainable_variables)
         variables, keep = captioner.trainable_variables, recipe.keep_checkpoints
         self.checkpoints = Checkpoints(self.folder, variables, self.optimizer, keep, run.id)
-        self.training_step = build_step(recipe, captioner, self.optimizer, cluster)
-        self.guard = LossGuard()
+        self.training_step = self._build_step(captioner, sampled)
+        self.guard = LossGuard("--scst_learning_rate" if sampled else "--learning_rate")
+        self.runaway_guard = RunawayGuard() if sampled else None
         self.profile = Profile(self.folder, recipe.profile_steps)
+
+    def _build_step(
+        self, captioner: Captioner, sampled: Judgement | None
+    ) -> Callable[[Batch], dict[str, tf.Tensor]]:
+        if sampled:
+            sampling = SelfCriticalStep(
+                self.recipe, captioner, self.optimizer, sampled, self.cluster
+            )
+            return lambda batch: sampling(batch.inputs, np.asarray(batch.image_ids))
+        step = build_step(self.recipe, captioner, self.optimizer, self.cluster)
+        return lambda batch: step(batch.inputs, batch.ids)
 
     def run(self) -> int:
         """Train to the end.
@@ -122,10 +141,20 @@ class Loop:
         if self.position.best and not self.checkpoints.best_is_good():
             # Without these the next score counts as the best one.
             step = self.position.step
-            self.position = Position(step, scored=min(self.position.scored, step - 1))
+            scored = min(self.position.scored, step - 1)
+            self.position = Position(step, scored=scored, watched=self.position.watched)
+        if self.runaway_guard and self.position.watched:
+            self.runaway_guard.state = self.position.watched
 
     def _train(self, progress: tqdm) -> None:
-        """Train epoch by epoch, with a validation at the end of each."""
+        """Train epoch by epoch, with a validation at the end of each.
+
+        Self-critical training goes on from weights that are good already. They are scored first, so
+        that the best weights are never worse.
+        """
+        unscored = self.position.step == 0 and self.position.best is None
+        if self.runaway_guard and any(self.cluster.from_chief([int(unscored)])):
+            self._score_on_chief(progress)
         while True:
             if self._at_end_of_epoch() and self.position.scored != self.position.step:
                 self._score_on_chief(progress)
@@ -167,20 +196,27 @@ class Loop:
             self._stop_together()
 
     def _take_step(self, batch: Batch) -> dict[str, float]:
-        scalars = self.training_step(batch.inputs, batch.ids)
+        scalars = self.training_step(batch)
         values = {name: float(value) for name, value in scalars.items()}
         step, image_ids = self.position.step + 1, np.asarray(batch.image_ids)
         self.guard.check(step, values, image_ids, self.checkpoints)
+        if self.runaway_guard and self.cluster.chief:
+            self.runaway_guard.check(step, values, self.folder.best)
+            self.position.watched = self.runaway_guard.state
         self.position.step = step
         return values
 
     def _log(self, summary: dict[str, float], progress: tqdm) -> None:
         if self.cluster.chief:
             self.history.write("train", self.position.step, summary)
+        learnt = (
+            f"reward {summary['reward']:.3f} entropy {summary['entropy']:.2f}"
+            f" bad endings {summary['bad_endings']:.1%}"
+            if self.runaway_guard
+            else f"loss {summary['cross_entropy']:.3f} perplexity {summary['perplexity']:.1f}"
+        )
         progress.set_postfix_str(
-            f"loss {summary['cross_entropy']:.3f}"
-            f" perplexity {summary['perplexity']:.1f}"
-            f" {summary['captions_per_second']:.0f} captions/s"
+            f"{learnt} {summary['captions_per_second']:.0f} captions/s"
             f" {summary['input_wait']:.0%} waiting for input"
         )
 

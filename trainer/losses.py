@@ -82,6 +82,7 @@ def objective(
     doubly_stochastic_weight: float,
     attention_entropy_weight: float = 0.0,
     totals: BatchTotals | None = None,
+    advantages: tf.Tensor | None = None,
 ) -> Losses:
     """Compute all losses of one batch, or of a share of one.
 
@@ -97,11 +98,18 @@ def objective(
             look anywhere.
         totals: Totals of the batch when this is one share of it: the scalars of all
             shares, and their gradients, then sum up to those of the batch. None: this is all of it.
+        advantages: [B, N] float32, of sampled captions: their loss is then the mean over captions
+            of the advantage times the sum of the words' losses. Its gradient is that of the mean
+            reward, negated. None: the loss is the mean over words.
     """
     words, captions, shares = totals or (None, None, 1)
     penalty = doubly_stochastic(forced.attention, forced.real, captions)
     squares = tf.stop_gradient(l2(kernels)) / shares
-    total = mean(forced.losses, forced.real, words)
+    if advantages is None:
+        total = mean(forced.losses, forced.real, words)
+    else:
+        of_caption = tf.reduce_sum(tf.where(forced.real, forced.losses, 0.0), 0)  # [B, N]
+        total = mean(advantages * of_caption, tf.reduce_any(forced.real, 0), captions)
     attention_entropy = mean(entropy(forced.attention), forced.real, words)
     total += doubly_stochastic_weight * penalty + l2_weight * squares
     if attention_entropy_weight:

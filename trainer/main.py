@@ -26,6 +26,7 @@ from cli import flags, paths, process_lock
 from cli.command import run
 from metrics.names import CIDER
 from records.canonical_json import to_json
+from records.language import ENGLISH
 from records.manifest import DatasetInfo, read_vocabulary
 from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
@@ -41,6 +42,9 @@ from trainer.opening.open_run import OpenedRun, open_run
 from trainer.opening.plan import Plan
 from trainer.opening.precision import settle
 from trainer.optimizer import warmup_remark
+from trainer.self_critical.guards import unfinished_words
+from trainer.self_critical.reward import References, Reward
+from trainer.self_critical.step import Judgement
 from trainer.stop import Stop, StopRequestedError
 from trainer.validation import open_validation, search_name
 from trainer.workers.tf_config import Task, parse_tf_config
@@ -67,7 +71,7 @@ def main(values: FlagValues, _rest: list[str]) -> int:
     """
     recipe = flags.read(Recipe, values)
     recipe.require("records_dir", "run_dir")
-    recipe.require_trained_encoder(recipe.learning_rate)
+    recipe.require_trained_encoder(recipe.peak_learning_rate)
     paths.require_local("records_dir", recipe.records_dir)
     paths.require_local("run_dir", recipe.run_dir)
     Profile(RunFolder(recipe.run_dir), recipe.profile_steps)  # refuses a wrong value at once
@@ -162,7 +166,15 @@ def _train(
             grid=train.grid,
             stamp=leak.stamp if leak else "",
         )
-    return Loop(recipe, opened, batches, validation, cluster, stop).run()
+    sampled = None
+    if recipe.self_critical:
+        references = References.read(batches.texts(), vocabulary, recipe.records_dir)
+        sampled = Judgement(
+            Reward(references, recipe.scst_bleu_weight),
+            unfinished_words(vocabulary, info.flags.language or ENGLISH),
+            run_search.longest(info),
+        )
+    return Loop(recipe, opened, batches, validation, cluster, stop, sampled).run()
 
 
 def _images_remark(recipe: Recipe, info: DatasetInfo) -> str | None:

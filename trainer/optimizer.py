@@ -157,7 +157,7 @@ def build_optimizer(
     """
     adam = Adam(_schedule(recipe, total_steps, steps_per_epoch), total_steps, recipe.ema_decay)
     if recipe.encoder_learning_rate:
-        factor = recipe.encoder_learning_rate / recipe.learning_rate
+        factor = recipe.encoder_learning_rate / recipe.peak_learning_rate
         adam.rate_factors = {variable.path: factor for variable in encoder}
     return adam
 
@@ -168,11 +168,11 @@ def _schedule(
     warmup = min(recipe.warmup_steps, total_steps // 2)
     if recipe.schedule == "step":
         decay_steps = recipe.decay_epochs * steps_per_epoch
-        return _Staircase(recipe.learning_rate, decay_steps, recipe.decay_factor, warmup)
+        return _Staircase(recipe.peak_learning_rate, decay_steps, recipe.decay_factor, warmup)
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else recipe.learning_rate,
+        0.0 if warmup else recipe.peak_learning_rate,
         max(1, total_steps - warmup),
-        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_target=recipe.peak_learning_rate if warmup else None,
         warmup_steps=warmup,
     )
 
@@ -189,8 +189,8 @@ def warmup_remark(recipe: Recipe, total_steps: int) -> str | None:
         return None
     return (
         f"--warmup_steps={recipe.warmup_steps}: the schedule has {total_steps:,} steps, so warm-up"
-        f" takes half of them: the learning rate reaches its peak, {recipe.learning_rate:g}, at"
-        f" step {half:,}; lower --warmup_steps"
+        " takes half of them: the learning rate reaches its peak,"
+        f" {recipe.peak_learning_rate:g}, at step {half:,}; lower --warmup_steps"
     )
 
 

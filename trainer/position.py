@@ -20,12 +20,14 @@ class Position:
             `Bleu_4` and `cross_entropy`; None before the first validation.
         without_better: Epochs since the best one.
         scored: The step of the last validation.
+        watched: The state of what watches sampled captions; None where nothing does.
     """
 
     step: int = 0
     best: dict[str, Any] | None = None
     without_better: int = 0
     scored: int = 0
+    watched: dict[str, Any] | None = None
 
     @classmethod
     def from_note(cls, note: Mapping[str, Any]) -> "Position":
@@ -35,11 +37,15 @@ class Position:
             note: What `note` returned for it.
         """
         scored = note.get("scored", note["step"])  # earlier versions did not note it
-        return cls(note["step"], note["best"], note["without_better"], scored)
+        watched = note.get("watched")
+        return cls(note["step"], note["best"], note["without_better"], scored, watched)
 
     def note(self) -> dict[str, Any]:
         """Return the note for a checkpoint."""
-        return dataclasses.asdict(self)
+        note = dataclasses.asdict(self)
+        if self.watched is None:
+            del note["watched"]
+        return note
 
     def end_epoch(
         self, epoch: int, score: Score | None, metric: str = "cider"

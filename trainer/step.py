@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from artifacts.recipe import Recipe
 from model.captioner import Captioner
+from model.definition.forcing import ForcingResult
 from model.fast.tracing import any_batch
 from trainer import losses
 from trainer.distribution import Cluster, Share, one_device
@@ -44,14 +45,14 @@ def build_step(
         `learning_rate`, `words` and `captions`.
     """
     cluster = cluster or one_device()
-    replica = _Replica(recipe, captioner, optimizer)
+    replica = Replica(recipe, captioner, optimizer)
     if cluster.replicas > 1:
         return _shared_step(replica, cluster)
     # The plain formulation is for devices where all of it is compiled, for each shape of a batch.
     return _compiled_whole(replica) if captioner.plain else any_batch(replica.step)
 
 
-class _Replica:
+class Replica:
     """The parts of a training step on one device."""
 
     def __init__(
@@ -65,7 +66,7 @@ class _Replica:
         """Take a step with a batch that is not shared."""
         seed = tf.stack([self.recipe.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         result, gradients = self.differentiate(inputs, ids, seed)
-        words, captions = _counts(ids)
+        words, captions = count_words(ids)
         return self.update(result, gradients, words, captions)
 
     def differentiate(
@@ -75,6 +76,7 @@ class _Replica:
         seed: tf.Tensor,
         present: tf.Tensor | None = None,
         totals: BatchTotals | None = None,
+        advantages: tf.Tensor | None = None,
     ) -> tuple[Losses, Gradients]:
         """Compute the losses and their gradients for all trainable variables, piece by piece.
 
@@ -84,11 +86,14 @@ class _Replica:
             seed: [2] int32, of dropout.
             present: Whether these images count, for a replica's share of a batch.
             totals: Totals of the whole batch, for a replica's share of it.
+            advantages: [B, N] float32, as for `losses.objective`. Their captions were sampled
+                without dropout, and the gradient is that of the captioner that sampled them: there
+                is neither dropout nor label smoothing, and the words fed in are the captions' own.
         """
         pieces = self.recipe.accumulate_steps
         if pieces == 1:
-            return self._differentiate(inputs, ids, seed, present, totals)
-        words, captions, shares = totals or BatchTotals(*_counts(ids), 1)
+            return self._differentiate(inputs, ids, advantages, seed, present, totals)
+        words, captions, shares = totals or BatchTotals(*count_words(ids), 1)
 
         def of_piece(
             piece: Sequence[tf.Tensor | None], number: tf.Tensor, count: int | tf.Tensor
@@ -99,12 +104,13 @@ class _Replica:
 
         losses_of_nothing = Losses(*(tf.zeros([]) for _ in Losses._fields))
         zeros = (losses_of_nothing, [tf.zeros(variable.shape) for variable in self.variables])
-        return sum_over_pieces(of_piece, (inputs, ids), pieces, zeros)
+        return sum_over_pieces(of_piece, (inputs, ids, advantages), pieces, zeros)
 
     def _differentiate(
         self,
         inputs: tf.Tensor,
         ids: tf.Tensor,
+        advantages: tf.Tensor | None,
         seed: tf.Tensor,
         present: tf.Tensor | None,
         totals: BatchTotals | None,
@@ -112,14 +118,10 @@ class _Replica:
         """Do what `differentiate` does, at once."""
         recipe, captioner = self.recipe, self.captioner
         with tf.GradientTape() as tape:
-            features = captioner.features(inputs)
-            with tape.stop_recording():
-                done = tf.cast(self.optimizer.iterations, tf.float32)
-                progress = done / self.optimizer.total_steps
-                fed = fed_words(recipe, captioner, features, ids, seed, progress)
-            forced = captioner.teacher_force(
-                features, ids, recipe.dropout, seed, recipe.label_smoothing, fed
-            )
+            if advantages is None:
+                forced = self._force(tape, inputs, ids, seed)
+            else:
+                forced = captioner.teacher_force(captioner.features(inputs), ids)
             if present is not None:
                 forced = forced._replace(real=forced.real & present)
             result = losses.objective(
@@ -129,9 +131,23 @@ class _Replica:
                 doubly_stochastic_weight=recipe.doubly_stochastic,
                 attention_entropy_weight=recipe.attention_entropy,
                 totals=totals,
+                advantages=advantages,
             )
         gradients = tape.gradient(result.total, self.variables)
         return result, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _force(
+        self, tape: tf.GradientTape, inputs: tf.Tensor, ids: tf.Tensor, seed: tf.Tensor
+    ) -> ForcingResult:
+        """Force people's captions; `tape` does not see how the words fed in are chosen."""
+        recipe, features = self.recipe, self.captioner.features(inputs)
+        with tape.stop_recording():
+            done = tf.cast(self.optimizer.iterations, tf.float32)
+            progress = done / self.optimizer.total_steps
+            fed = fed_words(recipe, self.captioner, features, ids, seed, progress)
+        return self.captioner.teacher_force(
+            features, ids, recipe.dropout, seed, recipe.label_smoothing, fed
+        )
 
     def update(
         self, result: Losses, gradients: Gradients, words: tf.Tensor, captions: tf.Tensor
@@ -155,7 +171,7 @@ class _Replica:
         }
 
 
-def _shared_step(replica: _Replica, cluster: Cluster) -> TrainingStep:
+def _shared_step(replica: Replica, cluster: Cluster) -> TrainingStep:
     """Build a step that several replicas take together, each with its images of the batch.
 
     The objective is divided by the words and captions of the whole batch, so the gradients of the
@@ -165,13 +181,13 @@ def _shared_step(replica: _Replica, cluster: Cluster) -> TrainingStep:
     """
     plain, optimizer = replica.captioner.plain, replica.optimizer
     # Sums over replicas stay outside of what is compiled whole.
-    differentiate = _compiled(replica.differentiate) if plain else replica.differentiate
+    differentiate = compiled(replica.differentiate) if plain else replica.differentiate
 
     def of_replica(share: Share) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         number = tf.cast(optimizer.iterations, tf.int32) * cluster.replicas
         seed = tf.stack([replica.recipe.seed, number + context.replica_id_in_sync_group])
-        counts = [tf.where(share.present, count, 0.0) for count in _counts(share.ids)]
+        counts = [tf.where(share.present, count, 0.0) for count in count_words(share.ids)]
         words, captions = context.all_reduce("SUM", counts)
         totals = BatchTotals(words, captions, cluster.replicas)
         of_share = differentiate(share.inputs, share.ids, seed, share.present, totals)
@@ -187,18 +203,18 @@ def _shared_step(replica: _Replica, cluster: Cluster) -> TrainingStep:
     return lambda inputs, ids: step(cluster.replica_shares(inputs, ids))
 
 
-def _compiled_whole(replica: _Replica) -> TrainingStep:
+def _compiled_whole(replica: Replica) -> TrainingStep:
     """Compile the step as one graph; a frozen encoder runs before it.
 
     An encoder of a thousand operations would be compiled again for every length of captions.
     """
-    compiled, captioner = _compiled(replica.step), replica.captioner
+    compiled_step, captioner = compiled(replica.step), replica.captioner
     encode = any_batch(lambda images: captioner.encoder(images))
 
     def step(inputs: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         if inputs.shape.rank == 4 and not captioner.encoder.trainable:
             inputs = encode(inputs)
-        return compiled(inputs, few_lengths(ids))
+        return compiled_step(inputs, few_lengths(ids))
 
     return step
 
@@ -208,11 +224,12 @@ def few_lengths(ids: tf.Tensor) -> tf.Tensor:
     return tf.pad(ids, [[0, 0], [0, 0], [0, (1 - ids.shape[-1]) % _LENGTHS_APART]])
 
 
-def _compiled(function: Callable) -> Callable:
+def compiled(function: Callable) -> Callable:
+    """Compile a function by XLA as one graph, as GPUs run the plain formulation."""
     return tf.function(function, autograph=False, jit_compile=True)
 
 
-def _counts(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def count_words(ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Count, in ids [B, N, T], the words to predict and the captions that have one; float32."""
     real = ids[:, :, 1:] != 0
     words = tf.math.count_nonzero(real)

@@ -24,7 +24,9 @@ class SearchWeights(NamedTuple):
     [O, I] (see `_product`).
     """
 
-    words: tf.Tensor  # [V, 4U + E] float32: E w W_x + b and E w W_e + b_h of every word
+    words: (
+        tf.Tensor
+    )  # [V, 4U + E] float32: E w W_x + b and E w W_e + b_h of every word; or E [V, E]
     state: tf.Tensor  # [U, A + D' + 4U]: query, gate on the context, LSTM gates
     context: tf.Tensor | None  # [D', 4U + E]: LSTM gates, deep output; None: no context
     score: tf.Tensor | None  # v, [A] float32; None: alpha does not move, and no A in `state`
@@ -32,10 +34,18 @@ class SearchWeights(NamedTuple):
     deep: tf.Tensor | None  # [U, E]; None: no deep output, and no E above
     logits: tf.Tensor  # [E, V] or [U, V]
     logits_bias: tf.Tensor  # [V] float32
+    word_kernel: tf.Tensor | None = None  # [E, 4U + E]: [W_x | W_e]; None: `words` has the products
+    word_bias: tf.Tensor | None = None  # [4U + E] float32: [b | b_h]; None likewise
 
 
-def lay_out(decoder: Decoder) -> SearchWeights:
-    """Copy a decoder's weights as they are now."""
+def lay_out(decoder: Decoder, table: bool = True) -> SearchWeights:
+    """Copy a decoder's weights as they are now.
+
+    Args:
+        decoder: whose weights.
+        table: multiply all words beforehand. For a single short search with these weights that
+            costs more than it saves.
+    """
     dtype = DTYPES[decoder.config.precision]
     attention, deep = decoder.attention, decoder.config.deep_output
     moves = isinstance(attention, SoftAttention)
@@ -52,8 +62,10 @@ def lay_out(decoder: Decoder) -> SearchWeights:
 
     word_kernel = joined(decoder.word_kernel, *([decoder.output_word.kernel] if deep else []))
     biases = [decoder.lstm_bias, *([decoder.output_h.bias] if deep else [])]
+    word_bias = tf.concat(biases, 0)
+    words = tf.convert_to_tensor(decoder.embedding)
     return SearchWeights(
-        words=_add_bias(_product(decoder.embedding, word_kernel), tf.concat(biases, 0)),
+        words=_add_bias(_product(words, word_kernel), word_bias) if table else words,
         state=joined(
             *([attention.query_kernel] if moves else []),
             *([decoder.gate.kernel] if decoder.gated else []),
@@ -65,6 +77,8 @@ def lay_out(decoder: Decoder) -> SearchWeights:
         deep=joined(decoder.output_h.kernel) if deep else None,
         logits=joined(decoder.output_logits.kernel),
         logits_bias=tf.identity(decoder.output_logits.bias),
+        word_kernel=None if table else word_kernel,
+        word_bias=None if table else word_bias,
     )
 
 
@@ -83,6 +97,8 @@ def step(
         The logits of the next word [B, N, V], the new state, alpha [B, N, L].
     """
     words = tf.gather(weights.words, tokens)
+    if weights.word_kernel is not None:
+        words = _add_bias(_product(words, weights.word_kernel), weights.word_bias)
     state_product = _product(state.h, weights.state)
     alpha, gate = _attend(state_product, memory.keys, weights.score, weights.gate_bias)
     context_product = None

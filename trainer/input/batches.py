@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from artifacts.recipe import Recipe
+from cli.progress import bar
 from model.captioner import Captioner
 from records.split_files import SplitFiles
 from trainer.input import order, reading
@@ -78,6 +79,24 @@ class TrainingBatches:
             share=self._share,
         )
         return reading.iterate(batches, self._train)
+
+    def texts(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield the image id and the captions as annotated of every record, with a progress bar.
+
+        Raises:
+            UserError: A record cannot be read.
+        """
+        if self._cache:
+            split = self._cache.split
+            for image_id, texts in zip(split.image_ids, split.texts, strict=True):
+                yield int(image_id), list(texts)
+            return
+        records = reading.parsed_records(self._train)
+        captions = records.map(lambda record: (record.image_id, record.texts))
+        with bar(self._train.records, "reading captions", "img") as progress:
+            for image_id, texts in reading.iterate(captions, self._train):
+                yield int(image_id), list(texts.numpy())
+                progress.update()
 
     def _elements(self, seed: int) -> tuple[tf.data.Dataset, Callable[[Any], tf.Tensor], int]:
         """Return what `order.epoch` takes: elements, how to load them, the shuffle window."""

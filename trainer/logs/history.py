@@ -135,9 +135,10 @@ class StepWindow:
         self._steps.append(scalars)
 
     def summary(self) -> dict[str, float]:
-        """Return the means, perplexity, captions a second, and the share of time without input.
+        """Return the means, captions a second, and the share of time without input.
 
-        A step weighs as much as it has words.
+        A step weighs as much as it has words. Where there is a cross-entropy, there is the
+        perplexity, too.
         """
         words = np.array([step["words"] for step in self._steps])
         means = {
@@ -146,9 +147,10 @@ class StepWindow:
             if name not in ("words", "captions")
         }
         seconds = time.monotonic() - self._began
+        if "cross_entropy" in means:
+            means["perplexity"] = float(np.exp(means["cross_entropy"]))
         return {
             **means,
-            "perplexity": float(np.exp(means["cross_entropy"])),
             "captions_per_second": sum(step["captions"] for step in self._steps) / seconds,
             "input_wait": self._waited / seconds,
         }

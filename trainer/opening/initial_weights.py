@@ -14,11 +14,13 @@ from artifacts import provenance, restore
 from artifacts.provenance import TrainedOn
 from artifacts.recipe import Recipe
 from artifacts.recipe_flags.model import ModelFlags
+from artifacts.recipe_flags.self_critical import CROSS_ENTROPY
 from artifacts.run_config import InitialWeights, RunConfig
 from artifacts.run_folder import RunFolder
 from cli.errors import UsageError, UserError
 from model.captioner import Captioner
 from records.vocabulary import SPECIAL, UNK, Vocabulary
+from trainer.self_critical.policy import become_policy
 
 # Flags of the model that are not about its shapes: the weights fit with any value.
 _FREE = {"encoder", "encoder_weights", "precision"}
@@ -113,7 +115,14 @@ def load(captioner: Captioner, recipe: Recipe, vocabulary: Vocabulary) -> Loaded
         )
     if words.fingerprint != vocabulary.fingerprint:
         remarks.append(_words_remark(recipe.init_run, words, vocabulary))
+    if remarks and recipe.self_critical:
+        raise UserError(
+            f"--stage={recipe.stage} goes on from a run that knows these words and sees these"
+            f" features: {remarks[0]}; first train on from there with --stage={CROSS_ENTROPY}"
+        )
     _assign(captioner, restored.captioner, encoder == recipe.encoder, words, vocabulary)
+    if recipe.self_critical:
+        become_policy(captioner, recipe.scst_temperature)
     digest = restore.digest(recipe.init_run)
     initial = InitialWeights(recipe.init_run, restored.note["step"], digest, "")
     return Loaded(initial, trained_on, remarks)

@@ -16,7 +16,7 @@ from artifacts.recipe import Recipe
 from artifacts.run_config import DataConfig, InitialWeights, RunConfig, Schedule
 from artifacts.run_folder import RunFolder
 from cli import atomic_file
-from cli.errors import UserError
+from cli.errors import UsageError, UserError
 from model.captioner import Captioner
 from model.encoder import PREPROCESSING_VERSION
 from records.manifest import DatasetInfo
@@ -101,6 +101,8 @@ def open_run(
     """
     keras.utils.set_random_seed(recipe.seed)
     folder = RunFolder(recipe.run_dir)
+    if cluster.chief:
+        recipe = _with_initial_run(folder, recipe)
     if cluster.chief and folder.exists and not _begins_anew(folder, recipe, given):
         return _resume(folder, recipe, given, info, vocabulary, train, cluster)
     if cluster.chief:
@@ -124,14 +126,35 @@ def open_run(
     return OpenedRun(folder, captioner, train, Plan(steps, steps), None, config, trained_on)
 
 
+def _with_initial_run(folder: RunFolder, recipe: Recipe) -> Recipe:
+    """Return the recipe with the --init_run that a run without weights of its own began with."""
+    if folder.exists and folder.has_weights:
+        return recipe
+    if folder.exists and not recipe.init_run and (initial := RunConfig.read(folder).initial):
+        recipe = dataclasses.replace(recipe, init_run=initial.run)
+    if recipe.self_critical and not recipe.init_run:
+        raise UsageError(
+            f"--stage={recipe.stage} goes on from a run that was trained on people's captions, and"
+            " --init_run is missing; give --init_run=RUN"
+        )
+    return recipe
+
+
 def _begins_anew(folder: RunFolder, recipe: Recipe, given: Mapping[str, Any]) -> bool:
-    """Tell whether a run is begun anew: nothing is trained yet, and its flags are others now."""
+    """Tell whether a run is begun anew: nothing is trained yet, and its flags are others now.
+
+    A run that begins with the weights of another one takes them anew, whatever its flags: it has no
+    file of them yet.
+    """
     if folder.has_weights:
         return False
-    others = resume.other_flags(RunConfig.read(folder), recipe, given)
+    config = RunConfig.read(folder)
+    others = resume.other_flags(config, recipe, given)
     if others:
         print(f"{folder.path}: no checkpoint yet: the run begins anew with {', '.join(others)}")
-    return bool(others)
+    elif config.initial:
+        print(f"{folder.path}: no checkpoint yet: training begins at step 0")
+    return bool(others) or config.initial is not None
 
 
 def _refuse_remains(folder: RunFolder) -> None:
