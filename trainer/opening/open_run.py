@@ -103,9 +103,8 @@ def open_run(
     folder = RunFolder(recipe.run_dir)
     if cluster.chief:
         recipe = _with_initial_run(folder, recipe)
-    if cluster.chief and folder.exists and not _begins_anew(folder, recipe, given):
-        return _resume(folder, recipe, given, info, vocabulary, train, cluster)
-    if cluster.chief:
+        if folder.exists and not _begins_anew(folder, recipe, given):
+            return _resume(folder, recipe, given, info, vocabulary, train, cluster)
         _refuse_remains(folder)
     with cluster.strategy.scope():
         weights = initial_weights.encoder_weights(recipe)
