@@ -18,7 +18,7 @@ from trainer.self_critical import guards
 
 SCST = {
     "stage": "scst",
-    "scst_learning_rate": 2e-3,
+    "scst_learning_rate": 5e-3,
     "scst_temperature": 0.5,
     "doubly_stochastic": 0,
     "deterministic": True,
