@@ -111,18 +111,25 @@ def open_run(
         captioner = restore.build(recipe.model(len(vocabulary)), weights)
     require_memory(recipe, captioner, cluster.replicas)
     repeat_random_weights(captioner, recipe, info)
-    initial: InitialWeights | None = None
-    trained_on: Sequence[TrainedOn] = ()
-    if recipe.init_run:
-        initial, trained_on, remarks = initial_weights.load(captioner, recipe, vocabulary)
-        if cluster.chief:
-            print(*remarks, sep="\n", end="\n" if remarks else "")
+    initial, trained_on = _take_initial_weights(captioner, recipe, vocabulary, cluster)
     train = choose_inputs(train, info, captioner)
     steps = wanted_steps(recipe, recipe.steps_per_epoch(train.records))
     config = None
     if cluster.chief:
         config = _start(folder, recipe, info, vocabulary, captioner, steps, initial, trained_on)
     return OpenedRun(folder, captioner, train, Plan(steps, steps), None, config, trained_on)
+
+
+def _take_initial_weights(
+    captioner: Captioner, recipe: Recipe, vocabulary: Vocabulary, cluster: Cluster
+) -> tuple[InitialWeights | None, Sequence[TrainedOn]]:
+    """Set a captioner to the weights of --init_run, if one is given, and say what is new."""
+    if not recipe.init_run:
+        return None, ()
+    initial, trained_on, remarks = initial_weights.load(captioner, recipe, vocabulary)
+    if cluster.chief:
+        print(*remarks, sep="\n", end="\n" if remarks else "")
+    return initial, trained_on
 
 
 def _with_initial_run(folder: RunFolder, recipe: Recipe) -> Recipe:
