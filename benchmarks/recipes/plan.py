@@ -95,13 +95,15 @@ def file_of(recipe: str) -> Path:
 
 
 def all_recipes() -> list[str]:
-    """Return the recipes of flags/ whose header has the three commands."""
+    """Return the recipes of flags/ that train from the start: their header has three commands."""
     needed = {BUILD, TRAIN, EVALUATE}
-    return [
-        path.stem
-        for path in sorted(FLAGS.glob("*.flags"))
-        if needed <= {command[0] for command in header.commands(path)}
-    ]
+    recipes = []
+    for path in sorted(FLAGS.glob("*.flags")):
+        commands = header.commands(path)
+        goes_on = any(part.startswith("--init_run") for command in commands for part in command)
+        if needed <= {command[0] for command in commands} and not goes_on:
+            recipes.append(path.stem)
+    return recipes
 
 
 def plan(recipe: str, setting: Setting) -> Plan:

@@ -131,6 +131,9 @@ def _folded(meta: meta_graph_pb2.MetaGraphDef) -> graph_pb2.GraphDef:
     rewrite = config.graph_options.rewrite_options
     rewrite.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.TWO
     rewrite.min_graph_nodes = -1  # small graphs too
+    if any(node.op == "Erfc" for node in meta.graph_def.node):
+        # LiteRT's converter knows GELU by the order of its products, which this would change.
+        rewrite.arithmetic_optimization = rewriter_config_pb2.RewriterConfig.OFF
     return tf_optimizer.OptimizeGraph(config, meta)
 
 

@@ -117,6 +117,7 @@ def test_the_recipes_of_the_house_can_be_planned(monkeypatch):
     plans = {name: plan(name, SETTING) for name in all_recipes()}
     assert all(planned.epochs > 0 for planned in plans.values())
     assert plans["flickr8k"].at_home
+    assert "finetune" not in plans  # It goes on from another run.
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from captioning.search_options import BeamSearch
 from cli.errors import UserError
+from model.encoder import ENCODERS, EncoderSpec
 from serving.exporting import lite
 from serving.exporting.graph import ExportedCaptioner
 from serving.exporting.options import FLOAT16, INT8, NONE, QUANTIZE
@@ -131,6 +133,22 @@ def test_every_model_and_search_gives_the_same(name, tmp_path):
     expected = exporting.compiled_find(exported)(PIXELS)
     assert captions.keys() == expected.keys()
     np.testing.assert_array_equal(captions["ids"], expected["ids"])
+    np.testing.assert_allclose(captions["scores"], expected["scores"], atol=1e-4)
+
+
+def test_a_frozen_gelu_is_one_of_litert(tmp_path, monkeypatch):
+    def network(weights):
+        image = keras.Input((64, 64, 3))
+        x = keras.layers.Conv2D(32, 8, 8)(image)
+        x = keras.layers.Dense(64, activation="gelu")(keras.layers.LayerNormalization()(x))
+        return keras.Model(image, keras.layers.Dense(128)(x))
+
+    spec = EncoderSpec(64, (8, 8, 128), lambda images: images / 64, network, pretrained=False)
+    monkeypatch.setitem(ENCODERS, "gelu", spec)
+    exported = exporting.exported_small(BeamSearch(beam_size=2, max_words=4), encoder="gelu")
+    lite.write(exported, str(tmp_path / "model"), NONE)
+    captions = captions_of(tmp_path / "model", PIXELS)
+    expected = exporting.compiled_find(exported)(PIXELS)
     np.testing.assert_allclose(captions["scores"], expected["scores"], atol=1e-4)
 
 
