@@ -32,6 +32,7 @@ from records.split_files import SplitFiles, open_split
 from records.vocabulary import Vocabulary
 from trainer import distribution
 from trainer.distribution import Cluster
+from trainer.input import augment
 from trainer.input.batches import TrainingBatches
 from trainer.input.feature_cache import fits_in_memory
 from trainer.logs.profiling import Profile
@@ -153,7 +154,10 @@ def _train(
     if leak:
         print(f"warning: {leak.why}; validation scores are {leak.stamp}", file=sys.stderr)
     cached = fits_in_memory(recipe, captioner, train)
-    batches = TrainingBatches(recipe, train, captioner, cached, cluster.share)
+    flips = recipe.augment and augment.looks_english(vocabulary)
+    if recipe.augment and cluster.chief:
+        print(augment.remark(flips, recipe.encoder_trainable))
+    batches = TrainingBatches(recipe, train, captioner, cached, cluster.share, flips)
     validation = None
     if cluster.chief and opened.config:
         validation = open_validation(

@@ -19,6 +19,12 @@ class EncoderFlags:
         " rises and decays along the same schedule. 0 takes --learning_rate.",
         at_least=0.0,
     )
+    augment: bool = flag(
+        False,
+        "Show each training image otherwise in every epoch: a random crop, brightness, contrast and"
+        " saturation, and its mirror image where no caption names a side. The encoder then runs in"
+        " every epoch, frozen or not.",
+    )
 
     def require_trained_encoder(self, learning_rate: float) -> None:
         """Refuse flags of an encoder's training where nothing trains the encoder.

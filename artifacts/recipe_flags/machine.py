@@ -11,9 +11,9 @@ class MachineFlags:
 
     cache_memory_mb: int = flag(
         4096,
-        "Memory in MB that the features of a frozen encoder, or the decoded images of one that is"
-        " trained, may take, 0 or more; what does not fit is computed, read or decoded again in"
-        " every epoch.",
+        "Memory in MB that the features of a frozen encoder may take, or the decoded images where"
+        " the encoder is trained or images are augmented; 0 or more. What does not fit is computed,"
+        " read or decoded again in every epoch.",
         at_least=0,
     )
     accumulate_steps: int = flag(

@@ -1,7 +1,7 @@
 """The batches that training learns from, epoch by epoch."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,31 +10,24 @@ from artifacts.recipe import Recipe
 from cli.progress import bar
 from model.captioner import Captioner
 from records.split_files import SplitFiles
-from trainer.input import order, reading
+from trainer.input import augment, order, reading
+from trainer.input.augment import AugmentedImages
 from trainer.input.feature_cache import FeatureCache
 from trainer.input.image_cache import ImageCache, keeps_images
 from trainer.input.order import Batch
-
-
-class InputSource(Protocol):
-    """Where the inputs of batches come from."""
-
-    def stored(self, record: reading.Record) -> Any:
-        """Return the key of a record's input: a scalar, or a tuple of scalars."""
-
-    def load(self, stored: Any) -> tf.Tensor:
-        """Return the inputs [B, ...] of keys, each [B]."""
+from trainer.input.reading import InputLoader, InputSource
 
 
 class TrainingBatches:
     """Epochs of batches: of features or images from memory, or as they are read and decoded.
 
     Args:
-        recipe: The recipe: batch size, seed, shuffle window, memory for decoded images.
+        recipe: The recipe: batch size, seed, shuffle window, augmentation, memory for images.
         train: The training split.
         captioner: Its encoder fills the cache; its spec gives the size of the images.
         cached: Whether the features are kept in memory. Filling the cache reads the split once.
         share: This worker's images of each batch, as for `order.epoch`.
+        flips: Whether augmentation may mirror images.
 
     Attributes:
         steps_per_epoch: Batches in an epoch.
@@ -47,11 +40,17 @@ class TrainingBatches:
         captioner: Captioner,
         cached: bool,
         share: slice = order.ALL_IMAGES,
+        flips: bool = False,
     ) -> None:
-        self._recipe, self._train, self._share = recipe, train, share
+        self._recipe, self._train, self._share, self._flips = recipe, train, share, flips
+        self._size = captioner.encoder.spec.size
         self.steps_per_epoch = recipe.steps_per_epoch(train.records)
+        cached = cached and not recipe.augment
         self._cache = FeatureCache.fill(train, captioner) if cached else None
-        loader = reading.InputLoader(captioner.encoder.spec.size, train.grid)
+        if recipe.augment:
+            loader = InputLoader(augment.uncropped_side(self._size), None, tf.uint8)
+        else:
+            loader = InputLoader(self._size, train.grid)
         self._source: InputSource = loader
         if not cached and keeps_images(recipe, loader, train):
             self._source = ImageCache.fill(train, loader)
@@ -107,7 +106,10 @@ class TrainingBatches:
         window = min(records, max(1, records_in_window))
         # A window over the whole split needs no shuffled shards: the order is the cache's.
         shard_seed = seed if window < records else None
+        source = self._source
+        if self._recipe.augment:
+            source = AugmentedImages(source, self._size, seed, self._flips)
         elements = reading.parsed_records(self._train, shard_seed).map(
-            lambda record: (self._source.stored(record), record.ids, record.image_id)
+            lambda record: (source.stored(record), record.ids, record.image_id)
         )
-        return elements, self._source.load, window
+        return elements, source.load, window

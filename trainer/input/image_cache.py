@@ -1,4 +1,4 @@
-"""The decoded images of a split in memory, for an encoder that sees them in every epoch.
+"""The decoded images of a split in memory, for an encoder that runs in every epoch.
 
 Only decoding is saved: records are read in every epoch as they are without the cache, and so their
 order, and every pixel, is the same with it.
@@ -98,14 +98,15 @@ def _decoded(split_files: SplitFiles, loader: InputLoader) -> tf.data.Dataset:
 def keeps_images(recipe: Recipe, loader: InputLoader, train: SplitFiles) -> bool:
     """Tell whether the decoded images are kept in memory; print a line when they do not fit.
 
-    They are not kept for an encoder that is frozen: its features take less than the images.
+    They are not kept for an encoder that is frozen and sees the same images in every epoch: its
+    features take less.
 
     Args:
         recipe: The recipe.
         loader: Decodes the images.
         train: The training split.
     """
-    if loader.grid or not recipe.encoder_trainable:
+    if loader.grid or not (recipe.encoder_trainable or recipe.augment):
         return False
     needed = train.images * loader.size**2 * 3 * loader.dtype.size / 1e6
     if needed <= recipe.cache_memory_mb:

@@ -7,7 +7,7 @@ encoder for all their captions.
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -50,6 +50,16 @@ class RecordBatch(NamedTuple):
     inputs: tf.Tensor  # images [B, size, size, 3] float32 in 0..255, or features [B, L, D] float16
     ids: tf.Tensor  # [B, N, T] int32, padded with 0
     texts: tf.Tensor  # [B, N] string, padded with empty ones
+
+
+class InputSource(Protocol):
+    """Where the inputs of batches come from."""
+
+    def stored(self, record: Record) -> Any:
+        """Return the key of a record's input: a scalar, or a tuple of scalars."""
+
+    def load(self, stored: Any) -> tf.Tensor:
+        """Return the inputs [B, ...] of keys, each [B]."""
 
 
 @dataclasses.dataclass(frozen=True)

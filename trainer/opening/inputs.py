@@ -47,9 +47,10 @@ def adopt_stored_encoder(recipe: Recipe, given: Mapping[str, Any], info: Dataset
     recipe = dataclasses.replace(recipe, **adopted)
     if info.flags.store == "both":
         return recipe
-    if recipe.encoder_trainable:
+    if recipe.encoder_trainable or recipe.augment:
+        flag = "encoder_trainable" if recipe.encoder_trainable else "augment"
         raise UsageError(
-            f"--encoder_trainable needs images and {recipe.records_dir} holds features only; build"
+            f"--{flag} needs images and {recipe.records_dir} holds features only; build"
             " records with --store=both, or without --features"
         )
     if recipe.encoder != info.encoder.name:

@@ -112,7 +112,8 @@ def open_run(
     require_memory(recipe, captioner, cluster.replicas)
     repeat_random_weights(captioner, recipe, info)
     initial, trained_on = _take_initial_weights(captioner, recipe, vocabulary, cluster)
-    train = choose_inputs(train, info, captioner)
+    if not recipe.augment:
+        train = choose_inputs(train, info, captioner)
     steps = wanted_steps(recipe, recipe.steps_per_epoch(train.records))
     config = None
     if cluster.chief:
@@ -197,7 +198,8 @@ def _resume(
     with cluster.strategy.scope():
         captioner = restore.build(recipe.model(len(vocabulary)))
     restore.restore_frozen(captioner, folder, config)
-    train = choose_inputs(train, info, captioner, config.data.preprocessing)
+    if not recipe.augment:
+        train = choose_inputs(train, info, captioner, config.data.preprocessing)
     if config != written:
         with _reported(folder):
             config.write(folder)
