@@ -203,6 +203,8 @@ def test_features_of_others_are_refused(run, alone, scenes_features, tmp_path, c
     run_dir = tmp_path / "run"
     assert train(records_dir=alone, run_dir=run_dir, encoder="mobilenet_v2") == 2
     assert f"--encoder=mobilenet_v2 contradicts {alone}" in one_error(capsys)
+    assert train("--augment", records_dir=alone, run_dir=run_dir) == 2
+    assert f"--augment needs images and {alone} holds features" in one_error(capsys)
     assert train(records_dir=alone, run_dir=run_dir, encoder_trainable=True) == 2
     assert f"--encoder_trainable needs images and {alone} holds features" in one_error(capsys)
     path = tmp_path / "other.weights.h5"

@@ -80,6 +80,7 @@ def choose_inputs(
     files: SplitFiles,
     info: DatasetInfo,
     captioner: Captioner,
+    augmented: bool = False,
     preprocessing: int = PREPROCESSING_VERSION,
 ) -> SplitFiles:
     """Take a split's stored features where they fit the encoder, else its images.
@@ -88,6 +89,7 @@ def choose_inputs(
         files: The split.
         info: The manifest of its records.
         captioner: What is trained.
+        augmented: Whether the images are augmented, so that no stored features serve.
         preprocessing: The version of the preprocessing that the captioner is trained with.
 
     Returns:
@@ -96,7 +98,9 @@ def choose_inputs(
     Raises:
         UserError: The features do not fit, and there are no images.
     """
-    if not stored_features.usable(info, files.folder, captioner.encoder, preprocessing):
+    if augmented or not stored_features.usable(
+        info, files.folder, captioner.encoder, preprocessing
+    ):
         return files
     assert info.encoder is not None  # or `usable` would be False
     return dataclasses.replace(files, grid=info.encoder.grid)

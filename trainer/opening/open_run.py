@@ -112,8 +112,7 @@ def open_run(
     require_memory(recipe, captioner, cluster.replicas)
     repeat_random_weights(captioner, recipe, info)
     initial, trained_on = _take_initial_weights(captioner, recipe, vocabulary, cluster)
-    if not recipe.augment:
-        train = choose_inputs(train, info, captioner)
+    train = choose_inputs(train, info, captioner, recipe.augment)
     steps = wanted_steps(recipe, recipe.steps_per_epoch(train.records))
     config = None
     if cluster.chief:
@@ -198,8 +197,8 @@ def _resume(
     with cluster.strategy.scope():
         captioner = restore.build(recipe.model(len(vocabulary)))
     restore.restore_frozen(captioner, folder, config)
-    if not recipe.augment:
-        train = choose_inputs(train, info, captioner, config.data.preprocessing)
+    pixels = config.data.preprocessing
+    train = choose_inputs(train, info, captioner, recipe.augment, pixels)
     if config != written:
         with _reported(folder):
             config.write(folder)
