@@ -200,7 +200,8 @@ def _shared_step(replica: Replica, cluster: Cluster) -> TrainingStep:
         local = cluster.strategy.experimental_local_results
         return {name: local(value)[0] for name, value in values.items()}
 
-    return lambda inputs, ids: step(cluster.replica_shares(inputs, ids))
+    padded = few_lengths if plain else tf.identity
+    return lambda inputs, ids: step(cluster.replica_shares(inputs, padded(ids)))
 
 
 def _compiled_whole(replica: Replica) -> TrainingStep:
