@@ -6,7 +6,8 @@ TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
 .PHONY: help setup demo test test-all test-page check coverage lock clean
-.PHONY: bench-records bench-score bench-train bench-self-critical bench-search bench-recipes bench-serving
+.PHONY: bench-records bench-score bench-train bench-self-critical bench-search bench-recipes
+.PHONY: bench-ablations bench-serving
 
 help:
 	@echo "make setup          make .venv with the pinned dependencies (Python 3.11 or 3.12)"
@@ -23,6 +24,7 @@ help:
 	@echo "make bench-search   measure beam and greedy search against simpler ones; installs PyTorch too"
 	@echo "make bench-serving  measure the server under load; BUNDLES=B1,B2 names bundles"
 	@echo "make bench-recipes  train and score the recipes on Flickr8k; hours, resumable; needs CAPTION_DATA=DIR"
+	@echo "make bench-ablations  measure each choice of a recipe; many hours, resumable; needs CAPTION_DATA=DIR"
 	@echo "make lock           pin the dependencies anew in requirements.lock"
 	@echo "make clean          remove .venv, the coverage report and what the demo made"
 
@@ -87,6 +89,9 @@ bench-search: .venv/bench
 
 bench-recipes: setup
 	$(PY) -m benchmarks.recipes
+
+bench-ablations: setup
+	$(PY) -m benchmarks.ablations
 
 bench-serving: setup
 	$(PY) -m benchmarks.serving --bundles=$(BUNDLES)

@@ -19,7 +19,7 @@ from artifacts.weights_file import Arrays, DamagedError, Note
 from cli import atomic_file
 from cli.errors import UserError
 
-_OPTIMIZER = "optimizer/"
+OPTIMIZER = "optimizer/"  # before the names of the optimizer's variables in a checkpoint
 _CHECKPOINT = re.compile(r"step-\d+\.npz")
 
 
@@ -109,7 +109,7 @@ class Checkpoints:
         """
         arrays = weights_file.gather(self.variables)
         state = weights_file.gather(self.optimizer.variables)
-        arrays |= {_OPTIMIZER + path: value for path, value in state.items()}
+        arrays |= {OPTIMIZER + path: value for path, value in state.items()}
         path = self.folder.checkpoint(step)
         self._write(path, arrays, note)
         for old in self.newest()[self.keep :]:
@@ -159,9 +159,9 @@ class Checkpoints:
                 arrays, note = weights_file.load(path)
                 weights_file.require_run(path, note, self.run_id)
                 state = {
-                    name.removeprefix(_OPTIMIZER): value
+                    name.removeprefix(OPTIMIZER): value
                     for name, value in arrays.items()
-                    if name.startswith(_OPTIMIZER)
+                    if name.startswith(OPTIMIZER)
                 }
                 weights_file.scatter(arrays, self.variables, path)
                 weights_file.scatter(state, self.optimizer.variables, path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Setting:
         work_dir: Where everything is kept.
         epochs: Most epochs of a recipe; 0: its own.
         seed: The seed in place of the recipes' own; None: theirs.
+        records_dir: Records that are built already; None: each recipe's own are built.
     """
 
     data_dir: str
@@ -46,6 +48,7 @@ class Setting:
     work_dir: Path
     epochs: int = 0
     seed: int | None = None
+    records_dir: Path | None = None
 
 
 class Plan(NamedTuple):
@@ -57,7 +60,7 @@ class Plan(NamedTuple):
     at_home: bool  # whether the recipe's own data are Flickr8k
     records: Path
     run: RunFolder
-    build: list[str]
+    build: list[str]  # empty where the records are there
     train: list[str]
     evaluate: list[str]
     work: tuple[frozenset[str], ...]  # what is left of job, recipe and headers: equal for twins
@@ -106,12 +109,14 @@ def all_recipes() -> list[str]:
     return recipes
 
 
-def plan(recipe: str, setting: Setting) -> Plan:
+def plan(recipe: str, setting: Setting, choice: str = "", changes: Sequence[str] = ()) -> Plan:
     """Return what to run for a recipe.
 
     Args:
         recipe: The name of a file in flags/ without its ending, or a flagfile's path.
         setting: What is the same for all recipes.
+        choice: What to call the recipe with `changes`; "" for the recipe itself.
+        changes: Flags in place of the recipe's own.
 
     Raises:
         UserError: The flagfile or its header cannot be used.
@@ -123,20 +128,23 @@ def plan(recipe: str, setting: Setting) -> Plan:
     job = sorted({*header.without(built, _OF_THE_BUILD)} - defaults)
     # Recipes with the same job share its records, which are named after it.
     words = [re.sub(r"[^\w.]+", "-", flag.removeprefix("--")) for flag in job]
-    records = setting.work_dir / "records" / "-".join(["flickr8k", *words])
+    built_here = setting.work_dir / "records" / "-".join(["flickr8k", *words])
+    records = setting.records_dir or built_here
     weights = f"--encoder_weights={setting.encoder_weights}"
     build = [
         *("--runner=DirectRunner", _DATASET, f"--data_dir={setting.data_dir}"),
         *(f"--output_dir={records}", f"--features={ENCODER}", weights, *job),
     ]
     epochs = _epochs(flags, path)
-    name, replaced = path.stem, []
+    name, replaced = path.stem, list(changes)
     if 0 < setting.epochs < epochs:
         name += f"-epochs{setting.epochs}"
         replaced.append(f"--epochs={setting.epochs}")
     if setting.seed is not None:
         name += f"-seed{setting.seed}"
         replaced.append(f"--seed={setting.seed}")
+    if choice:
+        name += "-" + re.sub(r"[^\w.]+", "-", choice)
     run = RunFolder(str(setting.work_dir / "runs" / name))
     common = [
         *(f"--flagfile={path}", f"--records_dir={records}", f"--run_dir={run.path}"),
@@ -151,7 +159,7 @@ def plan(recipe: str, setting: Setting) -> Plan:
         _DATASET in built,
         records,
         run,
-        [BUILD, *build],
+        [] if setting.records_dir else [BUILD, *build],
         [TRAIN, *common, *train],
         [EVALUATE, *common, f"--split={SPLIT}", *evaluate],
         tuple(map(frozenset, (job, header.without(flags, _PLACES), train, evaluate))),

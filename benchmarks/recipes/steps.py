@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,15 @@ class Steps:
         Raises:
             UserError: The command failed.
         """
-        first = {"core_seconds": 0.0, "begun_elsewhere": begun_elsewhere}
+        first = {"core_seconds": 0.0, "seconds": 0.0, "begun_elsewhere": begun_elsewhere}
         state = self.states.setdefault(name, first)
         state |= {"done": False, "inputs": inputs, "machine": describe_machine()}
-        before = state["core_seconds"]
+        before, seconds_before = state["core_seconds"], state.get("seconds", 0.0)
+        began = time.monotonic()
 
         def note(core_seconds: float) -> None:
             state["core_seconds"] = before + core_seconds
+            state["seconds"] = seconds_before + time.monotonic() - began
             self._write()
 
         execute(command, self._handle, note)

@@ -98,7 +98,9 @@ def markdown(rows: Sequence[dict[str, Any]], reference: str, epochs: int) -> str
         ],
         *([*_score_cells(row, reference)] for row in rows),
     ]
-    return "\n\n".join([_caption(rows, epochs), _table(training), _table(scores), _notes(rows)])
+    return "\n\n".join(
+        [_caption(rows, epochs), markdown_table(training), markdown_table(scores), _notes(rows)]
+    )
 
 
 def _caption(rows: Sequence[dict[str, Any]], epochs: int) -> str:
@@ -176,6 +178,7 @@ def _score(row: dict[str, Any], name: str) -> str:
     return text
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells, the first of them the header, as a table in Markdown."""
     header, *others = (f"| {' | '.join(cells)} |" for cells in rows)
     return "\n".join([header, "|" + "---|" * len(rows[0]), *others])

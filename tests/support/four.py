@@ -44,21 +44,23 @@ def build_four(
     build_coco(coco, output_dir, train_shards=1, **options)
 
 
+FOUR_FLAGS = {
+    "encoder_trainable": True,
+    "dropout": 0,
+    "l2": 0,
+    "doubly_stochastic": 0,
+    "epochs": 3,
+    "warmup_steps": 10,
+    "learning_rate": 4e-3,
+    "rnn_units": 128,
+    "embedding_dim": 128,
+    "attention_units": 64,
+    "feature_projection": 0,
+}
+
+
 def train_four(records_dir: Path, run_dir: Path) -> None:
     """Train a run that says the caption of each of the four pictures word for word."""
     from tests.support.training import train  # imports TensorFlow
 
-    options = {
-        "encoder_trainable": True,
-        "dropout": 0,
-        "l2": 0,
-        "doubly_stochastic": 0,
-        "epochs": 3,
-        "warmup_steps": 10,
-        "learning_rate": 4e-3,
-        "rnn_units": 128,
-        "embedding_dim": 128,
-        "attention_units": 64,
-        "feature_projection": 0,
-    }
-    assert train(records_dir=records_dir, run_dir=run_dir, **options) == 0
+    assert train(records_dir=records_dir, run_dir=run_dir, **FOUR_FLAGS) == 0
