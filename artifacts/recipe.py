@@ -5,6 +5,7 @@ evaluation load the same flagfile, so both commands declare these flags.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,13 +45,16 @@ class Recipe(
             What `artifacts.restore.build` builds.
 
         Raises:
-            UsageError: The flags ask for an attention's parts without an attention.
+            UsageError: The flags ask for an attention's parts without an attention, or for a floor
+                that changes nothing.
             ValueError: --precision is not settled yet (`trainer/opening/precision.py`).
         """
         if self.precision == AUTO:
             raise ValueError("--precision=auto is not settled")
         if self.attention == "none":
             self._require_nothing_of_an_attention()
+        if self.attention_entropy_floor:
+            self._require_entropy_above_its_floor()
         decoder = DecoderConfig(
             vocabulary_size=vocabulary_size,
             feature_depth=ENCODERS[self.encoder].grid[2],
@@ -81,6 +85,22 @@ class Recipe(
             raise UsageError(
                 "--attention=none leaves no attention to gate or to penalise; add "
                 + " ".join(needed)
+            )
+
+    def _require_entropy_above_its_floor(self) -> None:
+        floor = self.attention_entropy_floor
+        if not self.attention_entropy:
+            raise UsageError(
+                f"--attention_entropy_floor={floor} changes nothing without --attention_entropy;"
+                " give that a weight, such as 0.02"
+            )
+        height, width, _ = ENCODERS[self.encoder].grid
+        even = math.log(height * width)
+        if floor >= even:
+            raise UsageError(
+                f"--attention_entropy_floor={floor} changes nothing: attention to the"
+                f" {height * width} locations of {self.encoder} has {even:.2f} nats at most; give"
+                " less"
             )
 
     @property

@@ -81,6 +81,7 @@ def objective(
     l2_weight: float,
     doubly_stochastic_weight: float,
     attention_entropy_weight: float = 0.0,
+    attention_entropy_floor: float = 0.0,
     totals: BatchTotals | None = None,
     advantages: tf.Tensor | None = None,
 ) -> Losses:
@@ -96,6 +97,8 @@ def objective(
         attention_entropy_weight: Weight of the attention entropy in the total. It makes a word look
             at few places: a state that remembers what an earlier word saw has no other reason to
             look anywhere.
+        attention_entropy_floor: Nats of a word's attention that the weight spares. Without it a
+            weight that makes words look where they would not makes them stare at single places.
         totals: Totals of the batch when this is one share of it: the scalars of all
             shares, and their gradients, then sum up to those of the batch. None: this is all of it.
         advantages: [B, N] float32, of sampled captions: their loss is then the mean over captions
@@ -110,9 +113,13 @@ def objective(
     else:
         of_caption = tf.reduce_sum(tf.where(forced.real, forced.losses, 0.0), 0)  # [B, N]
         total = mean(advantages * of_caption, tf.reduce_any(forced.real, 0), captions)
-    attention_entropy = mean(entropy(forced.attention), forced.real, words)
+    entropies = entropy(forced.attention)
+    attention_entropy = mean(entropies, forced.real, words)
     total += doubly_stochastic_weight * penalty + l2_weight * squares
     if attention_entropy_weight:
-        total += attention_entropy_weight * attention_entropy
+        excess = attention_entropy
+        if attention_entropy_floor:
+            excess = mean(tf.nn.relu(entropies - attention_entropy_floor), forced.real, words)
+        total += attention_entropy_weight * excess
     cross_entropy = mean(forced.nll, forced.real, words)
     return Losses(total, cross_entropy, penalty, squares, attention_entropy)

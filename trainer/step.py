@@ -130,6 +130,7 @@ class Replica:
                 l2_weight=recipe.l2,
                 doubly_stochastic_weight=recipe.doubly_stochastic,
                 attention_entropy_weight=recipe.attention_entropy,
+                attention_entropy_floor=recipe.attention_entropy_floor,
                 totals=totals,
                 advantages=advantages,
             )

@@ -45,6 +45,12 @@ class ObjectiveFlags:
         " word look at fewer locations.",
         at_least=0.0,
     )
+    attention_entropy_floor: float = flag(
+        0.0,
+        "Entropy in nats from which on --attention_entropy weighs, 0 or more: a word that looks at"
+        " fewer locations is left alone. 2.5 is that of 12 locations that weigh alike.",
+        at_least=0.0,
+    )
     label_smoothing: float = flag(
         0.0,
         "Share of the target probability that is spread over all words, 0 to 0.99.",

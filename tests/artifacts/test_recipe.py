@@ -47,6 +47,24 @@ def test_without_attention_nothing_of_one_is_accepted(flags, remedies):
     assert all(remedy in message for remedy in remedies)
 
 
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        ({}, "--attention_entropy_floor=2.5 changes nothing without --attention_entropy;"),
+        ({"attention": "static"}, "changes nothing without --attention_entropy;"),
+        (
+            {"attention_entropy": 0.1, "attention_entropy_floor": 3.9},
+            r"=3\.9 changes nothing: .*the 49 locations of mobilenet_v2 has 3\.89 nats at most;",
+        ),
+    ],
+)
+def test_a_floor_of_entropy_that_changes_nothing_is_refused(flags, error):
+    recipe = Recipe(encoder="mobilenet_v2", attention_entropy_floor=2.5)
+    dataclasses.replace(recipe, attention_entropy=0.1).model(9)
+    with pytest.raises(UsageError, match=error):
+        dataclasses.replace(recipe, **flags).model(9)
+
+
 def test_a_flag_that_is_newer_than_the_run_contradicts_it_too():
     """Earlier versions did what the flag's default does."""
     refuse_contradictions({"gate": True}, {"gate": True, "attention": "soft"})

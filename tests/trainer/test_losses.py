@@ -65,6 +65,29 @@ def test_the_objective_weighs_its_terms():
     assert float(result.attention_entropy) == pytest.approx(mean_entropy, rel=1e-5)
 
 
+def test_entropy_below_its_floor_costs_nothing():
+    attention, real = attention_and_real()
+    attention[0, 0, 0] = [1, 0, 0, 0]
+    zeros = tf.zeros(real.shape)
+    forced = ForcingResult(zeros, zeros, tf.constant(attention), tf.constant(real))
+    options = {"l2_weight": 0.0, "doubly_stochastic_weight": 0.0}
+    rows = np.maximum(attention[real], 1e-30)
+    entropies = -(rows * np.log(rows)).sum(-1)
+    floor = float(np.median(entropies))
+    for weight in (0.0, 0.2):
+        result = losses.objective(
+            forced,
+            [keras.Variable(np.ones((2, 3), np.float32))],
+            attention_entropy_weight=weight,
+            attention_entropy_floor=floor,
+            **options,
+        )
+        above = np.maximum(entropies - floor, 0)
+        assert 0 < np.count_nonzero(above) < len(above)
+        assert float(result.total) == pytest.approx(weight * above.mean(), rel=1e-5)
+        assert float(result.attention_entropy) == pytest.approx(entropies.mean(), rel=1e-5)
+
+
 def test_without_an_attention_its_terms_are_not_logged():
     result = losses.Losses(*map(tf.constant, (1.0, 2.0, 3.0, 4.0, 5.0)))
     assert result.scalars(attends=True) == result._asdict()

@@ -18,7 +18,13 @@ from trainer.optimizer import build_optimizer
 from trainer.step import _counts, _Replica, build_step
 
 # Everything in the objective weighs.
-RECIPE = {"dropout": 0, "l2": 0.01, "doubly_stochastic": 0.5, "attention_entropy": 0.2}
+RECIPE = {
+    "dropout": 0,
+    "l2": 0.01,
+    "doubly_stochastic": 0.5,
+    "attention_entropy": 0.2,
+    "attention_entropy_floor": 1.7,
+}
 IDS = padded([*CAPTIONS, *CAPTIONS[::-1], CAPTIONS[1]])  # 7 images, the captions of unlike lengths
 
 

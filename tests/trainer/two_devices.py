@@ -30,6 +30,7 @@ RECIPE = {
     "l2": 0.01,
     "doubly_stochastic": 0.5,
     "attention_entropy": 0.2,
+    "attention_entropy_floor": 1.7,
     "clip_norm": 0.3,
     "label_smoothing": 0.1,
     "warmup_steps": 0,
