@@ -86,9 +86,9 @@ class Replica:
             seed: [2] int32, of dropout.
             present: Whether these images count, for a replica's share of a batch.
             totals: Totals of the whole batch, for a replica's share of it.
-            advantages: [B, N] float32, as for `losses.objective`. Their captions were sampled
-                without dropout, and the gradient is that of the captioner that sampled them: there
-                is neither dropout nor label smoothing, and the words fed in are the captions' own.
+            advantages: [B, N] float32, as for `losses.objective`, of captions that were sampled from
+                these inputs. The gradient is that of the captioner that sampled them: there is
+                neither dropout nor label smoothing, and the words fed in are the captions' own.
         """
         pieces = self.recipe.accumulate_steps
         if pieces == 1:
@@ -100,7 +100,11 @@ class Replica:
         ) -> tuple[Losses, Gradients]:
             piece_seed = tf.stack([seed[0], seed[1] * pieces + number])  # masks of its own
             piece_totals = BatchTotals(words, captions, tf.cast(shares * count, tf.float32))
-            return self._differentiate(*piece, piece_seed, present, piece_totals)
+            piece_inputs, piece_ids, piece_advantages = piece
+            assert piece_inputs is not None and piece_ids is not None
+            return self._differentiate(
+                piece_inputs, piece_ids, piece_advantages, piece_seed, present, piece_totals
+            )
 
         losses_of_nothing = Losses(*(tf.zeros([]) for _ in Losses._fields))
         zeros = (losses_of_nothing, [tf.zeros(variable.shape) for variable in self.variables])

@@ -15,8 +15,8 @@ class SelfCriticalFlags:
         CROSS_ENTROPY,
         "What training learns from: `cross_entropy` from people's captions, word by word; `scst`"
         " (self-critical training) from captions that it samples, each rewarded by its CIDEr-D."
-        " scst goes on from --init_run, has a learning rate of its own, --scst_learning_rate, and"
-        " uses neither --dropout nor --label_smoothing.",
+        " scst goes on from --init_run, has a learning rate of its own, --scst_learning_rate,"
+        " applies --dropout to the features of a frozen encoder alone, and has no label smoothing.",
         choices=STAGES,
     )
     scst_learning_rate: float = flag(

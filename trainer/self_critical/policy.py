@@ -21,7 +21,7 @@ def become_policy(captioner: Captioner, temperature: float) -> None:
         captioner: The captioner of a new run.
         temperature: Divides the logits.
     """
-    logits = captioner.decoder.output_logits
-    logits.kernel.assign(logits.kernel / temperature)
-    bias = logits.bias / temperature
-    logits.bias.assign(tf.tensor_scatter_nd_update(bias, [[PAD]], [_SILENT]))
+    kernel, bias = captioner.decoder.output_logits
+    assert bias is not None
+    kernel.assign(kernel / temperature)
+    bias.assign(tf.tensor_scatter_nd_update(bias / temperature, [[PAD]], [_SILENT]))

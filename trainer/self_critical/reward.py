@@ -110,7 +110,8 @@ class References:
         rows = {image_id: row for row, image_id in enumerate(by_image)}
         empty = np.zeros(0)
         unweighted = cls(rows, first, bounds, words_of_all, empty.astype(np.uint64), empty)
-        return dataclasses.replace(unweighted, **unweighted._document_weights())
+        keys, weights = unweighted._document_weights()
+        return dataclasses.replace(unweighted, keys=keys, weights=weights)
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the references of some images.
@@ -132,7 +133,7 @@ class References:
         inside = at < end[:, None]
         return np.where(inside, self.words[np.where(inside, at, 0)], 0), image, place
 
-    def _document_weights(self) -> dict[str, np.ndarray]:
+    def _document_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `keys` and `weights`."""
         images = len(self.rows)
         distinct = []
@@ -145,7 +146,7 @@ class References:
             new[1:] = (key[1:] != key[:-1]) | (owner[1:] != owner[:-1])
             distinct.append(key[new])
         keys, counts = np.unique(np.concatenate(distinct), return_counts=True)
-        return {"keys": keys, "weights": np.log(float(images)) - np.log(counts)}
+        return keys, np.log(float(images)) - np.log(counts)
 
     def weights_of(self, keys: np.ndarray) -> np.ndarray:
         """Return the weight of n-grams; one that no reference has counts as if one image had it."""
@@ -196,8 +197,8 @@ class _Overlap(NamedTuple):
 
     place: np.ndarray  # [E] int64: caption * ORDERS + order
     weight: np.ndarray  # [E] float64
-    count: np.ndarray  # [E] int64, in the caption
-    counts: np.ndarray  # [E, R] int64, in the references
+    times: np.ndarray  # [E] int64, in the caption
+    reference_times: np.ndarray  # [E, R] int64, in the references
     norms: np.ndarray  # [H, ORDERS]
     reference_norms: np.ndarray  # [H, ORDERS, R]
     lengths: np.ndarray  # [H] words
@@ -259,8 +260,9 @@ def _stacked(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 def _cider_d(overlap: _Overlap) -> np.ndarray:
     """Return the CIDEr-D of each caption, [H]."""
     total, width = overlap.reference_lengths.shape
-    count, weight = overlap.count[:, None], overlap.weight[:, None]
-    products = np.minimum(count, overlap.counts) * overlap.counts * np.square(weight)
+    times, weight = overlap.times[:, None], overlap.weight[:, None]
+    matched = np.minimum(times, overlap.reference_times)
+    products = matched * overlap.reference_times * np.square(weight)
     places = overlap.place[:, None] * width + np.arange(width)
     sums = np.bincount(places.ravel(), products.ravel(), total * ORDERS * width)
     norms = overlap.norms[..., None] * overlap.reference_norms
@@ -276,7 +278,7 @@ def _cider_d(overlap: _Overlap) -> np.ndarray:
 def _bleu_4(overlap: _Overlap) -> np.ndarray:
     """Return the BLEU-4 of each caption, [H]."""
     total = len(overlap.lengths)
-    matched = np.minimum(overlap.count, overlap.counts.max(1))
+    matched = np.minimum(overlap.times, overlap.reference_times.max(1))
     correct = np.bincount(overlap.place, matched, total * ORDERS).reshape(total, ORDERS)
     lengths, reference_lengths = overlap.lengths[:, None], overlap.reference_lengths
     guessed = np.maximum(lengths - np.arange(ORDERS), 0)

@@ -5,9 +5,12 @@ mean reward of the other samples of its image, so an image's advantages sum to 0
 baseline is needed. The gradient goes through teacher forcing: the loss is a cross-entropy over the
 sampled words, weighted by the caption's advantage.
 
-A step is three parts: a graph that samples, the reward in numpy, a graph that learns. There is no
-dropout in either graph. With dropout the captions would be samples of another captioner than the
-one whose gradient is taken, and the baseline would compare samples of different ones.
+A step is three parts: a graph that samples, the reward in numpy, a graph that learns.
+
+Dropout is applied to the features of a frozen encoder alone, once: both graphs and all samples of an
+image see the same features. Any other dropout would differ between the graphs: the captions would
+be samples of another captioner than the one whose gradient is taken. Without any, the captioner
+samples the captions that it knows by heart, and learns less that is true of other images.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +23,7 @@ import tensorflow as tf
 from artifacts.recipe import Recipe
 from model.caption_generator import draw
 from model.captioner import Captioner
+from model.definition.forcing import keep_mask
 from model.search.rules import Rules
 from records.vocabulary import END, START
 from trainer.distribution import Cluster, Share, one_device
@@ -43,7 +47,7 @@ class Judgement(NamedTuple):
 class Drawn(NamedTuple):
     """Sampled captions of one replica's share of a batch."""
 
-    inputs: tf.Tensor  # features [B, L, D]; images where the encoder is trained
+    inputs: tf.Tensor  # features [B, L, D] after dropout; images where the encoder is trained
     ids: tf.Tensor  # [B, N, T + 1] int32: <start>, words, <end>, 0; the longest caption first
     places: tf.Tensor  # [B, 1] int64, of the images in the whole batch
     present: tf.Tensor  # [] bool: False for a share of one blank image that must not count
@@ -113,7 +117,7 @@ class SelfCriticalStep:
         places = np.arange(len(image_ids))[self._cluster.share]
         shares = self._cluster.replica_shares(inputs, tf.constant(places[:, None]))
         drawn = zip(shares, self._sample(shares), strict=True)
-        return [Drawn(*of_share, share.ids, share.present) for share, of_share in drawn]
+        return [Drawn(seen, ids, share.ids, share.present) for share, (seen, ids) in drawn]
 
     def judge(self, shares: Sequence[Drawn], image_ids: np.ndarray) -> list[Sampled]:
         """Compute the advantages of captions, and count their faults.
@@ -142,7 +146,7 @@ class SelfCriticalStep:
 
     def _sample_share(self, share: Share) -> tuple[tf.Tensor, tf.Tensor]:
         """Return `inputs` and `ids` of `Drawn`, for one replica."""
-        features = self._captioner.features(share.inputs)
+        features = self._dropped(self._captioner.features(share.inputs))
         places = tf.cast(share.ids[:, 0], tf.int64)
         numbers = tf.cast(self._optimizer.iterations, tf.int64) * _MAX_BATCH + places
         seeds = tf.stack(
@@ -154,6 +158,16 @@ class SelfCriticalStep:
         words = tf.gather(words, order, batch_dims=1)
         ids = tf.pad(words, [[0, 0], [0, 0], [1, 0]], constant_values=START)
         return (share.inputs if self._captioner.encoder.trainable else features), ids
+
+    def _dropped(self, features: tf.Tensor) -> tf.Tensor:
+        """Apply dropout to the features of a frozen encoder; those of another are computed again."""
+        rate = self._recipe.dropout
+        if not rate or self._captioner.encoder.trainable:
+            return features
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        number = tf.cast(self._optimizer.iterations, tf.int32) * self._cluster.replicas + replica
+        seed = tf.stack([self._recipe.seed, number])
+        return tf.cast(features, tf.float32) * keep_mask(tf.shape(features), rate, seed, 0)
 
     def _judge_share(self, share: Drawn, image_ids: np.ndarray) -> Sampled:
         captions = share.ids.numpy()[:, :, 1:]
@@ -184,7 +198,7 @@ class SelfCriticalStep:
             self._differentiate(
                 share.inputs,
                 share.ids,
-                tf.zeros([2], tf.int32),  # of dropout, and there is none
+                tf.zeros([2], tf.int32),  # of dropout, and no more is applied
                 share.present,
                 BatchTotals(words, captions, self._cluster.replicas),
                 share.advantages,

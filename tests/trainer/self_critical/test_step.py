@@ -20,7 +20,7 @@ from trainer.step import Replica
 
 WORDS = 5  # <pad> <start> <end> and two more
 LONGEST = 2  # words of a caption, its end counted
-NO_PENALTIES = {"doubly_stochastic": 0.0, "l2": 0.0, "clip_norm": 1e9}
+NO_PENALTIES = {"dropout": 0.0, "doubly_stochastic": 0.0, "l2": 0.0, "clip_norm": 1e9}
 
 
 def captioner_of(precision="float32"):
@@ -76,7 +76,9 @@ def test_the_expected_gradient_is_that_of_the_mean_reward(plain):
     rewards = rewards_of(both)
     advantages = rewards - rewards[:, ::-1]  # of two samples the other is the baseline
     replica = Replica(
-        config(**NO_PENALTIES, dropout=0.5, label_smoothing=0.1), captioner, keras.optimizers.SGD()
+        config(**NO_PENALTIES | {"dropout": 0.5, "label_smoothing": 0.1}),
+        captioner,
+        keras.optimizers.SGD(),
     )
     _, gradients = replica.differentiate(
         tf.repeat(features, len(pairs), 0),

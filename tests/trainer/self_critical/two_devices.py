@@ -23,6 +23,7 @@ from trainer.self_critical.step import Judgement, SelfCriticalStep
 BATCHES = (3, 1)
 RECIPE = {
     "stage": "scst",
+    "dropout": 0.0,
     "scst_samples": 4,
     "scst_learning_rate": 0.01,
     "warmup_steps": 0,
