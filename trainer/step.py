@@ -86,8 +86,8 @@ class Replica:
             seed: [2] int32, of dropout.
             present: Whether these images count, for a replica's share of a batch.
             totals: Totals of the whole batch, for a replica's share of it.
-            advantages: [B, N] float32, as for `losses.objective`, of captions that were sampled from
-                these inputs. The gradient is that of the captioner that sampled them: there is
+            advantages: [B, N] float32, as for `losses.objective`, of captions that were sampled
+                from these inputs. The gradient is that of the captioner that sampled them: there is
                 neither dropout nor label smoothing, and the words fed in are the captions' own.
         """
         pieces = self.recipe.accumulate_steps

@@ -7,10 +7,10 @@ sampled words, weighted by the caption's advantage.
 
 A step is three parts: a graph that samples, the reward in numpy, a graph that learns.
 
-Dropout is applied to the features of a frozen encoder alone, once: both graphs and all samples of an
-image see the same features. Any other dropout would differ between the graphs: the captions would
-be samples of another captioner than the one whose gradient is taken. Without any, the captioner
-samples the captions that it knows by heart, and learns less that is true of other images.
+Dropout is applied to the features of a frozen encoder alone, once: both graphs and all samples of
+an image see the same features. Any other dropout would differ between the graphs: the captions
+would be samples of another captioner than the one whose gradient is taken. Without any, the
+captioner samples the captions that it knows by heart, and learns less that is true of other images.
 """
 
 from collections.abc import Callable, Sequence
@@ -160,7 +160,7 @@ class SelfCriticalStep:
         return (share.inputs if self._captioner.encoder.trainable else features), ids
 
     def _dropped(self, features: tf.Tensor) -> tf.Tensor:
-        """Apply dropout to the features of a frozen encoder; those of another are computed again."""
+        """Apply dropout to features, but to those of a trained encoder, which are computed again."""
         rate = self._recipe.dropout
         if not rate or self._captioner.encoder.trainable:
             return features
