@@ -160,7 +160,7 @@ class SelfCriticalStep:
         return (share.inputs if self._captioner.encoder.trainable else features), ids
 
     def _dropped(self, features: tf.Tensor) -> tf.Tensor:
-        """Apply dropout to features, but to those of a trained encoder, which are computed again."""
+        """Apply dropout to features, unless the encoder is trained and computes them again."""
         rate = self._recipe.dropout
         if not rate or self._captioner.encoder.trainable:
             return features
