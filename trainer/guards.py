@@ -19,10 +19,12 @@ class LossGuard:
 
     Args:
         learning_rate: The flag of the learning rate, for messages.
+        exploded: How many times the usual loss is too much. The loss of rewarded captions has no
+            usual size: there it is infinite.
     """
 
-    def __init__(self, learning_rate: str = "--learning_rate") -> None:
-        self._flag = learning_rate
+    def __init__(self, learning_rate: str = "--learning_rate", exploded: float = EXPLODED) -> None:
+        self._flag, self._exploded = learning_rate, exploded
         self._recent: collections.deque[float] = collections.deque(maxlen=REMEMBERED)
 
     def check(
@@ -45,7 +47,7 @@ class LossGuard:
         """
         total, norm = scalars["total"], scalars["gradient_norm"]
         usual = float(np.median(self._recent)) if self._recent else np.inf
-        if np.isfinite(total + norm) and total <= EXPLODED * max(usual, _FLOOR):
+        if np.isfinite(total + norm) and total <= self._exploded * max(usual, _FLOOR):
             self._recent.append(total)
             return
         before = f" ({usual:.3g} was usual)" if self._recent else ""

@@ -1,5 +1,6 @@
 """The training loop: many steps, a validation after each epoch, and what is saved of them."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import Recipe
 from cli.progress import bar
+from metrics.names import CIDER
 from model.captioner import Captioner
 from trainer.distribution import Cluster
 from trainer.guards import LossGuard
@@ -73,7 +75,7 @@ class Loop:
         variables, keep = captioner.trainable_variables, recipe.keep_checkpoints
         self.checkpoints = Checkpoints(self.folder, variables, self.optimizer, keep, run.id)
         self.training_step = self._build_step(captioner, sampled)
-        self.guard = LossGuard("--scst_learning_rate" if sampled else "--learning_rate")
+        self.guard = LossGuard("--scst_learning_rate", math.inf) if sampled else LossGuard()
         self.runaway_guard = RunawayGuard() if sampled else None
         self.profile = Profile(self.folder, recipe.profile_steps)
 
@@ -260,6 +262,11 @@ class Loop:
             self._save()
             if score:  # last: a full disk must not cost the checkpoint
                 self._report(epoch, score, best is not None, progress)
+        if score and self.runaway_guard and self.position.best:
+            best_cider = self.position.best[CIDER]
+            self.runaway_guard.check_score(
+                self.position.step, score.cider, best_cider, self.folder.best
+            )
 
     def _report(self, epoch: int, score: Score, better: bool, progress: tqdm) -> None:
         line = f"epoch {epoch}: val perplexity {score.scalars()['perplexity']:.2f}"
