@@ -12,7 +12,6 @@ from tqdm import tqdm
 from artifacts.checkpoints import Checkpoints
 from artifacts.recipe import Recipe
 from cli.progress import bar
-from metrics.names import CIDER
 from model.captioner import Captioner
 from trainer.distribution import Cluster
 from trainer.guards import LossGuard
@@ -262,11 +261,6 @@ class Loop:
             self._save()
             if score:  # last: a full disk must not cost the checkpoint
                 self._report(epoch, score, best is not None, progress)
-        if score and self.runaway_guard and self.position.best:
-            best_cider = self.position.best[CIDER]
-            self.runaway_guard.check_score(
-                self.position.step, score.cider, best_cider, self.folder.best
-            )
 
     def _report(self, epoch: int, score: Score, better: bool, progress: tqdm) -> None:
         line = f"epoch {epoch}: val perplexity {score.scalars()['perplexity']:.2f}"

@@ -2,7 +2,7 @@
 
 A reward is an incomplete judge: captions can run after it and away from what people write. So every
 step counts what CIDEr-D hardly sees. The run stops where these counts are far from what they were
-at its start, or a validation's score collapses; the best weights by validation are kept.
+at its start; the best weights by validation are kept.
 """
 
 from typing import Any, NamedTuple
@@ -18,8 +18,6 @@ from records.vocabulary import END, START, UNK, Vocabulary
 SUMS = ("reward", "bad_endings", "repeats", "mean_length", "distinct", "unknown_words")
 
 START_STEPS = 10  # whose mean is the start of the run; more would hide a run that spoils them
-_LEAST_SCORE = 0.5  # of the best validation's CIDEr
-_NO_SCORE = 0.1  # the CIDEr of a captioner that cannot be spoiled
 _KEPT = 0.98  # share of the mean that a step keeps: it remembers about 50 steps
 
 
@@ -136,23 +134,11 @@ class RunawayGuard:
             self._recent[name] = _KEPT * self._recent[name] + (1 - _KEPT) * value
         faults = [fault for name in LIMITS if (fault := self._fault(name))]
         if faults:
-            raise _run_away(step, "; ".join(faults), best)
-
-    def check_score(self, step: int, cider: float, best_cider: float, best: str) -> None:
-        """Check a validation.
-
-        Args:
-            step: Steps done.
-            cider: Its CIDEr.
-            best_cider: That of the best validation so far.
-            best: Path of the best weights, for the message.
-
-        Raises:
-            UserError: The captions have run away.
-        """
-        if best_cider > _NO_SCORE and cider < _LEAST_SCORE * best_cider:
-            fault = f"validation CIDEr {100 * cider:.1f}, {100 * best_cider:.1f} at its best"
-            raise _run_away(step, fault, best)
+            raise UserError(
+                f"step {step}: the captions run away: {'; '.join(faults)}; the best weights by"
+                f" validation are kept in {best}; begin again in another --run_dir with a lower"
+                " --scst_learning_rate"
+            )
 
     def _fault(self, name: str) -> str | None:
         """Say what is wrong with a value; None where nothing is."""
@@ -163,10 +149,3 @@ class RunawayGuard:
         if not too_low and not too_high:
             return None
         return f"{limit.name} {recent:{limit.unit}}, {start:{limit.unit}} at the start"
-
-
-def _run_away(step: int, fault: str, best: str) -> UserError:
-    return UserError(
-        f"step {step}: the captions run away: {fault}; the best weights by validation are kept in"
-        f" {best}; begin again in another --run_dir with a lower --scst_learning_rate"
-    )

@@ -125,9 +125,8 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_takes_the_weights_ane
     assert began["CIDEr"] == pytest.approx(best(learnt)[1]["CIDEr"], abs=1e-6)
 
 
-@pytest.mark.parametrize("by", ["samples", "validation"])
 def test_a_wrong_reward_is_stopped_and_the_best_weights_are_kept(
-    learnt, scenes_records, tmp_path, monkeypatch, capsys, by
+    learnt, scenes_records, tmp_path, monkeypatch, capsys
 ):
     class Length(main.Reward):
         def __call__(self, image_ids, captions):
@@ -135,14 +134,11 @@ def test_a_wrong_reward_is_stopped_and_the_best_weights_are_kept(
 
     monkeypatch.setattr(main, "Reward", Length)
     options = SCST | {"epochs": 20, "warmup_steps": 30, "scst_learning_rate": 0.02}
-    if by == "validation":  # It is spoiled before anything is known of its start.
-        options["warmup_steps"] = 0
     run_dir = tmp_path / "run"
     assert train(**options, records_dir=scenes_records, run_dir=run_dir, init_run=learnt) == 1
     error = one_error(capsys)
     assert "the captions run away: " in error
-    assert ("words a caption" in error and "at the start" in error) == (by == "samples")
-    assert ("validation CIDEr" in error and "at its best" in error) == (by == "validation")
+    assert "words a caption" in error and "at the start" in error
     assert f"the best weights by validation are kept in {run_dir}/checkpoints/best.npz" in error
     scores = history(run_dir, "val")
     assert best(run_dir)[1]["CIDEr"] == max(score["CIDEr"] for score in scores)
