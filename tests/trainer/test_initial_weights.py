@@ -76,8 +76,16 @@ def test_the_line_about_the_words():
     assert initial_weights._words_remark("RUN", OLD, fewer) == "2 of 2 words are known to RUN"
 
 
+@pytest.fixture
+def eager():
+    """Steps that are not compiled: to compile them takes longer than to run these few."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_meteor")
+@pytest.mark.usefixtures("without_meteor", "eager")
 def test_a_few_images_fine_tuned_beat_the_same_from_scratch(scenes_records, tmp_path):
     scenes = {"records_dir": scenes_records, "batch_size": 8}
     assert train(run_dir=tmp_path / "first", epochs=12, seed=2, **scenes) == 0
@@ -85,7 +93,7 @@ def test_a_few_images_fine_tuned_beat_the_same_from_scratch(scenes_records, tmp_
     tuned = {"init_run": tmp_path / "first", "learning_rate": 1e-3}
     assert train(run_dir=tmp_path / "scratch", **few) == 0
     assert train(run_dir=tmp_path / "tuned", **few | tuned) == 0
-    assert least_loss(tmp_path / "tuned") < 0.8 * least_loss(tmp_path / "scratch")
+    assert least_loss(tmp_path / "tuned") < least_loss(tmp_path / "scratch") - 0.3  # nats
 
 
 def least_loss(run_dir) -> float:
