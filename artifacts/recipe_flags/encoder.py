@@ -15,8 +15,8 @@ class EncoderFlags:
     )
     encoder_learning_rate: float = flag(
         0.0,
-        "Learning rate of the encoder where --learning_rate is that of the decoder, 0 or more; it"
-        " rises and decays along the same schedule. 0 takes --learning_rate.",
+        "Learning rate of the encoder at its peak, 0 or more; it rises and decays as that of the"
+        " decoder does, which is --learning_rate or --scst_learning_rate. 0 takes the decoder's.",
         at_least=0.0,
     )
     augment: bool = flag(
@@ -30,7 +30,7 @@ class EncoderFlags:
         """Refuse flags of an encoder's training where nothing trains the encoder.
 
         Args:
-            learning_rate: That of the decoder.
+            learning_rate: That of the decoder at its peak.
 
         Raises:
             UsageError: The encoder is frozen, or its learning rate has no schedule to follow.
@@ -42,6 +42,6 @@ class EncoderFlags:
             raise UsageError(f"{given}: the encoder is frozen; add --encoder_trainable")
         if not learning_rate:
             raise UsageError(
-                f"{given} follows the schedule of --learning_rate, which is 0; give --learning_rate"
-                " a value"
+                f"{given} follows the schedule of the decoder's learning rate, which is 0; give"
+                " --learning_rate (of --stage=scst, --scst_learning_rate) a value"
             )

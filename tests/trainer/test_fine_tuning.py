@@ -1,5 +1,7 @@
 """An encoder that is trained on: its learning rate, its batch norm."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.support.commands import one_error
 from tests.support.normed import use_normed_encoder
 from tests.support.shared import make_once
 from tests.support.training import config, train
+from trainer import loop
 from trainer.optimizer import build_optimizer
 from trainer.step import build_step
 
@@ -76,6 +79,48 @@ def test_the_encoder_of_a_run_is_trained_at_a_rate_of_its_own(frozen_run, scenes
     assert decoder_beside_it == pytest.approx(decoder, rel=0.3)
 
 
+@pytest.mark.usefixtures("without_meteor")
+def test_a_run_that_was_stopped_ends_at_the_same_weights_bit_for_bit(
+    frozen_run, scenes_records, tmp_path, monkeypatch
+):
+    """Pieces, views of images and the encoder's rate go on as they would have."""
+    flags = ("--encoder_trainable", "--augment", "--deterministic")
+    options = STEPS | {
+        "records_dir": scenes_records,
+        "init_run": frozen_run,
+        "encoder_learning_rate": 1e-3,
+        "accumulate_steps": 2,
+        "max_steps": 4,
+    }
+    assert train(*flags, run_dir=tmp_path / "whole", **options) == 0
+    build_step = loop.build_step
+
+    def stopping(*args):
+        step, calls = build_step(*args), []
+
+        def stop(*batch):
+            calls.append(1)
+            if len(calls) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(*batch)
+
+        return stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "build_step", stopping)
+        assert train(*flags, run_dir=tmp_path / "stopped", **options) == 75
+    assert train(*flags, run_dir=tmp_path / "stopped", **options) == 0
+    kept = [
+        weights_file.load(str(tmp_path / name / "checkpoints" / "step-000000004.npz"))[0]
+        for name in ("whole", "stopped")
+    ]
+    assert kept[0].keys() == kept[1].keys()
+    for name, value in kept[0].items():
+        assert value.tobytes() == kept[1][name].tobytes(), name
+    started = weights_file.load(str(tmp_path / "stopped" / "checkpoints" / "step-000000002.npz"))
+    assert any((started[0][name] != value).any() for name, value in kept[0].items())
+
+
 def scene_batch(images: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
     """Return random images and a few captions of each; the last image has only one."""
     pixels = np.random.default_rng(1).uniform(0, 255, (images, 64, 64, 3)).astype(np.float32)
@@ -113,5 +158,5 @@ def test_a_rate_for_an_encoder_that_is_not_trained_is_refused(scenes_records, tm
     assert "1e-05: the encoder is frozen; add --encoder_trainable" in one_error(capsys)
     rates = {"encoder_learning_rate": 1e-5, "learning_rate": 0}
     assert train("--encoder_trainable", **rates, **run) == 2
-    assert "follows the schedule of --learning_rate, which is 0" in one_error(capsys)
+    assert "follows the schedule of the decoder's learning rate, which is 0" in one_error(capsys)
     assert not (tmp_path / "run").exists()
