@@ -15,7 +15,7 @@ from tests.support.normed import use_normed_encoder
 from tests.support.training import config
 from trainer.losses import BatchTotals
 from trainer.optimizer import build_optimizer
-from trainer.step import _counts, _Replica, build_step
+from trainer.step import Replica, build_step, count_words
 
 # Everything in the objective weighs.
 RECIPE = {
@@ -38,18 +38,27 @@ def eagerly() -> Iterator[None]:
         tf.config.run_functions_eagerly(False)
 
 
-def replica(captioner: Captioner, **changes) -> _Replica:
+def replica(captioner: Captioner, **changes) -> Replica:
     recipe = config(**(RECIPE | {"label_smoothing": 0.1} | changes))
     optimizer = build_optimizer(recipe, 10)
     optimizer.build(captioner.trainable_variables)
-    return _Replica(recipe, captioner, optimizer)
+    return Replica(recipe, captioner, optimizer)
 
 
-def sums(captioner, inputs, pieces: int, compile_=None, ids=IDS, totals=None, **changes):
+def sums(
+    captioner,
+    inputs,
+    pieces: int,
+    compile_=None,
+    ids=IDS,
+    totals=None,
+    advantages=None,
+    **changes,
+):
     """Return losses and gradients by name, of a batch that is computed in pieces."""
     made = replica(captioner, accumulate_steps=pieces, **changes)
     function = compile_(made.differentiate) if compile_ else made.differentiate
-    losses, gradients = function(inputs, ids, tf.constant([1, 5]), None, totals)
+    losses, gradients = function(inputs, ids, tf.constant([1, 5]), None, totals, advantages)
     names = [variable.path for variable in made.variables]
     return losses._asdict() | dict(zip(names, gradients, strict=True))
 
@@ -107,12 +116,22 @@ def test_a_graph_for_batches_of_all_sizes_computes_pieces(monkeypatch):
 def test_a_replicas_share_in_pieces_is_its_share():
     captioner = small_captioner()
     captioner.plain = True
-    words, captions = _counts(IDS)
+    words, captions = count_words(IDS)
     totals = BatchTotals(words * 3, captions * 2, 4)  # three more shares, of somebody else
     with eagerly():
         features = some_features(len(IDS))
         expected = sums(captioner, features, 1, totals=totals)
         assert_equal(sums(captioner, features, 3, totals=totals), expected)
+
+
+def test_sampled_captions_bring_their_advantages_into_their_piece():
+    captioner = small_captioner()
+    captioner.plain = True
+    features = some_features(len(IDS))
+    drawn = np.random.default_rng(1).normal(size=IDS.shape[:2]).astype(np.float32)
+    with eagerly():
+        expected = sums(captioner, features, 1, advantages=tf.constant(drawn))
+        assert_equal(sums(captioner, features, 3, advantages=tf.constant(drawn)), expected)
 
 
 def test_each_piece_has_dropout_masks_of_its_own_that_can_be_repeated():
