@@ -185,11 +185,9 @@ def _assign(
     if not same_encoder:
         projection = (each for each in decoder.projection if each is not None)
         own = {each.path for each in (*captioner.encoder.variables, *projection)}
-    word_axes = {
-        decoder.embedding.path: 0,
-        decoder.output_logits.kernel.path: 1,
-        decoder.output_logits.bias.path: 0,
-    }
+    kernel, bias = decoder.output_logits
+    assert bias is not None  # Every decoder's words have one.
+    word_axes = {decoder.embedding.path: 0, kernel.path: 1, bias.path: 0}
     values = {variable.path: variable for variable in trained.variables}
     for variable in captioner.variables:
         if variable.path in word_axes and old.words != new.words:
@@ -197,7 +195,6 @@ def _assign(
         elif variable.path not in own:
             variable.assign(values[variable.path])
     if old.words != new.words and old.counts[UNK]:
-        bias = decoder.output_logits.bias
         bias.assign(bias + _shares_of_unknown(old, new))
 
 
