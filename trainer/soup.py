@@ -19,7 +19,7 @@ import cli.start_tensorflow  # noqa: F401  before TensorFlow
 import numpy as np
 from absl.flags import FlagValues
 
-from artifacts import provenance, weights_file
+from artifacts import provenance, restore, weights_file
 from artifacts.checkpoints import OPTIMIZER
 from artifacts.provenance import TrainedOn
 from artifacts.recipe import CHANGEABLE
@@ -170,11 +170,19 @@ def _same_frozen(first: Ingredient, other: Ingredient) -> bool:
 
 
 def _share_a_beginning(ingredients: Sequence[Ingredient]) -> bool:
-    """Return whether all weights come from one run, or from runs that began with one's weights."""
-    beginnings = {
-        i.config.initial.weights if i.config.initial else i.config.id for i in ingredients
-    }
-    return len(beginnings) == 1 or len({i.config.id for i in ingredients}) == 1
+    """Return whether all weights are of one run, or of a run and of those that began with it."""
+    return bool(set.intersection(*map(_beginnings, ingredients)))
+
+
+def _beginnings(ingredient: Ingredient) -> set[str]:
+    """Return what tells the run itself and the weights that it, and its children, began with."""
+    config, folder = ingredient.config, ingredient.folder
+    known = {config.id}
+    if config.initial:
+        known.add(config.initial.weights)
+    if os.path.exists(folder.best):
+        known.add(restore.digest(folder.path))
+    return known
 
 
 def _epoch(ingredient: Ingredient) -> int:

@@ -33,7 +33,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dropout 0.5": ("--dropout=0.5",),
     "no doubly stochastic penalty": ("--doubly_stochastic=0",),
     "doubly stochastic 0.01": ("--doubly_stochastic=0.01",),
+    "no attention entropy": ("--attention_entropy=0",),
     "attention entropy 0.005": ("--attention_entropy=0.005",),
+    "attention that looks": (
+        *("--doubly_stochastic=0", "--attention_entropy=0.02", "--attention_entropy_floor=2.5"),
+    ),
     # The model.
     "image in the first state": ("--image_as=init_state",),
     "image by attention alone": ("--image_as=context",),
