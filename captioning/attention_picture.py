@@ -100,7 +100,7 @@ def coloured(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     large = Image.fromarray(heat).resize(size, Image.Resampling.BICUBIC)
     places = np.linspace(0, 1, len(_COLOURS))
-    return np.stack([np.interp(large, places, channel) for channel in _COLOURS.T], -1)
+    return np.stack([np.interp(np.asarray(large), places, channel) for channel in _COLOURS.T], -1)
 
 
 def draw(path: str, captions: Sequence[PicturedCaption]) -> None:

@@ -112,7 +112,7 @@ class FeatureCaptioner:
         captions: Sequence[Sequence[GeneratedCaption]],
         result: SearchResult,
         features: Features,
-        seeds: Sequence[int],
+        seeds: np.ndarray,
     ) -> list[list[GeneratedCaption]]:
         """Hide places from the words of the best captions, as `model/hiding.py` does.
 
@@ -120,7 +120,7 @@ class FeatureCaptioner:
             captions: Of a batch, by captioners with an attention; from `captions`.
             result: What they were made from.
             features: What was searched.
-            seeds: One for each image; decides which places are hidden at random.
+            seeds: [B] int; decides which places are hidden at random.
 
         Returns:
             The captions; the first of each image has `drops`.

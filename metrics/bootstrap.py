@@ -98,13 +98,13 @@ def paired_test(scores: Scores, baseline: Scores, seed: int = 0) -> dict[str, Di
 
 
 def ratio_of_sums(
-    numerators: Sequence[float], denominators: Sequence[float], seed: int = 0
+    numerators: np.ndarray, denominators: np.ndarray, seed: int = 0
 ) -> tuple[float | None, Interval | None]:
     """Return the quotient of two sums over images, with its 95% interval.
 
     Args:
-        numerators: One of each image.
-        denominators: One of each image, in the same order.
+        numerators: [images] float, one of each image.
+        denominators: [images] float, in the same order.
         seed: Chooses the resamples.
 
     Returns:
