@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from captioning.search_options import rules
-from model.caption_generator import CaptionGenerator
+from model.caption_generator import CaptionGenerator, draw
 from model.fast import step as fast_step
 from tests.support.captioner import padded, small_captioner, some_features
 
@@ -54,7 +54,7 @@ def assert_matches_definition(result, members) -> None:
 # One captioner.
 
 
-@pytest.mark.parametrize("captions", [1, 3])
+@pytest.mark.parametrize(("captions", "table"), [(1, True), (3, True), (3, False)])
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -73,11 +73,11 @@ def assert_matches_definition(result, members) -> None:
     ],
     ids=str,
 )
-def test_the_fast_step_is_the_decoders_step(sizes, captions):
+def test_the_fast_step_is_the_decoders_step(sizes, captions, table):
     captioner, features = lively(**sizes)
     decoder = captioner.decoder
     memory = decoder.memory(features)
-    laid_out = fast_step.lay_out(decoder)
+    laid_out = fast_step.lay_out(decoder, table)
     expected_state = state = decoder.initial_state(memory, captions)
     tokens = tf.constant(np.random.default_rng(3).integers(0, 23, (4, 5, captions)))
     tolerance = 0.05 if "precision" in sizes else 1e-5
@@ -122,6 +122,15 @@ def test_samples_are_drawn_from_the_decoder():
     result = generator.sample([features], RULES, seeds, samples=4, temperature=2.0, top_p=0.9)
     assert_matches_definition(result, [(captioner, features)])
     assert len(np.unique(result.ids.numpy().reshape(20, -1), axis=0)) > 10
+
+
+def test_training_draws_the_captions_that_sampling_gives():
+    captioner, features = lively()
+    seeds = tf.stack([tf.fill([5], 3), tf.range(5)], 1)
+    expected = CaptionGenerator([captioner]).sample([features], RULES, seeds, samples=4)
+    result = draw(captioner, features, RULES, seeds, 4)
+    np.testing.assert_array_equal(result.ids, expected.ids)
+    np.testing.assert_allclose(result.log_probabilities, expected.log_probabilities, atol=1e-4)
 
 
 def test_batched_equals_one_at_a_time():
