@@ -128,7 +128,7 @@ class FeatureCaptioner:
         ids = np.pad(result.ids[:, 0].numpy(), ((0, 0), (1, 0)), constant_values=START)
         locations = features[self._generator.looking or 0].shape[1]
         shape = (ids.shape[1] - 1, _DRAWS, locations)
-        numbers = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
+        numbers = [np.random.default_rng(abs(seed)).random(shape, np.float32) for seed in seeds]
         drops = self._generator.drops(features, ids, tf.constant(np.stack(numbers)))
         return [
             [best._replace(drops=Drops(*(x[: len(best.words)] for x in of_image))), *others]

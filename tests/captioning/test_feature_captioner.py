@@ -60,17 +60,17 @@ def test_drops_are_of_the_words_of_the_best_caption_and_of_the_images_seed(capti
     beam = FeatureCaptioner([captioner], VOCABULARY, BeamSearch(n_best=2, max_words=6))
     result = beam.search(features)
     captions = beam.captions(result)
-    hidden = beam.with_drops(captions, result, features, [7, 8, 9, 7])
+    hidden = beam.with_drops(captions, result, features, np.array([7, -8, 9, 7]))
     for bare, (best, *others) in zip(captions, hidden, strict=True):
         assert [best._replace(drops=None), *others] == bare and others[0].drops is None
         assert all(x.shape == (len(best.words),) for x in best.drops)
     # An image's drops depend on its seed alone, not on what else is in the batch.
     alone = [features[0][2:3]]
     result = beam.search(alone)
-    [[best, _]] = beam.with_drops(beam.captions(result), result, alone, [9])
+    [[best, _]] = beam.with_drops(beam.captions(result), result, alone, np.array([9]))
     for x, y in zip(best.drops, hidden[2][0].drops, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
-    [[other, _]] = beam.with_drops(beam.captions(result), result, alone, [8])
+    [[other, _]] = beam.with_drops(beam.captions(result), result, alone, np.array([8]))
     np.testing.assert_array_equal(other.drops.most, best.drops.most)
     assert np.abs(other.drops.random - best.drops.random).max() > 1e-4
 
