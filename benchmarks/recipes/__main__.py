@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     if not setting:
         return 0
     if options.seed is not None and options.seed < 0:
-        raise UsageError("--seed is 0 or more")
+        raise UsageError(f"--seed={options.seed}: expected 0 or more")
     setting = dataclasses.replace(setting, seed=options.seed)
     names = options.recipes.split(",") if options.recipes else all_recipes()
     plans = [plan(name, setting) for name in names]

@@ -136,19 +136,11 @@ def plan(recipe: str, setting: Setting, choice: str = "", changes: Sequence[str]
         *(f"--output_dir={records}", f"--features={ENCODER}", weights, *job),
     ]
     epochs = _epochs(flags, path)
-    name, replaced = path.stem, list(changes)
-    if 0 < setting.epochs < epochs:
-        name += f"-epochs{setting.epochs}"
-        replaced.append(f"--epochs={setting.epochs}")
-    if setting.seed is not None:
-        name += f"-seed{setting.seed}"
-        replaced.append(f"--seed={setting.seed}")
-    if choice:
-        name += "-" + re.sub(r"[^\w.]+", "-", choice)
+    name, limits = _name_and_limits(path.stem, setting, choice, epochs)
     run = RunFolder(str(setting.work_dir / "runs" / name))
     common = [
         *(f"--flagfile={path}", f"--records_dir={records}", f"--run_dir={run.path}"),
-        *(f"--encoder={ENCODER}", weights, *replaced),
+        *(f"--encoder={ENCODER}", weights, *changes, *limits),
     ]
     train = header.without(header.arguments(path, TRAIN), _OF_THE_RUN)
     evaluate = header.without(header.arguments(path, EVALUATE), _OF_THE_EVALUATION)
@@ -164,6 +156,22 @@ def plan(recipe: str, setting: Setting, choice: str = "", changes: Sequence[str]
         [EVALUATE, *common, f"--split={SPLIT}", *evaluate],
         tuple(map(frozenset, (job, header.without(flags, _PLACES), train, evaluate))),
     )
+
+
+def _name_and_limits(
+    recipe: str, setting: Setting, choice: str, epochs: int
+) -> tuple[str, list[str]]:
+    """Return the name of a run, and the flags that the setting has in place of the recipe's."""
+    name, limits = recipe, []
+    if 0 < setting.epochs < epochs:
+        name += f"-epochs{setting.epochs}"
+        limits.append(f"--epochs={setting.epochs}")
+    if setting.seed is not None:
+        name += f"-seed{setting.seed}"
+        limits.append(f"--seed={setting.seed}")
+    if choice:
+        name += "-" + re.sub(r"[^\w.]+", "-", choice)
+    return name, limits
 
 
 def _epochs(flags: list[str], path: Path) -> int:

@@ -93,7 +93,7 @@ def setting(options: argparse.Namespace, records_dir: str | None = None) -> Sett
         print(f"skipped: {data_dir} is missing; --data_dir or CAPTION_DATA says where Flickr8k is")
         return None
     if options.epochs < 0:
-        raise UsageError("--epochs is 0 or more")
+        raise UsageError(f"--epochs={options.epochs}: expected 0 or more")
     _use_cores(options.cores)
     weights = options.encoder_weights or _default_weights()
     if weights not in ("imagenet", "random") and not os.path.isfile(weights):

@@ -314,7 +314,8 @@ def test_without_the_data_it_is_skipped(monkeypatch, capsys):
         (["--encoder_weights=/none.h5"], "--encoder_weights=/none.h5: no such file"),
         (["--cores=a"], "--cores=a: expected numbers"),
         (["--cores=9999"], "--cores=9999: the cores that we may use are"),
-        (["--epochs=-1"], "--epochs and --seed are 0 or more"),
+        (["--epochs=-1"], "--epochs=-1: expected 0 or more"),
+        (["--seed=-1"], "--seed=-1: expected 0 or more"),
         (["--recipes=flickr8k,flags/flickr8k.flags"], "two recipes have the same name"),
     ],
 )
