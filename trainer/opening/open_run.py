@@ -133,10 +133,16 @@ def _take_initial_weights(
 
 
 def _with_initial_run(folder: RunFolder, recipe: Recipe) -> Recipe:
-    """Return the recipe with the --init_run that a run without weights of its own began with."""
+    """Return the recipe with the --init_run that a run without weights of its own began with.
+
+    The flag may spell its path otherwise, or be missing.
+    """
     if folder.exists and folder.has_weights:
         return recipe
-    if folder.exists and not recipe.init_run and (initial := RunConfig.read(folder).initial):
+    initial = RunConfig.read(folder).initial if folder.exists else None
+    if initial and (
+        not recipe.init_run or os.path.realpath(recipe.init_run) == os.path.realpath(initial.run)
+    ):
         recipe = dataclasses.replace(recipe, init_run=initial.run)
     if recipe.self_critical and not recipe.init_run:
         raise UsageError(
