@@ -538,6 +538,8 @@ def test_strange_names_and_captions_are_only_text(page, server):
     server.replies.append(error(422, evil))
     choose(page, as_file(f"{evil}.jpg"), as_file(f"{evil}.jpg"))
     expect(page.locator("[data-state=done]")).to_have_count(1)
+    # Until then the card above may grow, and the word move away from the mouse.
+    expect(page.locator("[data-state=failed]")).to_have_count(1)
     page.locator(".word").first.hover()
     expect(page.locator(".looked").last).to_have_text(re.compile("onerror"))
     expect(page.locator(".detail").first).to_have_text(evil)
