@@ -60,12 +60,16 @@ def ours(size: str, batch: work.Batch, recipe: bool, precision: str) -> Step:
 
 
 class FeaturesOnly:
-    """A captioner on a CPU that gets features instead of images."""
+    """A captioner that gets features instead of images.
 
-    plain = False
+    Args:
+        decoder: its decoder.
+        plain: run the definition, as on a GPU; else the formulation for CPUs.
+    """
 
-    def __init__(self, decoder: Decoder):
-        self.decoder, self.trainable_variables = decoder, decoder.trainable_variables
+    def __init__(self, decoder: Decoder, plain: bool = False):
+        self.decoder, self.plain = decoder, plain
+        self.trainable_variables = decoder.trainable_variables
 
     def features(self, features: tf.Tensor) -> tf.Tensor:
         """Return the features as they are."""
@@ -73,9 +77,11 @@ class FeaturesOnly:
 
     def teacher_force(self, *args: tf.Tensor) -> ForcingResult:
         """Run `Captioner.teacher_force`."""
-        from model.fast import forcing
+        from model.definition import forcing
+        from model.fast import forcing as fast_forcing
 
-        return forcing.teacher_force(self.decoder, *args)
+        formulation = forcing if self.plain else fast_forcing
+        return formulation.teacher_force(self.decoder, *args)
 
 
 def textbook(size: str, batch: work.Batch, precision: str) -> Step:

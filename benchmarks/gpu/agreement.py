@@ -60,10 +60,10 @@ def _loss_and_gradients(
     import tensorflow as tf
 
     from artifacts.recipe import Recipe
-    from benchmarks.gpu.training import _FeaturesOnly
+    from benchmarks.train_cases import FeaturesOnly
     from model.definition.decoder import Decoder
     from trainer.optimizer import build_optimizer
-    from trainer.step import _Replica
+    from trainer.step import Replica
 
     with tf.device(device):
         decoder = Decoder(config)
@@ -71,10 +71,9 @@ def _loss_and_gradients(
         for weight in decoder.weights:
             weight.assign(rng.normal(0, 0.05, weight.shape).astype(np.float32))
         recipe = Recipe(dropout=0.5, doubly_stochastic=0.01)
-        captioner: Any = _FeaturesOnly(decoder, plain=True)
-        captioner.decoder = decoder
+        captioner: Any = FeaturesOnly(decoder, plain=True)
         optimizer = build_optimizer(recipe, 10)
-        replica = _Replica(recipe, captioner, optimizer)
+        replica = Replica(recipe, captioner, optimizer)
 
         def differentiate(features: tf.Tensor, ids: tf.Tensor) -> Any:
             with tf.device(device):

@@ -18,11 +18,8 @@ def devices() -> None:
     build = tf.sysconfig.get_build_info()
     add_row("built for", **{k: str(v) for k, v in build.items() if k.startswith("cud")})
     for gpu in tf.config.list_physical_devices("GPU"):
-        add_row("gpu", **{k: str(v) for k, v in _details(tf, gpu).items()})
-
-
-def _details(tf, gpu):  # type: ignore[no-untyped-def]
-    return tf.config.experimental.get_device_details(gpu)
+        details = tf.config.experimental.get_device_details(gpu)
+        add_row("gpu", **{name: str(value) for name, value in details.items()})
 
 
 def product(precision: str, size: int) -> None:

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks import train_work as work
 from benchmarks.gpu.measure import add_row, timed
-
-# PyTorch's processes must not load TensorFlow: triton aborts where both are loaded.
-if TYPE_CHECKING:
-    from model.definition.decoder import Decoder
-
-
-class _FeaturesOnly:
-    """A captioner that gets features instead of images."""
-
-    encoder = None
-
-    def __init__(self, decoder: Decoder, plain: bool):
-        from model.definition import forcing
-        from model.fast import forcing as fast_forcing
-
-        self.decoder, self.plain = decoder, plain
-        self.trainable_variables = decoder.trainable_variables
-        self._formulation = forcing if plain else fast_forcing
-
-    def features(self, features: Any) -> Any:
-        """Return the features as they are."""
-        return features
-
-    def teacher_force(self, *args: Any) -> Any:
-        """Run `Captioner.teacher_force`."""
-        return self._formulation.teacher_force(self.decoder, *args)
 
 
 def ours(size: str, images: int, precision: str, plain: bool, recipe: bool = True) -> None:
@@ -50,6 +24,7 @@ def ours(size: str, images: int, precision: str, plain: bool, recipe: bool = Tru
     import tensorflow as tf
 
     from artifacts.recipe import Recipe
+    from benchmarks.train_cases import FeaturesOnly
     from captioning.devices import devices
     from model.definition.decoder import Decoder
     from trainer.optimizer import build_optimizer
@@ -61,7 +36,7 @@ def ours(size: str, images: int, precision: str, plain: bool, recipe: bool = Tru
         l2=1e-6 if recipe else 0.0,
     )  # fmt: skip
     decoder = Decoder(work.decoder_config(size, recipe, precision))
-    captioner: Any = _FeaturesOnly(decoder, plain)
+    captioner: Any = FeaturesOnly(decoder, plain)
     optimizer = build_optimizer(training, 100_000)
     optimizer.build(captioner.trainable_variables)
     step = build_step(training, captioner, optimizer)

@@ -94,9 +94,10 @@ def trained(step: int, steps_per_epoch: int) -> dict[str, float]:
 
 def _longer(recipe: Recipe, wanted: int, steps: int, steps_per_epoch: int) -> UsageError:
     flag = f"--max_steps={recipe.max_steps}" if recipe.max_steps else f"--epochs={recipe.epochs}"
+    falls = "decays to 0" if recipe.schedule == "cosine" else "falls step by step"
     return UsageError(
         f"{flag}: {wanted:,} steps are more than the schedule of {recipe.run_dir} has: its learning"
-        f" rate decays to 0 over {steps:,} steps ({steps / steps_per_epoch:.4g} epochs). Give"
+        f" rate {falls} over {steps:,} steps ({steps / steps_per_epoch:.4g} epochs). Give"
         " --extend_schedule to go on along a schedule of the new length, or"
         f" --init_run={recipe.run_dir} and another --run_dir for a new run that begins with its"
         " best weights"

@@ -125,7 +125,7 @@ def tell(recipe: Recipe, plan: Plan, position: Position, folder: RunFolder) -> N
     if plan.stop < plan.schedule:
         print(
             f"stopping at step {plan.stop:,} of the {plan.schedule:,} of the run's schedule: the"
-            " learning rate will not have decayed to 0"
+            " learning rate will not have reached its end"
         )
 
 
