@@ -56,3 +56,12 @@ def test_the_parts_run_on_a_cpu(tmp_path):
     assert agreement["worst_gradient_off"] < 1e-4
     assert by_case["S, 10 captions: ours float32, whole-step XLA"]["captions_per_s"] > 1
     assert by_case["ours bfloat16, beam 3, 2 images"]["images_per_s"] > 1
+
+
+def test_the_gradients_of_the_compiled_step_agree(tmp_path):
+    """A case from its own process to its rows: it follows what the trainer calls its parts."""
+    output = tmp_path / "rows.json"
+    Runner(str(output), 1, 300).run([Case("agreement", "gradients", {"images": 1})], 300)
+    rows = json.loads(output.read_text())
+    assert len(rows) == 2
+    assert all(row["worst_gradient_off"] < 1e-4 and row["loss_off"] < 1e-5 for row in rows)
