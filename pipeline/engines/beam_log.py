@@ -8,17 +8,6 @@ import logging
 
 from cli import foreign_variables
 
-
-def quiet() -> None:
-    """Turn all logging off."""
-    logging.disable(logging.CRITICAL)
-
-
-def undo() -> None:
-    """Let Beam log again, for engines whose log is all that the user sees of them."""
-    logging.disable(logging.NOTSET)
-
-
-quiet()
+logging.disable(logging.CRITICAL)
 # Before gRPC is imported, whose processes all inherit this.
 foreign_variables.connect_directly()

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import os
-import re
 import signal
 import threading
 from collections import Counter
@@ -15,22 +14,18 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 
-from cli.errors import UsageError, UserError
+from cli.errors import UsageError
 from pipeline.config import Config
-from pipeline.engines import beam_log, worker_handler
+from pipeline.engines import portable, worker_handler
 from pipeline.job import graph, reports
-
-# The line in a traceback of Python or Java that names an exception and what it says.
-_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): .*$", re.MULTILINE)
-_LONGEST_LINE = 500
 
 
 def run(config: Config) -> Counter[str]:
     """Run the job to its end.
 
     Returns:
-        What the workers counted (`pipeline.job.reports`). Nothing is counted on engines other than
-        this machine and Dask: their log is shown instead.
+        What the workers counted (`pipeline.job.reports`). On engines other than this machine and
+        Dask only kept_shards and kept_images.
 
     Raises:
         UserError: The job failed for a reason that one line explains.
@@ -38,8 +33,8 @@ def run(config: Config) -> Counter[str]:
     """
     options = PipelineOptions(list(config.beam_args))
     if config.engine == "beam":
-        _run_elsewhere(options, config)
-        return Counter()
+        pipeline = _pipeline(None, options, config, None)
+        return portable.run(pipeline, config.output_dir, options.view_as(StandardOptions).runner)
     with contextlib.closing(reports.Monitor()) as monitor:
         try:
             if config.engine == "dask":
@@ -59,26 +54,26 @@ def run(config: Config) -> Counter[str]:
         return monitor.counts
 
 
-def _run_elsewhere(options: PipelineOptions, config: Config) -> None:
-    """Run the job by a runner whose workers cannot report: its own failure must do."""
-    beam_log.undo()
-    try:
-        _run_pipeline(None, options, config, None)
-    except UserError:
-        raise
-    except Exception as error:
-        runner = options.view_as(StandardOptions).runner
-        raise UserError(
-            f"--runner={runner}: the job failed, its log says more: {_one_line(error)}"
-        ) from error
-
-
 def _run_pipeline(
+    runner: PipelineRunner, options: PipelineOptions, config: Config, report: reports.Report
+) -> None:
+    pipeline = _pipeline(runner, options, config, report)
+    # Threads of Beam print the traceback of a failure, besides handing it on.
+    with (
+        _interrupts_kept(),
+        open(os.devnull, "w") as sink,
+        contextlib.redirect_stderr(sink),
+    ):
+        pipeline.run().wait_until_finish()
+
+
+def _pipeline(
     runner: PipelineRunner | None,
     options: PipelineOptions,
     config: Config,
     report: reports.Report | None,
-) -> None:
+) -> beam.Pipeline:
+    """Return the job as a pipeline; without `runner` the options name one."""
     try:
         pipeline = beam.Pipeline(runner=runner, options=options)
     except OSError as error:
@@ -87,13 +82,7 @@ def _run_pipeline(
         raise UsageError(f"Beam: {' '.join(str(error).split())}") from None
     graph.build(pipeline, config, report)
     gc.freeze()  # Imported modules are no garbage; looking through them took 10% of the time.
-    # Threads of Beam print the traceback of a failure, besides handing it on.
-    with (
-        _interrupts_kept(),
-        open(os.devnull, "w") as sink,
-        contextlib.redirect_stderr(sink),
-    ):
-        pipeline.run().wait_until_finish()
+    return pipeline
 
 
 @contextlib.contextmanager
@@ -133,10 +122,3 @@ def _local_runner(
     # In this mode the runner would replace our command by Beam's own.
     direct.direct_running_mode = "in_memory"
     return FnApiRunner(worker_handler.environment(output_dir, monitor.fail))
-
-
-def _one_line(error: Exception) -> str:
-    """Return what an error says, without the tracebacks that runners put into its text."""
-    exceptions = _EXCEPTION.findall(str(error))
-    text = exceptions[-1] if exceptions else str(error) or type(error).__name__
-    return " ".join(text.split())[:_LONGEST_LINE]

@@ -1,7 +1,6 @@
 """What workers report reaches the submitter as it was: counts, and the failure that comes first."""
 
 import pickle
-import re
 import subprocess
 import sys
 import tempfile
@@ -10,12 +9,8 @@ import time
 import pytest
 
 from cli.errors import UsageError, UserError
-from pipeline.engines import beam_log, runner
 from pipeline.job import graph, reports
-from tests.support.records import ROOT, CocoFolder, build_coco, checksums
-
-# Any of Beam's runners by its full name; this one is at hand.
-ELSEWHERE = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+from tests.support.records import ROOT, CocoFolder, build_coco
 
 
 @pytest.fixture
@@ -106,45 +101,3 @@ def test_an_error_in_the_program_keeps_its_traceback(folder, tmp_path, monkeypat
     monkeypatch.setattr(graph, "write_shard", broken)
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
         build_coco(folder, tmp_path / "records")
-
-
-@pytest.fixture
-def quiet_again():
-    """A runner elsewhere turns Beam's log on."""
-    yield
-    beam_log.quiet()
-
-
-def test_a_runner_without_a_way_back_fails_in_one_line(folder, tmp_path, quiet_again):
-    build_coco(folder, tmp_path / "here")
-    build_coco(folder, tmp_path / "elsewhere", f"--runner={ELSEWHERE}")
-    assert checksums(tmp_path / "here") == checksums(tmp_path / "elsewhere")
-    message = "--train_shards=99: the split train has 12 images only [while running 'Describe"
-    with pytest.raises(UsageError, match="^" + re.escape(message)):
-        build_coco(folder, tmp_path / "records", f"--runner={ELSEWHERE}", train_shards=99)
-    # From Beam's own worker process the error comes as a traceback's text.
-    processes = ("--direct_num_workers=1", "--direct_running_mode=multi_processing")
-    with pytest.raises(UserError) as caught:
-        options = {"train_shards": 99}
-        build_coco(folder, tmp_path / "r", f"--runner={ELSEWHERE}", *processes, **options)
-    assert type(caught.value) is UserError and "\n" not in str(caught.value)
-    assert str(caught.value).startswith(
-        f"--runner={ELSEWHERE}: the job failed, its log says more: cli.errors.UsageError: {message}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("", "RuntimeError"),
-        ("no such\njob", "no such job"),
-        (
-            "java.lang.RuntimeException: x\n\tat a.b\nCaused by: it\n\tat c",
-            "java.lang.RuntimeException: x",
-        ),
-        ("Traceback:\n  File\na.B\nOSError: y\n\nThe job\nValueError: z", "ValueError: z"),
-        ("x" * 9999, "x" * 500),
-    ],
-)
-def test_the_text_of_a_runner_becomes_one_line(text, line):
-    assert runner._one_line(RuntimeError(text)) == line

@@ -1,0 +1,164 @@
+"""Engines whose workers cannot report: progress from the output directory, and one line for errors.
+
+The runner here is one of Beam's own, named in full, so that it passes for an engine elsewhere;
+tests/engines/ has real ones.
+"""
+
+import re
+import signal
+import threading
+
+import pytest
+from apache_beam.runners.runner import PipelineState
+
+from cli.errors import UsageError, UserError
+from pipeline.engines import portable, shard_watch
+from tests.support.records import CocoFolder, build_coco, checksums
+
+ELSEWHERE = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+AGAIN = "; what is finished is kept: run the same command again to continue"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return CocoFolder(tmp_path / "coco")
+
+
+class Result:
+    """A job that an engine has taken."""
+
+    def __init__(self, wait):
+        self.wait_until_finish = wait
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class Job:
+    """A pipeline whose run is `wait`."""
+
+    def __init__(self, wait):
+        self.result = Result(wait)
+
+    def run(self):
+        return self.result
+
+
+def fails_with(text, kind=RuntimeError):
+    def wait():
+        raise kind(text)
+
+    return Job(wait)
+
+
+def test_an_engine_elsewhere_builds_the_same_and_says_what_it_kept(folder, tmp_path, capsys):
+    build_coco(folder, tmp_path / "here", train_shards=3)
+    build_coco(folder, tmp_path / "elsewhere", f"--runner={ELSEWHERE}", train_shards=3)
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "elsewhere")
+    assert "kept" not in capsys.readouterr().out
+    (tmp_path / "elsewhere" / "train-00001-of-00003.tfrecord.json").unlink()
+    build_coco(folder, tmp_path / "elsewhere", f"--runner={ELSEWHERE}", train_shards=3)
+    captured = capsys.readouterr()
+    assert "3 of 4 shards were finished before and kept" in captured.out
+    assert "4 of 4" in captured.err
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "elsewhere")
+
+
+def test_a_shard_that_is_written_again_is_not_counted_as_kept(folder, tmp_path, capsys):
+    build_coco(folder, tmp_path / "records", train_shards=3)
+    build_coco(folder, tmp_path / "records", f"--runner={ELSEWHERE}", train_shards=3, seed=5)
+    assert "kept" not in capsys.readouterr().out
+
+
+def test_errors_of_stages_are_as_on_this_machine(folder, tmp_path):
+    message = "--train_shards=99: the split train has 12 images only"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        build_coco(folder, tmp_path / "records", f"--runner={ELSEWHERE}", train_shards=99)
+    # From Beam's own worker process the error comes as a traceback's text.
+    processes = ("--direct_num_workers=1", "--direct_running_mode=multi_processing")
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        build_coco(folder, tmp_path / "r", f"--runner={ELSEWHERE}", *processes, train_shards=99)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "RuntimeError"),
+        ("no such\njob", "no such job"),
+        (
+            "java.lang.RuntimeException: x\n\tat a.b\nCaused by: it\n\tat c",
+            "java.lang.RuntimeException: x",
+        ),
+        (
+            "java.lang.RuntimeException: x\n\tat a.b\nCaused by: a.B$CException: refused",
+            "a.B$CException: refused",
+        ),
+        ("Traceback:\n  File\na.B\nOSError: y\n\nThe job\nValueError: z", "ValueError: z"),
+        ("x" * 9999, "x" * 500),
+    ],
+)
+def test_the_text_of_an_engine_becomes_one_line(text, line, tmp_path):
+    with pytest.raises(UserError) as caught:
+        portable.run(fails_with(text), str(tmp_path), "FlinkRunner")
+    assert str(caught.value) == f"--runner=FlinkRunner: the job failed: {line}{AGAIN}"
+
+
+@pytest.mark.parametrize("kind", [UserError, UsageError])
+def test_an_error_of_ours_is_taken_out_of_the_text_of_an_engine(kind, tmp_path):
+    text = (
+        "java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call"
+        f" last):\n  File x\ncli.errors.{kind.__name__}: train: no room, a [b] [while running"
+        " 'Write shards']\n\tat java.base\nCaused by: java.io.IOException: y"
+    )
+    with pytest.raises(UserError, match=re.escape("train: no room, a [b]") + "$") as caught:
+        portable.run(fails_with(text), str(tmp_path), "FlinkRunner")
+    assert type(caught.value) is kind
+
+
+def test_a_missing_java_is_named(tmp_path):
+    def wait():
+        raise FileNotFoundError(2, "No such file or directory", "java")
+
+    with pytest.raises(UserError, match="no Java is on the PATH"):
+        portable.run(Job(wait), str(tmp_path), "FlinkRunner")
+
+
+def test_a_job_that_the_engine_cancelled_has_not_succeeded(tmp_path):
+    job = Job(lambda: PipelineState.CANCELLED)
+    with pytest.raises(UserError, match="the job ended as CANCELLED; what is finished is kept"):
+        portable.run(job, str(tmp_path), "FlinkRunner")
+
+
+def test_an_interrupt_cancels_the_job(tmp_path):
+    def wait():
+        signal.raise_signal(signal.SIGINT)
+        threading.Event().wait(60)
+
+    job = Job(wait)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        portable.run(job, str(tmp_path), "FlinkRunner")
+    assert job.result.cancelled and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_shards_are_counted_as_they_appear(folder, tmp_path, monkeypatch, capsys):
+    build_coco(folder, tmp_path / "here", train_shards=3)
+    capsys.readouterr()
+    monkeypatch.setattr(shard_watch, "_POLL_SECONDS", 0.01)
+    records = tmp_path / "records"
+    records.mkdir()
+    with shard_watch.ShardWatch(str(records)) as watch:
+        for name in ("train-00002-of-00003.tfrecord.json", "val-00000-of-00001.tfrecord.json"):
+            (records / name).write_bytes((tmp_path / "here" / name).read_bytes())
+    assert "2 of 4" in capsys.readouterr().err
+    assert not watch.kept()
+
+
+def test_shards_of_an_earlier_build_are_not_taken_for_new_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shard_watch, "_POLL_SECONDS", 0.01)
+    for count in (2, 3):
+        (tmp_path / f"train-00000-of-0000{count}.tfrecord.json").write_text("{}")
+    with shard_watch.ShardWatch(str(tmp_path)):
+        pass
+    assert "0 of 0" in capsys.readouterr().err
