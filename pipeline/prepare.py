@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cli.errors import UsageError, UserError
+from cli.errors import UsageError
 from pipeline import datasets
 from pipeline.build_flags import BuildFlags
+from pipeline.choose_source import choose_source
 from pipeline.config import Config, Engine, FeatureConfig
-from pipeline.datasets import coco, scenes, tfds
+from pipeline.datasets import scenes
 from pipeline.datasets.options import PATHS
-from pipeline.datasets.own.image_names import is_image
 from pipeline.download import archives
 from pipeline.engines import beam_options
 from pipeline.job import features
@@ -21,7 +21,6 @@ from pipeline.storage import files, lock
 from records import language, manifest
 from records.recorded_flags import RecordedFlags
 
-DEFAULT_COCO = "data/coco2017"
 # Flags that say how the source gets to --data_dir, not what is built from it.
 _NOT_IN_MANIFEST = ("download", "download_url")
 
@@ -49,7 +48,7 @@ def prepared(
             another job writes to the output directory.
     """
     checked_args, engine = beam_options.checked(beam_args)
-    dataset, chosen_dir, why = _choose_source(flags)
+    dataset, chosen_dir, why = choose_source(flags)
     datasets.check_options(dataset, flags.source_options)
     _check_scenes_flags(dataset, flags)
     archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
@@ -101,25 +100,6 @@ def default_output_dir(dataset: str) -> str:
     return posixpath.join("data/records", re.sub("[:/]", "_", dataset))
 
 
-def _choose_source(flags: BuildFlags) -> tuple[str, str, str]:
-    """Return the data set, its folder, and why it was chosen: COCO where it lies, else scenes."""
-    dataset = flags.dataset or ("coco2017" if flags.download else None)
-    if dataset:
-        datasets.source(dataset)
-        return dataset, flags.data_dir or _default_data_dir(dataset, flags), ""
-    if place := _place_to_look_at(flags):
-        name, what = _recognise(place, flags)
-        why = f": found {what}: --dataset={name}"
-        return name, flags.data_dir or _default_data_dir(name, flags), why
-    if coco.lies_under(DEFAULT_COCO):
-        why = ": COCO 2017 lies there, --dataset=scenes builds the embedded scenes instead"
-        return "coco2017", DEFAULT_COCO, why
-    why = (
-        f": no COCO 2017 lies under {DEFAULT_COCO}; --download fetches it there, or give --data_dir"
-    )
-    return "scenes", "data/scenes", why
-
-
 def _check_scenes_flags(dataset: str, flags: BuildFlags) -> None:
     for name in ("scenes_images", "scenes_seed"):
         value = getattr(flags, name)
@@ -127,87 +107,6 @@ def _check_scenes_flags(dataset: str, flags: BuildFlags) -> None:
             raise UsageError(
                 f"--{name}={value}: --dataset={dataset} does not read this flag; scenes would"
             )
-
-
-def _recognise(place: str, flags: BuildFlags) -> tuple[str, str]:
-    """Return the data set that lies at `place`, and what lies there in words.
-
-    Raises:
-        UserError: It is none that is known, or may be one of several.
-    """
-    candidates = datasets.recognise(place, flags.source_options)
-    if len(candidates) == 1:
-        return candidates.popitem()
-    if candidates:
-        choices = ", or ".join(f"--dataset={name} for {w}" for name, w in candidates.items())
-        raise UserError(f"{place}: may be several data sets; say {choices}")
-    if not files.exists(place):
-        raise UserError(f"{place}: no such file or folder")
-    if place.lower().endswith((".zip", ".tar.gz", ".tgz")):
-        raise UserError(f"{place}: unpack it, and give the folder as --data_dir")
-    names = files.names(place)
-    _refuse_unclear_table(place, names, flags)
-    _refuse_images_alone(place, names, flags)
-    holds = f"; it holds {', '.join(names[:5])}{' ...' * (len(names) > 5)}" if names else ""
-    raise UserError(
-        f"{place}: no data set that is known lies there{holds}. --dataset says what it is, one of"
-        f" {', '.join(datasets.NAMES)}; --download fetches COCO 2017 to it; without --data_dir the"
-        " embedded scenes are built"
-    )
-
-
-def _refuse_unclear_table(place: str, names: Sequence[str], flags: BuildFlags) -> None:
-    """Refuse a place that is or holds a table of which it is not clear what its columns are."""
-    tables = [posixpath.join(place, name) for name in names] or [place]
-    for path in tables:
-        kind = path[-3:].lower()
-        if not path.lower().endswith((".csv", ".tsv")):
-            continue
-        no_paths: dict[str, Any] = dict.fromkeys(PATHS)
-        options = dataclasses.replace(flags.source_options, **no_paths)
-        problem = f"{path}: its columns are not clear; --image_column and --caption_column say them"
-        try:
-            datasets.source(kind, options).splits(path, need_train=False)
-        except UserError as error:
-            problem = str(error)
-        raise UserError(
-            f"{problem}; --dataset={kind} reads this table, another --dataset something else"
-        )
-
-
-def _refuse_images_alone(place: str, names: Sequence[str], flags: BuildFlags) -> None:
-    """Refuse a folder of images without captions, and name a list in the folder above it."""
-    images = [name for name in names if is_image(name)]
-    if not images:
-        return
-    remedy = (
-        "captions stand in a list beside them (CSV, TSV, JSON), or those of 1.jpg in 1.txt;"
-        " README.md shows each layout"
-    )
-    parent = posixpath.normpath(posixpath.join(place, ".."))
-    if files.is_local(place) and (lists := datasets.recognise(parent, flags.source_options)):
-        remedy = f"{parent} holds {', and '.join(lists.values())}: --data_dir={parent} takes it"
-    one = len(images) == 1
-    raise UserError(
-        f"{place}: {len(images):,} {'image' if one else 'images'}, but no captions beside"
-        f" {'it' if one else 'them'}; {remedy}"
-    )
-
-
-def _place_to_look_at(flags: BuildFlags) -> str | None:
-    """Return the list that flags name, or else --data_dir."""
-    annotations = flags.train_annotations or flags.val_annotations
-    if annotations and flags.data_dir and not files.exists(annotations):
-        return posixpath.join(flags.data_dir, annotations)
-    return annotations or flags.data_dir
-
-
-def _default_data_dir(dataset: str, flags: BuildFlags) -> str:
-    if annotations := flags.train_annotations or flags.val_annotations:
-        return posixpath.dirname(annotations) or "."
-    if dataset.startswith(datasets.TFDS):
-        return tfds.default_data_dir()
-    return posixpath.join("data", dataset)
 
 
 def _with_feature_defaults(flags: BuildFlags, place: Callable[[str], str]) -> BuildFlags:
