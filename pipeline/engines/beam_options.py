@@ -11,11 +11,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Engine
+from pipeline.engines import prism
 
 # For these names Beam 2.77 would first download and start Prism, a Go program. FnApiRunner is
 # Beam's own substitute for it: it runs on this machine, in this Python.
-_LOCAL_RUNNERS = {"directrunner", "direct", "switchingdirectrunner", "fnapirunner"}
-_DASK_RUNNERS = {"daskrunner", "apache_beam.runners.dask.dask_runner.daskrunner"}
+_LOCAL_RUNNERS = {"directrunner", "switchingdirectrunner", "testdirectrunner", "fnapirunner"}
+_BEAMS_RUNNERS = "apache_beam.runners."
 
 
 class _Parser(pipeline_options._BeamArgumentParser):  # Private API: apache-beam 2.77.
@@ -34,7 +35,8 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
         UserError: Dask cannot read the user's configuration.
     """
     beam_args = tuple(beam_args)
-    engine = _engine(beam_args)
+    runner = _runner(beam_args)
+    engine = _engine(runner)
     if engine == "dask":
         _declare_dask_options()
     parser = _Parser(allow_abbrev=False)
@@ -52,6 +54,8 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
             " prints it; for processes on this machine alone, --direct_num_workers=N needs no"
             " cluster"
         )
+    if runner == "prismrunner" and not known.job_endpoint:
+        prism.check(known.prism_location)
     mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in beam_args)
     if engine == "local" and known.direct_num_workers != 1 and not mode_given:
         # Beam's default, in_memory, has one worker whatever number is asked for.
@@ -60,16 +64,23 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
     return beam_args, engine
 
 
-def _engine(beam_args: Sequence[str]) -> Engine:
+def _runner(beam_args: Sequence[str]) -> str:
+    """Return the name of the runner in lower case: one for all that Beam takes for it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--runner", default="direct")
     try:
-        runner = parser.parse_known_args(list(beam_args))[0].runner.lower()
+        runner: str = parser.parse_known_args(list(beam_args))[0].runner.lower()
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
+    if runner.startswith(_BEAMS_RUNNERS):
+        runner = runner.rpartition(".")[2]
+    return runner if "." in runner or runner.endswith("runner") else f"{runner}runner"
+
+
+def _engine(runner: str) -> Engine:
     if runner in _LOCAL_RUNNERS:
         return "local"
-    return "dask" if runner in _DASK_RUNNERS else "beam"
+    return "dask" if runner == "daskrunner" else "beam"
 
 
 def _declare_dask_options() -> None:
