@@ -4,19 +4,25 @@ Their workers are processes of the engine, so progress is what lies in the outpu
 error comes as text among the text of the engine.
 """
 
+import atexit
 import contextlib
 import os
 import re
+import shutil
 import signal
+import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from types import FrameType
 
 import apache_beam as beam
-from apache_beam.runners.runner import PipelineResult, PipelineState
+from apache_beam.runners.runner import PipelineState
 
 from cli.errors import UsageError, UserError
 from pipeline.engines.shard_watch import ShardWatch
+from pipeline.job import reports
 
 # A line of a traceback that names an exception of Python or Java and what it says.
 _EXCEPTION = re.compile(r"^(?:Caused by: )?([\w.$]*(?:Error|Exception): .*)$", re.MULTILINE)
@@ -42,7 +48,7 @@ def run(pipeline: beam.Pipeline, output_dir: str, runner: str) -> Counter[str]:
         UserError: The job failed, or was cancelled from the engine's side.
         UsageError: A flag does not fit the source.
     """
-    with ShardWatch(output_dir) as watch:
+    with _ended_by_signals(), ShardWatch(output_dir) as watch:
         try:
             state = _run(pipeline)
         except Exception as error:
@@ -53,30 +59,56 @@ def run(pipeline: beam.Pipeline, output_dir: str, runner: str) -> Counter[str]:
 
 
 def _run(pipeline: beam.Pipeline) -> str:
-    """Run the job and return its last state."""
-    # Threads of Beam print the traceback of a failure, besides handing it on.
-    with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
+    """Run the job and return its last state; cancel it when this process is told to end."""
+    # Threads of Beam print tracebacks, also after the end: the sink is never closed.
+    sink = open(os.devnull, "w")  # noqa: SIM115
+    with _temporary_files_tidied_up(), contextlib.redirect_stderr(sink):
         result = pipeline.run()
         print("the engine has taken the job", flush=True)
-        with _cancelled_by_interrupt(result):
-            return str(result.wait_until_finish())
+        # Beam's handler would stop the job server, which is needed to cancel the job.
+        with _ended_by_signals():
+            try:
+                return str(result.wait_until_finish())
+            except (KeyboardInterrupt, SystemExit):
+                with contextlib.suppress(Exception):
+                    result.cancel()
+                raise
 
 
 @contextlib.contextmanager
-def _cancelled_by_interrupt(result: PipelineResult) -> Iterator[None]:
-    """Cancel the job when the user interrupts the block: the engine would go on."""
-    # Beam's own handler would stop the job server, by which the job is cancelled.
-    main = threading.current_thread() is threading.main_thread()
-    beams = signal.signal(signal.SIGINT, signal.default_int_handler) if main else None
+def _temporary_files_tidied_up() -> Iterator[None]:
+    """Give the block a folder for temporary files, which goes at the exit: Beam leaves some."""
+    before = tempfile.tempdir
+    try:
+        folder = tempfile.mkdtemp(prefix="build-records-")
+    except OSError as error:
+        raise reports.no_temporary_files(error) from None
+    # Exit handlers run in the opposite order: Beam's job server, which uses it, stops first.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tempfile.tempdir = folder
     try:
         yield
-    except KeyboardInterrupt:
-        with contextlib.suppress(Exception):
-            result.cancel()
-        raise
     finally:
-        if main:
-            signal.signal(signal.SIGINT, beams)
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Make SIGINT and SIGTERM exceptions while the block runs, so that Beam can tidy up."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # A program around this one cares for signals.
+        return
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _failure(error: Exception, runner: str) -> UserError:
@@ -92,7 +124,13 @@ def _failure(error: Exception, runner: str) -> UserError:
             " one, name it by --job_server_java_launcher, or name a running job server by"
             " --job_endpoint"
         )
-    return UserError(f"--runner={runner}: the job failed: {_one_line(error)}; {_AGAIN}")
+    line = _one_line(error)
+    if re.search(r"No module named '(?:cli|pipeline|pixels|records|scenes)\b", line):
+        return UserError(
+            f"--runner={runner}: its workers lack this program ({line}): install it where they run,"
+            " or give --setup_file=./setup.py"
+        )
+    return UserError(f"--runner={runner}: the job failed: {line}; {_AGAIN}")
 
 
 def _one_line(error: Exception) -> str:
