@@ -16,9 +16,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import apache_beam as beam
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
 from cli.errors import UsageError, UserError
 from pipeline.engines.shard_watch import ShardWatch
@@ -29,8 +32,24 @@ _EXCEPTION = re.compile(r"^(?:Caused by: )?([\w.$]*(?:Error|Exception): .*)$", r
 # What Beam adds to the message of a stage's error.
 _STAGE = re.compile(r" \[while running '[^']*'\]$")
 _OURS = re.compile(r"\bcli\.errors\.(UserError|UsageError): (.*)$", re.MULTILINE)
+# What Beam puts before it.
+_STATE = re.compile(r"^Pipeline \S+ failed in state [A-Z]+: ")
 _LONGEST_LINE = 500
 _AGAIN = "what is finished is kept: run the same command again to continue"
+
+
+def _stop_no_worker(
+    pool: BeamFnExternalWorkerPoolServicer,
+    request: beam_fn_api_pb2.StopWorkerRequest,
+    context: Any,
+) -> beam_fn_api_pb2.StopWorkerResponse:
+    return beam_fn_api_pb2.StopWorkerResponse()
+
+
+# Private API: apache-beam 2.77. With --environment_type=LOOPBACK the workers are threads of this
+# process. Each machine of the engine numbers its own from 1, so one machine would stop the workers
+# of another. A thread ends without this, when its connection does.
+BeamFnExternalWorkerPoolServicer.StopWorker = _stop_no_worker
 
 
 def run(pipeline: beam.Pipeline, output_dir: str, runner: str) -> Counter[str]:
@@ -135,6 +154,7 @@ def _failure(error: Exception, runner: str) -> UserError:
 
 def _one_line(error: Exception) -> str:
     """Return what an error says, without the tracebacks that engines put into its text."""
-    exceptions = _EXCEPTION.findall(str(error))
-    text = exceptions[-1] if exceptions else str(error) or type(error).__name__
+    text = _STATE.sub("", str(error)) or type(error).__name__
+    exceptions = _EXCEPTION.findall(text)
+    text = exceptions[-1] if exceptions else text
     return " ".join(text.split())[:_LONGEST_LINE]

@@ -16,7 +16,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 from cli.errors import UsageError
 from pipeline.config import Config
-from pipeline.engines import portable, worker_handler
+from pipeline.engines import masters, portable, worker_handler
 from pipeline.job import graph, reports
 
 
@@ -33,6 +33,7 @@ def run(config: Config) -> Counter[str]:
     """
     options = PipelineOptions(list(config.beam_args))
     if config.engine == "beam":
+        options = PipelineOptions([*config.beam_args, *masters.look(options)])
         pipeline = _pipeline(None, options, config, None)
         return portable.run(pipeline, config.output_dir, options.view_as(StandardOptions).runner)
     with contextlib.closing(reports.Monitor()) as monitor:

@@ -6,10 +6,12 @@ without features.
 
 import contextlib
 import os
+import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
@@ -151,14 +153,15 @@ def _build(name: str, weights: str, seed: int) -> "Encoder":
             f"--features needs TensorFlow ({error}); install it here and on every worker:"
             " `pip install .[features]`"
         ) from None
-    import keras
+    from keras.src.random import seed_generator  # Private API: keras 3.15.1.
 
     if name not in ENCODERS:
         raise UsageError(f"--features={name}: no such encoder; there are {', '.join(ENCODERS)}")
     try:
-        # Random weights are a function of the seed, here and on every worker.
-        keras.utils.set_random_seed(seed)
-        return Encoder(name, weights)
+        # Random weights are a function of the seed, here and on every worker. Other threads of a
+        # worker use Python's own generator meanwhile.
+        with mock.patch.object(seed_generator, "python_random", random.Random(seed)):
+            return Encoder(name, weights)
     except WeightsError as error:
         raise UserError(str(error)) from None
 

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import os
+import random
+import threading
 from pathlib import Path
 
 import keras
@@ -44,6 +46,23 @@ def agreement(some: np.ndarray, others: np.ndarray) -> float:
     a, b = (x - x.mean(0) for x in flat)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return float(((a * b).sum(1) / norms).min())
+
+
+def test_random_weights_are_the_seeds_whatever_other_threads_draw():
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            random.random()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        built = [features._build("small_cnn", "random", 3).fingerprint() for _ in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    assert built == [drawn(3).fingerprint()] * 3
 
 
 @pytest.fixture(scope="module")

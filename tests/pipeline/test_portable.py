@@ -100,6 +100,11 @@ def test_errors_of_stages_are_as_on_this_machine(folder, tmp_path):
             "a.B$CException: refused",
         ),
         ("Traceback:\n  File\na.B\nOSError: y\n\nThe job\nValueError: z", "ValueError: z"),
+        (
+            "Pipeline a-1_b failed in state FAILED: java.io.E$XException: y\n\tat",
+            "java.io.E$XException: y",
+        ),
+        ("Pipeline a-1_b failed in state CANCELLED: stopped", "stopped"),
         ("x" * 9999, "x" * 500),
     ],
 )
