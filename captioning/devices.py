@@ -28,7 +28,7 @@ class DeviceOptions:
         None,
         "Number format of the inputs of matrix products while captioning, whatever the training's"
         " --precision: by default bfloat16 on a GPU, and on a CPU that of the training, or float32"
-        " where the CPU only emulates bfloat16. float32 gives the same captions in any batch.",
+        " where the device only emulates bfloat16. float32 gives the same captions in any batch.",
         choices=PRECISIONS,
     )
 
@@ -61,12 +61,24 @@ def on_gpu(device: str) -> bool:
     return ":GPU:" in device
 
 
+def multiplies_bfloat16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16; others only emulate it.
+
+    GPUs do from compute capability 8.0 on.
+    """
+    if not on_gpu(device):
+        return processor.multiplies_bfloat16()
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    return details.get("compute_capability", (8, 0)) >= (8, 0)
+
+
 def precision(device: str, chosen: str | None = None) -> str | None:
     """Return the precision of matrix products on a device; None takes that of the training.
 
     This is the one place that decides it, for validation, evaluation and serving alike: what was
-    chosen; else bfloat16 on a GPU, and on a CPU that of the training, or float32 where the CPU only
-    emulates bfloat16.
+    chosen; else float32 where the device only emulates bfloat16; else bfloat16 on a GPU, and on a
+    CPU that of the training.
 
     Args:
         device: One of `devices()`.
@@ -74,9 +86,9 @@ def precision(device: str, chosen: str | None = None) -> str | None:
     """
     if chosen:
         return chosen
-    if on_gpu(device):
-        return "bfloat16"
-    return None if processor.multiplies_bfloat16() else "float32"
+    if not multiplies_bfloat16(device):
+        return "float32"
+    return "bfloat16" if on_gpu(device) else None
 
 
 def forbid_tf32(chosen: str | None) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from artifacts.run_config import RunConfig
 from artifacts.run_folder import RunFolder
@@ -39,12 +40,25 @@ def test_a_new_run_takes_what_the_cpu_does_fast(cpu, tmp_path, capsys, fast, cho
     assert capsys.readouterr().out == f"--precision=auto: {chosen}, {why}\n"
 
 
-def test_on_a_gpu_it_is_bfloat16(cpu, tmp_path, capsys, monkeypatch):
-    cpu(False)
+@pytest.mark.parametrize(
+    ("capability", "chosen", "why"),
+    [
+        ((9, 0), "bfloat16", "which this GPU multiplies (GPU:0)"),
+        ((7, 5), "float32", "since this GPU only emulates bfloat16 (GPU:0)"),
+    ],
+)
+def test_on_a_gpu_it_is_what_the_gpu_does_fast(
+    cpu, tmp_path, capsys, monkeypatch, capability, chosen, why
+):
+    cpu(chosen == "float32")  # It must not matter.
     monkeypatch.setattr(devices, "first", lambda: "/device:GPU:0")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
     recipe = settle(config(run_dir=tmp_path, precision="auto"), one_device())
-    assert recipe.precision == "bfloat16"
-    assert "bfloat16, since a GPU trains (GPU:0)" in capsys.readouterr().out
+    assert recipe.precision == chosen
+    assert capsys.readouterr().out == f"--precision=auto: {chosen}, {why}\n"
+    assert devices.precision("/device:GPU:0") == chosen
 
 
 def test_a_given_precision_is_taken_as_it_is(cpu, tmp_path, capsys):

@@ -40,13 +40,13 @@ def _choose(run_dir: str) -> tuple[str, str]:
     """Return a precision and why it is the right one."""
     device = devices.first()
     if devices.on_gpu(device):
-        fast, why = "bfloat16", f"since a GPU trains ({device.rpartition('device:')[2]})"
+        what = f"this GPU {{}} ({device.rpartition('device:')[2]})"
     else:
-        kind = f"{processor.model()}, class {processor.instruction_class()}"
-        if processor.multiplies_bfloat16():
-            fast, why = "bfloat16", f"which this CPU multiplies ({kind})"
-        else:
-            fast, why = "float32", f"since this CPU only emulates bfloat16 ({kind})"
+        what = f"this CPU {{}} ({processor.model()}, class {processor.instruction_class()})"
+    if devices.multiplies_bfloat16(device):
+        fast, why = "bfloat16", "which " + what.format("multiplies")
+    else:
+        fast, why = "float32", "since " + what.format("only emulates bfloat16")
     folder = RunFolder(run_dir)
     if not (folder.exists and folder.has_weights):
         return fast, why
