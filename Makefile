@@ -5,7 +5,7 @@ PY := .venv/bin/python
 TEST_WORKERS := 2
 # With worksteal a worker takes tests in order, so the tests of a file share what the file sets up.
 
-.PHONY: help setup demo test test-all test-page check coverage lock clean
+.PHONY: help setup demo test test-all test-page test-engines check coverage lock clean
 .PHONY: bench-records bench-score bench-train bench-self-critical bench-search bench-recipes
 .PHONY: bench-ablations bench-serving
 
@@ -15,6 +15,7 @@ help:
 	@echo "make test           run the test suite"
 	@echo "make test-all       run the slow tests too; CAPTION_DATA=DIR adds those on real data"
 	@echo "make test-page      run the slow tests of the web page; they need chromium on the PATH"
+	@echo "make test-engines   run the job on real Flink and Spark clusters on this machine, and on Prism"
 	@echo "make check          check format, lint and docstrings (ruff), and types (mypy)"
 	@echo "make coverage       run the test suite and list the lines and branches that it does not reach"
 	@echo "make bench-records  measure the job's speed and memory against named baselines"
@@ -57,10 +58,14 @@ test: setup
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not slow"
 
 test-all: setup
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal --ignore=tests/engines
 
 test-page: setup
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist worksteal -rs tests/serving/test_page.py tests/serving/test_page_server.py
+
+# It downloads the engines into build/engines once; what is missing on the machine it skips.
+test-engines: setup
+	$(PY) -m pytest -rs tests/engines
 
 check: setup
 	$(PY) -m ruff format --check .

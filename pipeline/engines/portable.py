@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import apache_beam as beam
 from apache_beam.portability.api import beam_fn_api_pb2
@@ -70,11 +70,30 @@ def run(pipeline: beam.Pipeline, output_dir: str, runner: str) -> Counter[str]:
     with _ended_by_signals(), ShardWatch(output_dir) as watch:
         try:
             state = _run(pipeline)
-        except Exception as error:
-            raise _failure(error, runner) from error
+        except BaseException as error:
+            # With LOOPBACK, threads of this process still work, and print how they fail at its end.
+            sys.stderr = cast(TextIO, _MainThreadsStream(sys.stderr))
+            if isinstance(error, Exception):
+                raise _failure(error, runner) from error
+            raise
     if state != PipelineState.DONE:
         raise UserError(f"--runner={runner}: the job ended as {state}; {_AGAIN}")
     return watch.kept()
+
+
+class _MainThreadsStream:
+    """A stream that passes on what the main thread writes, and drops the rest."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing in another thread."""
+        main = threading.current_thread() is threading.main_thread()
+        return self._stream.write(text) if main else len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _run(pipeline: beam.Pipeline) -> str:

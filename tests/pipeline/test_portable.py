@@ -6,6 +6,7 @@ tests/engines/ has real ones.
 
 import re
 import signal
+import sys
 import threading
 
 import pytest
@@ -124,6 +125,18 @@ def test_an_error_of_ours_is_taken_out_of_the_text_of_an_engine(kind, tmp_path):
     with pytest.raises(UserError, match=re.escape("train: no room, a [b]") + "$") as caught:
         portable.run(fails_with(text), str(tmp_path), "FlinkRunner")
     assert type(caught.value) is kind
+
+
+def test_threads_that_outlive_a_failure_print_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    with pytest.raises(UserError):
+        portable.run(fails_with("x"), str(tmp_path), "FlinkRunner")
+    capsys.readouterr()
+    thread = threading.Thread(target=print, args=("a traceback",), kwargs={"file": sys.stderr})
+    thread.start()
+    thread.join()
+    print("error: x", file=sys.stderr)
+    assert capsys.readouterr().err == "error: x\n"
 
 
 def test_a_missing_java_is_named(tmp_path):

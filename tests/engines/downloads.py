@@ -1,0 +1,127 @@
+"""What the clusters need, from Maven, PyPI and Go's module proxy; it is kept in build/engines/."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.engines.versions import Versions
+from tests.support.commands import ROOT
+
+CACHE = ROOT / "build" / "engines"
+BEAM = "2.77.0"
+
+
+def need(*programs: str) -> None:
+    """Skip the test in one line if a program is missing."""
+    for program in programs:
+        if not shutil.which(program):
+            pytest.skip(f"no {program} is on the PATH")
+
+
+def job_server(engine: str, main: str, choices: Sequence[Versions]) -> tuple[Path, Versions]:
+    """Return Beam's job server for an engine as a jar, and the versions that were to be had.
+
+    Args:
+        engine: flink or spark.
+        main: Class that the jar runs.
+        choices: Versions, the preferred ones first.
+    """
+    need("java", "mvn")
+    problem = ""
+    for versions in choices:
+        folder = CACHE / f"{engine}-job-server-{versions.beam}"
+        jar = folder / "job-server-1.jar"
+        if jar.exists():
+            return jar, versions
+        _say(f"Beam's job server {versions.beam} for {engine} ({versions.runner}) from Maven")
+        properties = {
+            "runner": versions.runner,
+            "beam": versions.beam,
+            "engine": versions.engine,
+            "main": main,
+            "folder": f"{folder}.part",
+        }
+        shutil.rmtree(f"{folder}.part", ignore_errors=True)
+        command = [
+            "mvn",
+            "-B",
+            "-q",
+            "-f",
+            str(Path(__file__).parent / "job_server.xml"),
+            f"-P{engine}",
+        ]
+        command += [f"-D{name}={value}" for name, value in properties.items()]
+        maven = subprocess.run([*command, "package"], capture_output=True, text=True, check=False)
+        if maven.returncode == 0:
+            os.rename(f"{folder}.part", folder)
+            return jar, versions
+        lines = [line for line in maven.stdout.splitlines() if "ERROR" in line]
+        problem = lines[0] if lines else maven.stdout + maven.stderr
+        _say(f"not to be had: {problem[:300]}")
+    pytest.skip(f"Maven has no job server of Beam for {engine}: {problem[:300]}")
+
+
+def engine_folder(package: str, version: str) -> Path:
+    """Return the unpacked folder `deps` of an engine's package on PyPI, with its jars."""
+    name = f"{package}-{version}"
+    folder = CACHE / name
+    if not folder.exists():
+        _say(f"{package} {version} from PyPI (240 to 320 MB)")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+        ]
+        run = subprocess.run(
+            [*pip, "--no-binary=:all:", f"--dest={CACHE}", f"{package}=={version}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            pytest.skip(f"PyPI has no {package} {version}: {run.stderr.strip().splitlines()[-1]}")
+        (archive,) = CACHE.glob(f"{package.replace('-', '[-_]')}-{version}.tar.gz")
+        shutil.rmtree(f"{folder}.part", ignore_errors=True)
+        with tarfile.open(archive) as tar:
+            tar.extractall(f"{folder}.part", filter="data")
+        os.rename(f"{folder}.part", folder)
+        archive.unlink()
+    (deps,) = folder.glob("*/deps")
+    return deps
+
+
+def boot() -> Path:
+    """Return Beam's program that starts a Python worker, built from its Go module."""
+    need("go")
+    program = CACHE / "boot" / "container"
+    if not program.exists():
+        _say("Beam's boot program of a Python worker, by Go")
+        program.parent.mkdir(parents=True, exist_ok=True)
+        module = f"github.com/apache/beam/sdks/v2/python/container@v{BEAM}"
+        run = subprocess.run(
+            ["go", "install", module],
+            env=os.environ | {"GOBIN": str(program.parent), "GOFLAGS": "-mod=mod"},
+            cwd=program.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            pytest.skip(f"Go cannot build {module}: {run.stderr.strip().splitlines()[-1]}")
+    return program
+
+
+def _say(what: str) -> None:
+    """Tell the user what takes so long."""
+    print(f"\nbuild/engines: {what}", file=sys.__stderr__, flush=True)
