@@ -26,6 +26,7 @@ TRAIN = [
 ]
 DASK = [*BUILD, "dask>=2026.1", "distributed>=2026.1"]
 AWS = [*BUILD, "boto3>=1.40"]
+GCP = [*BUILD, "apache-beam[gcp]~=2.77.0"]
 HEIF = ["pillow-heif>=1.1"]
 SERVE_LITE = [
     *("ai-edge-litert~=2.3", "fastapi>=0.130", "uvicorn>=0.40", "python-multipart>=0.0.20"),
@@ -59,6 +60,7 @@ setup(
         "bench": ["torch>=2.6"],
         "dask": DASK,
         "aws": AWS,
+        "gcp": GCP,
         "heif": HEIF,
         "dev": [
             *("pytest>=8", "pytest-xdist>=3.6", "pytest-cov>=6", "moto[server]>=5.1"),

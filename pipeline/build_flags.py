@@ -20,6 +20,12 @@ class BuildFlags(SourceOptions):
     `pipeline.prepare` fills it in.
     """
 
+    dry_run: bool = flag(
+        False,
+        "With --runner=DataflowRunner: check the flags and Beam's options, write the job's request"
+        " to --dataflow_job_file (by default dataflow_job.json), and stop. No network is used.",
+    )
+
     # The source.
     dataset: str | None = flag(
         None,

@@ -33,7 +33,12 @@ def main(values: FlagValues, beam_args: list[str]) -> int:
         values: The flags that `define_flags` declares.
         beam_args: Beam's own options.
     """
-    build(flags.read(BuildFlags, values), beam_args)
+    build_flags = flags.read(BuildFlags, values)
+    if build_flags.dry_run:
+        with prepared(build_flags, beam_args) as config:
+            print(runner.write_request(config))
+    else:
+        build(build_flags, beam_args)
     return 0
 
 

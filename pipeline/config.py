@@ -12,8 +12,8 @@ from pipeline.datasets.source import DataSource
 from records.manifest import EncoderInfo
 from records.recorded_flags import RecordedFlags
 
-# Where the job runs: on this machine, on a Dask cluster, or by any other runner of Beam.
-Engine = Literal["local", "dask", "beam"]
+# Where the job runs: on this machine, on a Dask cluster, on Dataflow, or by another runner of Beam.
+Engine = Literal["local", "dask", "dataflow", "beam"]
 # About 80 MB of COCO. From 200 images on there are at least four shards, so that readers can
 # interleave them.
 _IMAGES_PER_SHARD = 500

@@ -15,14 +15,16 @@ from pipeline.config import Config, Engine, FeatureConfig
 from pipeline.datasets import scenes
 from pipeline.datasets.options import PATHS
 from pipeline.download import archives
-from pipeline.engines import beam_options
+from pipeline.engines import beam_options, dataflow
 from pipeline.job import features
 from pipeline.storage import files, lock
 from records import language, manifest
 from records.recorded_flags import RecordedFlags
 
-# Flags that say how the source gets to --data_dir, not what is built from it.
-_NOT_IN_MANIFEST = ("download", "download_url")
+# Flags that do not say what is built.
+_NOT_IN_MANIFEST = ("download", "download_url", "dry_run")
+# What a dry run, which does not look at the source, takes for its splits.
+_ASSUMED_SPLITS = ("train", "val")
 
 
 @contextlib.contextmanager
@@ -32,7 +34,7 @@ def prepared(
     """Check the flags, prepare source and output, and yield the configuration of the job.
 
     The steps: check the usage, download, lock the output, draw scenes, look splits up, load the
-    encoder.
+    encoder. A dry run only checks the usage.
 
     Args:
         flags: The flags as the user gave them.
@@ -48,15 +50,21 @@ def prepared(
             another job writes to the output directory.
     """
     checked_args, engine = beam_options.checked(beam_args)
+    _check_engine_flags(engine, flags)
     dataset, chosen_dir, why = choose_source(flags)
     datasets.check_options(dataset, flags.source_options)
     _check_scenes_flags(dataset, flags)
     archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
     flags = _with_places(flags, dataset, chosen_dir, engine)
+    if engine == "dataflow":
+        dataflow.check_flags(flags, checked_args)
     data_dir, output_dir = flags.data_dir, flags.output_dir
     assert data_dir and output_dir
     if flags.language is not None:
         flags = dataclasses.replace(flags, language=language.checked(flags.language))
+    if flags.dry_run:
+        yield _config(flags, _ASSUMED_SPLITS, _assumed_features(flags), checked_args, engine)
+        return
     if flags.vocabulary:
         manifest.read_vocabulary(flags.vocabulary, files.open_file)
     remark(f"building {dataset} from {data_dir} into {output_dir}{why}")
@@ -82,7 +90,9 @@ def _with_places(flags: BuildFlags, dataset: str, data_dir: str, engine: str) ->
     place = str if engine == "local" else files.absolute
     # What does not exist as it is given lies below data_dir.
     paths: dict[str, Any] = {
-        name: place(path) for name in PATHS if (path := getattr(flags, name)) and files.exists(path)
+        name: place(path)
+        for name in PATHS
+        if (path := getattr(flags, name)) and files.is_local(path) and files.exists(path)
     }
     flags = dataclasses.replace(flags, **paths)
     return dataclasses.replace(
@@ -98,6 +108,15 @@ def default_output_dir(dataset: str) -> str:
     """Return where the records of a data set go by default."""
     # tfds:coco_captions/2014:1.1.0 becomes the name of one folder.
     return posixpath.join("data/records", re.sub("[:/]", "_", dataset))
+
+
+def _check_engine_flags(engine: Engine, flags: BuildFlags) -> None:
+    if flags.dry_run and engine != "dataflow":
+        raise UsageError(
+            "--dry_run is for --runner=DataflowRunner; elsewhere a try of few images costs nothing"
+        )
+    if engine == "dataflow" and not flags.dataset:
+        raise UsageError("--runner=DataflowRunner needs --dataset=NAME: gs:// is not searched")
 
 
 def _check_scenes_flags(dataset: str, flags: BuildFlags) -> None:
@@ -164,6 +183,12 @@ def _feature_config(flags: BuildFlags) -> FeatureConfig | None:
     if not (encoder and weights and dtype):
         return None
     return features.load_config(encoder, weights, dtype, flags.seed)
+
+
+def _assumed_features(flags: BuildFlags) -> FeatureConfig | None:
+    """Return the features of a dry run: weights that would be downloaded are taken as random."""
+    known = flags.encoder_weights != "imagenet"
+    return _feature_config(flags if known else dataclasses.replace(flags, encoder_weights="random"))
 
 
 def _feature_remark(config: FeatureConfig, store: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Engine
-from pipeline.engines import prism
+from pipeline.engines import dataflow, prism
 
 # For these names Beam 2.77 would first download and start Prism, a Go program. FnApiRunner is
 # Beam's own substitute for it: it runs on this machine, in this Python.
@@ -56,6 +57,14 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
         )
     if runner == "prismrunner" and not known.job_endpoint:
         prism.check(known.prism_location)
+    if known.streaming:
+        raise UsageError("--streaming: this job reads what there is, and ends")
+    if known.setup_file and engine != "local":
+        _check_setup_file(known.setup_file)
+    if engine == "dataflow":
+        # The stages are in modules; Beam would pickle the command besides.
+        beam_args = (*beam_args, "--no_save_main_session")
+        dataflow.check(beam_args)
     mode_given = any(arg.partition("=")[0] == "--direct_running_mode" for arg in beam_args)
     if engine == "local" and known.direct_num_workers != 1 and not mode_given:
         # Beam's default, in_memory, has one worker whatever number is asked for.
@@ -80,7 +89,17 @@ def _runner(beam_args: Sequence[str]) -> str:
 def _engine(runner: str) -> Engine:
     if runner in _LOCAL_RUNNERS:
         return "local"
-    return "dask" if runner == "daskrunner" else "beam"
+    if runner == "daskrunner":
+        return "dask"
+    return "dataflow" if runner == "dataflowrunner" else "beam"
+
+
+def _check_setup_file(path: str) -> None:
+    # Beam 2.77 makes the distribution by it when the job has begun.
+    if not os.path.isfile(path):
+        raise UsageError(f"--setup_file={path}: no such file; ./setup.py is this program's")
+    if not importlib.util.find_spec("setuptools"):
+        raise UsageError(f"--setup_file={path} needs setuptools: pip install setuptools")
 
 
 def _declare_dask_options() -> None:

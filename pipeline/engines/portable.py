@@ -100,7 +100,7 @@ def _run(pipeline: beam.Pipeline) -> str:
     """Run the job and return its last state; cancel it when this process is told to end."""
     # Threads of Beam print tracebacks, also after the end: the sink is never closed.
     sink = open(os.devnull, "w")  # noqa: SIM115
-    with _temporary_files_tidied_up(), contextlib.redirect_stderr(sink):
+    with temporary_files_tidied_up(), contextlib.redirect_stderr(sink):
         result = pipeline.run()
         print("the engine has taken the job", flush=True)
         # Beam's handler would stop the job server, which is needed to cancel the job.
@@ -114,7 +114,7 @@ def _run(pipeline: beam.Pipeline) -> str:
 
 
 @contextlib.contextmanager
-def _temporary_files_tidied_up() -> Iterator[None]:
+def temporary_files_tidied_up() -> Iterator[None]:
     """Give the block a folder for temporary files, which goes at the exit: Beam leaves some."""
     before = tempfile.tempdir
     try:

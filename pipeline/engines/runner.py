@@ -16,7 +16,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 from cli.errors import UsageError
 from pipeline.config import Config
-from pipeline.engines import masters, portable, worker_handler
+from pipeline.engines import dry_run, masters, portable, worker_handler
 from pipeline.job import graph, reports
 
 
@@ -32,7 +32,7 @@ def run(config: Config) -> Counter[str]:
         UsageError: Beam refuses its options, or a flag does not fit the source.
     """
     options = PipelineOptions(list(config.beam_args))
-    if config.engine == "beam":
+    if config.engine in ("beam", "dataflow"):
         options = PipelineOptions([*config.beam_args, *masters.look(options)])
         pipeline = _pipeline(None, options, config, None)
         return portable.run(pipeline, config.output_dir, options.view_as(StandardOptions).runner)
@@ -53,6 +53,17 @@ def run(config: Config) -> Counter[str]:
                 raise monitor.failure from None
             raise
         return monitor.counts
+
+
+def write_request(config: Config) -> str:
+    """Make a dry run: build the job for Dataflow, and return what to tell the user.
+
+    Raises:
+        UserError: It cannot be built, or its request cannot be written.
+        UsageError: Beam refuses its options.
+    """
+    options = dry_run.options(config.beam_args)
+    return dry_run.write(_pipeline(None, options, config, None), options)
 
 
 def _run_pipeline(
