@@ -72,6 +72,7 @@ def test_the_configuration_is_complete(coco_flags):
     assert config.flags.every.keys() == {field.name for field in dataclasses.fields(BuildFlags)} - {
         "download",
         "download_url",
+        "dry_run",
         "max_vocabulary",  # 0: as in manifests of before this flag
     }
     assert remarks == [f"building coco2017 from {config.data_dir} into {config.output_dir}"]
