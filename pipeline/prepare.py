@@ -50,18 +50,9 @@ def prepared(
             another job writes to the output directory.
     """
     checked_args, engine = beam_options.checked(beam_args)
-    _check_engine_flags(engine, flags)
-    dataset, chosen_dir, why = choose_source(flags)
-    datasets.check_options(dataset, flags.source_options)
-    _check_scenes_flags(dataset, flags)
-    archives.check_usage(flags.download, dataset, chosen_dir, flags.download_url)
-    flags = _with_places(flags, dataset, chosen_dir, engine)
-    if engine == "dataflow":
-        dataflow.check_flags(flags, checked_args)
-    data_dir, output_dir = flags.data_dir, flags.output_dir
-    assert data_dir and output_dir
-    if flags.language is not None:
-        flags = dataclasses.replace(flags, language=language.checked(flags.language))
+    flags, why = _with_usage_checked(flags, checked_args, engine)
+    dataset, data_dir, output_dir = flags.dataset, flags.data_dir, flags.output_dir
+    assert dataset and data_dir and output_dir
     if flags.dry_run:
         yield _config(flags, _ASSUMED_SPLITS, _assumed_features(flags), checked_args, engine)
         return
@@ -82,6 +73,23 @@ def prepared(
         if feature_config:
             remark(_feature_remark(feature_config, flags.store))
         yield _config(flags, splits, feature_config, checked_args, engine)
+
+
+def _with_usage_checked(
+    flags: BuildFlags, beam_args: Sequence[str], engine: Engine
+) -> tuple[BuildFlags, str]:
+    """Return the flags with the source and the places that follow, and why this source."""
+    _check_engine_flags(engine, flags)
+    dataset, data_dir, why = choose_source(flags)
+    datasets.check_options(dataset, flags.source_options)
+    _check_scenes_flags(dataset, flags)
+    archives.check_usage(flags.download, dataset, data_dir, flags.download_url)
+    flags = _with_places(flags, dataset, data_dir, engine)
+    if engine == "dataflow":
+        dataflow.check_flags(flags, beam_args)
+    if flags.language is not None:
+        flags = dataclasses.replace(flags, language=language.checked(flags.language))
+    return flags, why
 
 
 def _with_places(flags: BuildFlags, dataset: str, data_dir: str, engine: str) -> BuildFlags:

@@ -4,6 +4,7 @@ No network and no credentials are used here. `pipeline.engines.dry_run` goes on 
 job's request.
 """
 
+import importlib
 import re
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ def check(beam_args: Sequence[str]) -> None:
     if problems := problems or validator.validate():
         raise UsageError(f"Beam: {' '.join(problems[0].split())}")
     try:
-        import google.cloud.dataflow  # noqa: F401
+        importlib.import_module("google.cloud.dataflow")
     except ImportError:
         raise UsageError(_NEEDS_BEAMS_PARTS) from None
 
