@@ -21,6 +21,8 @@ EXAMPLES = {"utils.py"}
 # Flags of Beam, Dask, TensorBoard, TensorFlow Serving, Docker, curl and absl.
 FOREIGN_FLAGS = {
     *("runner", "direct_num_workers", "dask_client_address", "flink_master", "environment_type"),
+    *("environment_config", "job_endpoint", "parallelism", "spark_master_url"),
+    *("flink_job_server_jar", "spark_job_server_jar"),
     *("project", "region", "temp_location", "setup_file", "sdk_container_image"),
     *("prism_location", "dataflow_job_file"),
     *("s3_access_key_id", "s3_secret_access_key", "s3_endpoint_url"),
