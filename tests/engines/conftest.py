@@ -19,11 +19,11 @@ class Engine:
     """An engine that runs the job.
 
     Attributes:
-        cluster: Its processes.
+        cluster: Its processes; None for an engine that the command starts.
         options: Beam's options that send the job there, except the workers' environment.
     """
 
-    cluster: clusters.Cluster
+    cluster: clusters.Cluster | None
     options: tuple[str, ...]
 
     def start(self, *options: str, environment: str = "LOOPBACK") -> "subprocess.Popen[str]":
@@ -90,7 +90,13 @@ def spark(tmp_path_factory):
         yield Engine(cluster, (*options, f"--spark_job_server_jar={jar}"))
 
 
-@pytest.fixture(params=["flink", "spark"])
+@pytest.fixture(scope="session")
+def prism():
+    """Prism, which each command starts and ends by itself."""
+    return Engine(None, ("--runner=PrismRunner", f"--prism_location={downloads.prism()}"))
+
+
+@pytest.fixture(params=["flink", "spark", "prism"])
 def engine(request):
     """Each of the engines."""
     return request.getfixturevalue(request.param)

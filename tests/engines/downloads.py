@@ -103,22 +103,36 @@ def engine_folder(package: str, version: str) -> Path:
 
 def boot() -> Path:
     """Return Beam's program that starts a Python worker, built from its Go module."""
-    need("go")
-    program = CACHE / "boot" / "container"
+    return _built_by_go("python/container", "boot program of a Python worker")
+
+
+def prism() -> Path:
+    """Return Prism: what CAPTION_PRISM names, or else built from its Go module."""
+    if named := os.environ.get("CAPTION_PRISM"):
+        return Path(named)
+    return _built_by_go("go/cmd/prism", "Prism")
+
+
+def _built_by_go(package: str, what: str) -> Path:
+    """Return the program of a package of Beam's Go module."""
+    folder = CACHE / package.replace("/", "-")
+    program = folder / Path(package).name
     if not program.exists():
-        _say("Beam's boot program of a Python worker, by Go")
-        program.parent.mkdir(parents=True, exist_ok=True)
-        module = f"github.com/apache/beam/sdks/v2/python/container@v{BEAM}"
+        need("go")
+        _say(f"Beam's {what}, by Go")
+        folder.mkdir(parents=True, exist_ok=True)
+        module = f"github.com/apache/beam/sdks/v2/{package}@v{BEAM}"
         run = subprocess.run(
             ["go", "install", module],
-            env=os.environ | {"GOBIN": str(program.parent), "GOFLAGS": "-mod=mod"},
-            cwd=program.parent,
+            env=os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"},
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
         )
         if run.returncode:
-            pytest.skip(f"Go cannot build {module}: {run.stderr.strip().splitlines()[-1]}")
+            reason = run.stderr.strip().rpartition("\n")[2]
+            pytest.skip(f"Go cannot build {module}: {reason}")
     return program
 
 

@@ -1,4 +1,4 @@
-"""Flink and Spark write byte for byte what DirectRunner writes, and fail in one line."""
+"""Flink, Spark and Prism write byte for byte what DirectRunner writes, and fail in one line."""
 
 import re
 
