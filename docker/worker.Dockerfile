@@ -9,5 +9,12 @@
 # need EXTRAS=build,aws.
 FROM apache/beam_python3.11_sdk:2.77.0
 ARG EXTRAS=build
-COPY . /captioner
-RUN pip install --no-cache-dir --constraint /captioner/requirements.lock "/captioner[${EXTRAS}]"
+WORKDIR /captioner
+COPY setup.py pyproject.toml README.md requirements.lock ./
+COPY cli cli
+COPY records records
+COPY pixels pixels
+COPY scenes scenes
+COPY model model
+COPY pipeline pipeline
+RUN pip install --no-cache-dir --constraint requirements.lock ".[${EXTRAS}]"
