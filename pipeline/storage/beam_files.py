@@ -19,7 +19,18 @@ STALE_SECONDS = 24 * 3600
 # Least number of bytes that Google's store is asked for.
 _CHUNK_BYTES = 64 << 10
 # What to install for a scheme.
-_PACKAGES = {"s3": "captioner[aws]", "gs": "apache-beam[gcp]", "azfs": "apache-beam[azure]"}
+_PACKAGES = {"s3": "captioner[aws]", "gs": "captioner[gcp]", "azfs": "apache-beam[azure]"}
+
+
+@contextlib.contextmanager
+def _google_errors_as_os_errors() -> Iterator[None]:
+    """Let the block raise OSError, as other file systems do, for what Google's client raises."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "google":
+            raise
+        raise OSError(str(error)) from None
 
 
 class BeamFiles:
@@ -44,11 +55,13 @@ class BeamFiles:
         if not re.match("[^:]+://[^/]+", path):
             raise UserError(f"{path}: expected {scheme}://BUCKET/FOLDER")
 
+    @_google_errors_as_os_errors()
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading. It is never decompressed, whatever its name says."""
         file: BinaryIO = self._system.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         return file
 
+    @_google_errors_as_os_errors()
     def open_random(self, path: str) -> BinaryIO:
         """Open a file for reading small pieces. Beam would fetch 16 MB for each of them."""
         if self._scheme == "s3":
@@ -61,6 +74,7 @@ class BeamFiles:
             return file
         return self.open(path)
 
+    @_google_errors_as_os_errors()
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; None when there is no such file."""
         try:
@@ -73,6 +87,7 @@ class BeamFiles:
         except ValueError:  # A bucket without an object: s3://bucket/
             return None
 
+    @_google_errors_as_os_errors()
     def size(self, path: str) -> int | None:
         """Return the size of a file in bytes; None when there is no such file."""
         try:
@@ -84,6 +99,7 @@ class BeamFiles:
         except ValueError:  # A bucket without an object: s3://bucket/
             return None
 
+    @_google_errors_as_os_errors()
     def exists(self, path: str) -> bool:
         """Return whether `path` is a file, or a folder with something in it.
 
@@ -94,6 +110,7 @@ class BeamFiles:
         (matched,) = self._system.match([f"{_pattern(path)}/**"], [1])
         return bool(matched.metadata_list)
 
+    @_google_errors_as_os_errors()
     def names(self, directory: str) -> list[str]:
         """Return the names of what is in `directory`; none when it is missing."""
         try:
@@ -102,11 +119,13 @@ class BeamFiles:
             return []
         return [posixpath.basename(metadata.path) for metadata in matched.metadata_list]
 
+    @_google_errors_as_os_errors()
     def make_directory(self, directory: str) -> None:
         """Make `directory` and its parents, if the file system has directories."""
         if self._system.has_dirs() and not self._system.exists(directory):
             self._system.mkdirs(directory)
 
+    @_google_errors_as_os_errors()
     def delete(self, path: str) -> None:
         """Delete a file if it exists."""
         try:
@@ -123,14 +142,15 @@ class BeamFiles:
         """
         temporary = atomic_file.temporary_beside(path)
         uncompressed = CompressionTypes.UNCOMPRESSED
-        try:
-            with self._system.create(temporary, compression_type=uncompressed) as file:
-                yield file
-            self._system.rename([temporary], [path])
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._system.delete([temporary])
-            raise
+        with _google_errors_as_os_errors():
+            try:
+                with self._system.create(temporary, compression_type=uncompressed) as file:
+                    yield file
+                self._system.rename([temporary], [path])
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.delete(temporary)
+                raise
 
     def sweep(self, directory: str) -> None:
         """Delete the temporary files that are too old for their writer to be alive."""
@@ -141,7 +161,8 @@ class BeamFiles:
 
     def _is_old(self, temporary: str) -> bool:
         try:
-            age = time.time() - self._system.last_updated(temporary)
+            with _google_errors_as_os_errors():
+                age = time.time() - self._system.last_updated(temporary)
         except OSError:  # It is gone.
             return False
         return bool(age > STALE_SECONDS)
