@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 import apache_beam as beam
+import grpc
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.runner import PipelineState
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
@@ -161,6 +162,11 @@ def _failure(error: Exception, runner: str) -> UserError:
             f"--runner={runner}: no Java is on the PATH, which Beam's job server needs; install"
             " one, name it by --job_server_java_launcher, or name a running job server by"
             " --job_endpoint"
+        )
+    if isinstance(error, grpc.FutureTimeoutError):
+        return UserError(
+            f"--runner={runner}: no job server answered at --job_endpoint within"
+            " --job_server_timeout (300 seconds unless given); is it running there?"
         )
     line = _one_line(error)
     if re.search(r"No module named '(?:cli|pipeline|pixels|records|scenes)\b", line):

@@ -24,7 +24,7 @@ FOREIGN_FLAGS = {
     *("environment_config", "job_endpoint", "parallelism", "spark_master_url"),
     *("flink_job_server_jar", "spark_job_server_jar"),
     *("project", "region", "temp_location", "setup_file", "sdk_container_image"),
-    *("prism_location", "dataflow_job_file"),
+    *("prism_location", "job_port", "dataflow_job_file"),
     *("s3_access_key_id", "s3_secret_access_key", "s3_endpoint_url"),
     *("enable_batching", "batching_parameters_file", "rm", "mount", "data"),
     *("read", "cap", "security", "now"),  # --read-only, --cap-drop, --security-opt; systemctl

@@ -139,6 +139,13 @@ def test_threads_that_outlive_a_failure_print_nothing(tmp_path, capsys, monkeypa
     assert capsys.readouterr().err == "error: x\n"
 
 
+@pytest.mark.parametrize("name", ["PrismRunner", "PortableRunner"])
+def test_a_job_server_that_does_not_answer_is_named(folder, tmp_path, name):
+    options = ("--job_endpoint=localhost:9", "--job_server_timeout=1")
+    with pytest.raises(UserError, match="no job server answered at --job_endpoint within"):
+        build_coco(folder, tmp_path / "records", f"--runner={name}", *options)
+
+
 def test_a_missing_java_is_named(tmp_path):
     def wait():
         raise FileNotFoundError(2, "No such file or directory", "java")
