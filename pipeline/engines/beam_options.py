@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from cli.errors import UsageError, UserError
 from pipeline.config import Engine
-from pipeline.engines import dataflow, prism
+from pipeline.engines import cluster_options, dataflow, prism
 
 # For these names Beam 2.77 would first download and start Prism, a Go program. FnApiRunner is
 # Beam's own substitute for it: it runs on this machine, in this Python.
@@ -57,6 +57,7 @@ def checked(beam_args: Sequence[str]) -> tuple[tuple[str, ...], Engine]:
         )
     if runner == "prismrunner" and not known.job_endpoint:
         prism.check(known.prism_location)
+    cluster_options.check(runner, known)
     if known.streaming:
         raise UsageError("--streaming: this job reads what there is, and ends")
     if known.setup_file and engine != "local":

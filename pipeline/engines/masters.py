@@ -50,8 +50,7 @@ def _look_at_flink(options: PipelineOptions) -> list[str]:
     master = flink.flink_master.strip()
     if master in ("[auto]", "[local]"):
         return []
-    overview = _flink_overview(master)
-    version, slots = str(overview["flink-version"]), int(overview["slots-total"])
+    version, slots = _flink_overview(master)
     given = options.get_all_options(drop_default=True)
     follows = []
     if not flink.flink_job_server_jar:
@@ -62,15 +61,15 @@ def _look_at_flink(options: PipelineOptions) -> list[str]:
     return follows
 
 
-def _flink_overview(master: str) -> dict[str, Any]:
-    """Return what Flink's REST interface says of the cluster."""
+def _flink_overview(master: str) -> tuple[str, int]:
+    """Return the version and the number of slots that Flink's REST interface tells."""
     url = f"{master if '://' in master else f'http://{master}'}/overview"
     try:
         # The job server goes there directly, too.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=_CONNECT_SECONDS) as answer:
-            overview: dict[str, Any] = json.loads(answer.read(_LONGEST_ANSWER))
-        return {key: overview[key] for key in ("flink-version", "slots-total")}
+            overview = json.loads(answer.read(_LONGEST_ANSWER))
+        return str(overview["flink-version"]), int(overview["slots-total"])
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(

@@ -7,7 +7,6 @@ error comes as text among the text of the engine.
 import atexit
 import contextlib
 import os
-import re
 import shutil
 import signal
 import sys
@@ -19,24 +18,14 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 import apache_beam as beam
-import grpc
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.runner import PipelineState
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
-from cli.errors import UsageError, UserError
+from cli.errors import UserError
+from pipeline.engines import failures
 from pipeline.engines.shard_watch import ShardWatch
 from pipeline.job import reports
-
-# A line of a traceback that names an exception of Python or Java and what it says.
-_EXCEPTION = re.compile(r"^(?:Caused by: )?([\w.$]*(?:Error|Exception): .*)$", re.MULTILINE)
-# What Beam adds to the message of a stage's error.
-_STAGE = re.compile(r" \[while running '[^']*'\]$")
-_OURS = re.compile(r"\bcli\.errors\.(UserError|UsageError): (.*)$", re.MULTILINE)
-# What Beam puts before it.
-_STATE = re.compile(r"^Pipeline \S+ failed in state [A-Z]+: ")
-_LONGEST_LINE = 500
-_AGAIN = "what is finished is kept: run the same command again to continue"
 
 
 def _stop_no_worker(
@@ -75,10 +64,10 @@ def run(pipeline: beam.Pipeline, output_dir: str, runner: str) -> Counter[str]:
             # With LOOPBACK, threads of this process still work, and print how they fail at its end.
             sys.stderr = cast(TextIO, _MainThreadsStream(sys.stderr))
             if isinstance(error, Exception):
-                raise _failure(error, runner) from error
+                raise failures.explained(error, runner) from error
             raise
     if state != PipelineState.DONE:
-        raise UserError(f"--runner={runner}: the job ended as {state}; {_AGAIN}")
+        raise UserError(f"--runner={runner}: the job ended as {state}; {failures.AGAIN}")
     return watch.kept()
 
 
@@ -133,7 +122,7 @@ def temporary_files_tidied_up() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Make SIGINT and SIGTERM exceptions while the block runs, so that Beam can tidy up."""
+    """Make the signals that end a command exceptions, so that Beam can tidy up."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         sys.exit(128 + signum)
@@ -141,45 +130,18 @@ def _ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # A program around this one cares for signals.
         return
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: terminate,
+        signal.SIGHUP: terminate,
+    }
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN  # As nohup makes it.
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _failure(error: Exception, runner: str) -> UserError:
-    """Return what to tell the user when the job has failed with `error`."""
-    if isinstance(error, UserError):  # The runner works in this process.
-        return type(error)(_STAGE.sub("", str(error)))
-    if ours := _OURS.search(str(error)):
-        kind, message = ours.groups()
-        return (UsageError if kind == "UsageError" else UserError)(_STAGE.sub("", message))
-    if isinstance(error, FileNotFoundError) and error.filename == "java":
-        return UserError(
-            f"--runner={runner}: no Java is on the PATH, which Beam's job server needs; install"
-            " one, name it by --job_server_java_launcher, or name a running job server by"
-            " --job_endpoint"
-        )
-    if isinstance(error, grpc.FutureTimeoutError):
-        return UserError(
-            f"--runner={runner}: no job server answered at --job_endpoint within"
-            " --job_server_timeout (300 seconds unless given); is it running there?"
-        )
-    line = _one_line(error)
-    if re.search(r"No module named '(?:cli|pipeline|pixels|records|scenes)\b", line):
-        return UserError(
-            f"--runner={runner}: its workers lack this program ({line}): install it where they run,"
-            " or give --setup_file=./setup.py"
-        )
-    return UserError(f"--runner={runner}: the job failed: {line}; {_AGAIN}")
-
-
-def _one_line(error: Exception) -> str:
-    """Return what an error says, without the tracebacks that engines put into its text."""
-    text = _STATE.sub("", str(error)) or type(error).__name__
-    exceptions = _EXCEPTION.findall(text)
-    text = exceptions[-1] if exceptions else text
-    return " ".join(text.split())[:_LONGEST_LINE]

@@ -6,7 +6,9 @@ many shards its split has.
 
 import contextlib
 import posixpath
+import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from types import TracebackType
 
@@ -17,6 +19,11 @@ from records import shard_files
 from records.shard_files import Sidecar
 
 _POLL_SECONDS = 2
+_PATIENCE_SECONDS = 60
+_WAITING = (
+    "no shard is finished after a minute: if the job waits for workers or slots, the engine's page"
+    " says so"
+)
 
 
 class ShardWatch:
@@ -33,7 +40,7 @@ class ShardWatch:
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> "ShardWatch":
-        self._bar = bar(0, "writing", "shards")
+        self._bar, self._stderr = bar(0, "writing", "shards"), sys.stderr
         self._thread.start()
         return self
 
@@ -60,9 +67,13 @@ class ShardWatch:
         return counts
 
     def _poll(self) -> None:
-        stopped = False
+        stopped, noted = False, False
+        started = time.monotonic()
         while not stopped:
             stopped = self._stop.wait(_POLL_SECONDS)
+            if not (noted or self._bar.n) and time.monotonic() - started > _PATIENCE_SECONDS:
+                self._bar.write(_WAITING, file=self._stderr)
+                noted = True
             with contextlib.suppress(UserError):  # The job itself tells what is wrong there.
                 self._show(self._sidecars())
 

@@ -97,7 +97,13 @@ def test_another_version_is_refused(flink, running, options, message):
 
 @pytest.mark.parametrize(
     ("answer", "status", "reason"),
-    [(b"<html>", 200, "Expecting value"), (b"{}", 200, "flink-version"), (b"", 401, "Unauth")],
+    [
+        (b"<html>", 200, "Expecting value"),
+        (b"{}", 200, "flink-version"),
+        (b"", 401, "Unauth"),
+        (overview("1.20.5", "many"), 200, "many"),
+        (overview("1.20.5", None), 200, "NoneType"),
+    ],
 )
 def test_something_else_at_the_address_is_named(flink, answer, status, reason):
     master = flink(answer, status)

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -146,11 +147,34 @@ def test_a_job_server_that_does_not_answer_is_named(folder, tmp_path, name):
         build_coco(folder, tmp_path / "records", f"--runner={name}", *options)
 
 
-def test_a_missing_java_is_named(tmp_path):
-    def wait():
-        raise FileNotFoundError(2, "No such file or directory", "java")
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("ModuleNotFoundError: No module named 'pipeline'", "its workers lack this program"),
+        ("java.lang.IllegalStateException: Process died with exit code 1", "the command of --env"),
+        ("java.io.IOException: error=2, No such file or directory", "the command of --environment"),
+        ("Service failed to start up with error 3", "Beam's job server ended at its start"),
+        ("Unable to fetch remote job server jar at https://x: 404", "job server cannot be had"),
+        ("java.lang.E: Cannot call methods on a stopped SparkContext.", "Spark did not take"),
+        ("java.net.ConnectException: Connection refused", "the connection to the cluster was lost"),
+    ],
+)
+def test_what_engines_say_is_explained(text, meaning, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    with pytest.raises(UserError, match=r"^--runner=FlinkRunner: ") as caught:
+        portable.run(fails_with(text), str(tmp_path), "FlinkRunner")
+    error = str(caught.value)
+    assert meaning in error and f"({text})" in error and error.endswith(AGAIN)
 
-    with pytest.raises(UserError, match="no Java is on the PATH"):
+
+@pytest.mark.parametrize("launcher", ["java", "/opt/nothing/java"])
+def test_a_missing_java_is_named(tmp_path, monkeypatch, launcher):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+
+    def wait():
+        raise FileNotFoundError(2, "No such file or directory", launcher)
+
+    with pytest.raises(UserError, match=f"there is no {launcher}, and Beam's job server needs"):
         portable.run(Job(wait), str(tmp_path), "FlinkRunner")
 
 
@@ -160,16 +184,38 @@ def test_a_job_that_the_engine_cancelled_has_not_succeeded(tmp_path):
         portable.run(job, str(tmp_path), "FlinkRunner")
 
 
-def test_an_interrupt_cancels_the_job(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, SystemExit),
+        (signal.SIGHUP, SystemExit),
+    ],
+)
+def test_a_signal_cancels_the_job(tmp_path, monkeypatch, number, error):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+
     def wait():
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         threading.Event().wait(60)
 
     job = Job(wait)
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    handler = signal.getsignal(number)
+    with pytest.raises(error):
         portable.run(job, str(tmp_path), "FlinkRunner")
-    assert job.result.cancelled and signal.getsignal(signal.SIGINT) is handler
+    assert job.result.cancelled and signal.getsignal(number) is handler
+
+
+def test_a_command_of_nohup_outlives_its_terminal(tmp_path):
+    def wait():
+        signal.raise_signal(signal.SIGHUP)
+        return PipelineState.DONE
+
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        portable.run(Job(wait), str(tmp_path), "FlinkRunner")
+    finally:
+        signal.signal(signal.SIGHUP, handler)
 
 
 def test_shards_are_counted_as_they_appear(folder, tmp_path, monkeypatch, capsys):
@@ -183,6 +229,14 @@ def test_shards_are_counted_as_they_appear(folder, tmp_path, monkeypatch, capsys
             (records / name).write_bytes((tmp_path / "here" / name).read_bytes())
     assert "2 of 4" in capsys.readouterr().err
     assert not watch.kept()
+
+
+def test_a_job_that_waits_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shard_watch, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(shard_watch, "_PATIENCE_SECONDS", 0.05)
+    with shard_watch.ShardWatch(str(tmp_path)):
+        time.sleep(0.3)
+    assert capsys.readouterr().err.count("no shard is finished after a minute") == 1
 
 
 def test_shards_of_an_earlier_build_are_not_taken_for_new_ones(tmp_path, monkeypatch, capsys):
