@@ -200,10 +200,13 @@ def test_a_signal_cancels_the_job(tmp_path, monkeypatch, number, error):
         threading.Event().wait(60)
 
     job = Job(wait)
-    handler = signal.getsignal(number)
-    with pytest.raises(error):
-        portable.run(job, str(tmp_path), "FlinkRunner")
-    assert job.result.cancelled and signal.getsignal(number) is handler
+    before = signal.signal(number, signal.default_int_handler)  # The tests may run under nohup.
+    try:
+        with pytest.raises(error):
+            portable.run(job, str(tmp_path), "FlinkRunner")
+        assert job.result.cancelled and signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_command_of_nohup_outlives_its_terminal(tmp_path):
