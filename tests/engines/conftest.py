@@ -14,6 +14,18 @@ from tests.support.commands import ROOT, users_environment
 from tests.support.records import contents
 
 
+def pytest_sessionstart(session):
+    """Show what is downloaded, although pytest captures what tests print."""
+    capture = session.config.pluginmanager.get_plugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", flush=True)
+
+    if capture:
+        downloads.say = say
+
+
 @dataclasses.dataclass(frozen=True)
 class Engine:
     """An engine that runs the job.

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,10 @@ from tests.support.commands import ROOT
 
 CACHE = ROOT / "build" / "engines"
 BEAM = "2.77.0"
+
+
+# Tells the user what takes so long; conftest.py lets it write beside what pytest captures.
+say: Callable[[str], None] = print
 
 
 def need(*programs: str) -> None:
@@ -39,7 +43,7 @@ def job_server(engine: str, main: str, choices: Sequence[Versions]) -> tuple[Pat
         jar = folder / "job-server-1.jar"
         if jar.exists():
             return jar, versions
-        _say(f"Beam's job server {versions.beam} for {engine} ({versions.runner}) from Maven")
+        say(f"build/engines/: job server of Beam {versions.beam}, {versions.runner}, from Maven")
         properties = {
             "runner": versions.runner,
             "beam": versions.beam,
@@ -63,7 +67,7 @@ def job_server(engine: str, main: str, choices: Sequence[Versions]) -> tuple[Pat
             return jar, versions
         lines = [line for line in maven.stdout.splitlines() if "ERROR" in line]
         problem = lines[0] if lines else maven.stdout + maven.stderr
-        _say(f"not to be had: {problem[:300]}")
+        say(f"build/engines/: not to be had: {problem[:300]}")
     pytest.skip(f"Maven has no job server of Beam for {engine}: {problem[:300]}")
 
 
@@ -72,7 +76,7 @@ def engine_folder(package: str, version: str) -> Path:
     name = f"{package}-{version}"
     folder = CACHE / name
     if not folder.exists():
-        _say(f"{package} {version} from PyPI (240 to 320 MB)")
+        say(f"build/engines/: {package} {version} from PyPI (240 to 320 MB)")
         CACHE.mkdir(parents=True, exist_ok=True)
         pip = [
             sys.executable,
@@ -119,7 +123,7 @@ def _built_by_go(package: str, what: str) -> Path:
     program = folder / Path(package).name
     if not program.exists():
         need("go")
-        _say(f"Beam's {what}, by Go")
+        say(f"build/engines/: Beam's {what}, by Go")
         folder.mkdir(parents=True, exist_ok=True)
         module = f"github.com/apache/beam/sdks/v2/{package}@v{BEAM}"
         run = subprocess.run(
@@ -134,8 +138,3 @@ def _built_by_go(package: str, what: str) -> Path:
             reason = run.stderr.strip().rpartition("\n")[2]
             pytest.skip(f"Go cannot build {module}: {reason}")
     return program
-
-
-def _say(what: str) -> None:
-    """Tell the user what takes so long."""
-    print(f"\nbuild/engines: {what}", file=sys.__stderr__, flush=True)
