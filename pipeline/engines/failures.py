@@ -14,7 +14,7 @@ _STAGE = re.compile(r" \[while running '[^']*'\]$")
 _STATE = re.compile(r"^Pipeline \S+ failed in state [A-Z]+: ")
 _OURS = re.compile(r"\bcli\.errors\.(UserError|UsageError): (.*)$", re.MULTILINE)
 _LONGEST_LINE = 500
-# What engines say, and what it means here.
+# What Flink and Spark say, and what it means here.
 _MEANINGS = (
     (
         r"No module named '(?:cli|pipeline|pixels|records|scenes)\b",
@@ -76,8 +76,9 @@ def explained(error: Exception, runner: str) -> UserError:
             " --job_server_timeout (300 seconds unless given); is it running there?"
         )
     line = _one_line(error)
+    on_cluster = "prism" not in runner.lower()  # Prism has no Java and no machines.
     for pattern, meaning in _MEANINGS:
-        if re.search(pattern, line):
+        if on_cluster and re.search(pattern, line):
             return UserError(f"--runner={runner}: {meaning} ({line}); {AGAIN}")
     return UserError(f"--runner={runner}: the job failed: {line}; {AGAIN}")
 

@@ -167,6 +167,13 @@ def test_what_engines_say_is_explained(text, meaning, tmp_path, monkeypatch):
     assert meaning in error and f"({text})" in error and error.endswith(AGAIN)
 
 
+def test_nothing_of_java_is_said_about_prism(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    text = "Service failed to start up with error 1"
+    with pytest.raises(UserError, match=f"^--runner=PrismRunner: the job failed: {text}; "):
+        portable.run(fails_with(text), str(tmp_path), "PrismRunner")
+
+
 @pytest.mark.parametrize("launcher", ["java", "/opt/nothing/java"])
 def test_a_missing_java_is_named(tmp_path, monkeypatch, launcher):
     monkeypatch.setattr(sys, "stderr", sys.stderr)
