@@ -8,13 +8,14 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import apache_beam
 import pytest
 
 from tests.engines.versions import Versions
 from tests.support.commands import ROOT
 
 CACHE = ROOT / "build" / "engines"
-BEAM = "2.77.0"
+BEAM = apache_beam.__version__
 
 
 # Tells the user what takes so long; conftest.py lets it write beside what pytest captures.

@@ -40,13 +40,13 @@ def _choose(run_dir: str) -> tuple[str, str]:
     """Return a precision and why it is the right one."""
     device = devices.first()
     if devices.on_gpu(device):
-        what = f"this GPU {{}} ({device.rpartition('device:')[2]})"
+        kind, name = "GPU", device.rpartition("device:")[2]
     else:
-        what = f"this CPU {{}} ({processor.model()}, class {processor.instruction_class()})"
+        kind, name = "CPU", f"{processor.model()}, class {processor.instruction_class()}"
     if devices.multiplies_bfloat16(device):
-        fast, why = "bfloat16", "which " + what.format("multiplies")
+        fast, why = "bfloat16", f"which this {kind} multiplies ({name})"
     else:
-        fast, why = "float32", "since " + what.format("only emulates bfloat16")
+        fast, why = "float32", f"since this {kind} only emulates bfloat16 ({name})"
     folder = RunFolder(run_dir)
     if not (folder.exists and folder.has_weights):
         return fast, why
